@@ -1,0 +1,3 @@
+"""Role-based multi-agent reinforcement learning, compiled end to end."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,138 @@
+"""The vocabulary that every other file speaks.
+
+Shape legend, used in every docstring of the package:
+
+    T  time steps of a batch row (transitions; observations have T + 1)
+    B  rows of a batch, or worlds stepped together
+    N  agents          A  actions of an agent
+    O  features of an agent's observation
+    S  features of the global state
+    Z  features of a role embedding
+
+Batches are time-major, ``[T, B, N, ...]``. Nothing here has a seed axis: seeds
+are added from outside, by mapping whole functions over them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+PyTree = Any
+EnvState = PyTree
+PackedState = PyTree
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a learner has to know of a world before the first step.
+
+    Attributes:
+        name: the environment and its map, e.g. ``smax/2s3z``.
+        n_agents: N. n_actions: A. obs_dim: O. state_dim: S.
+        episode_limit: the most steps an episode can have.
+        max_return: return of a perfect episode where it is known, for display.
+    """
+
+    name: str
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    state_dim: int
+    episode_limit: int
+    max_return: float | None = None
+
+
+class Observation(NamedTuple):
+    """What agents and learner see of one world: a pure function of its state."""
+
+    obs: Array  # [N, O] float32
+    state: Array  # [S] float32
+    avail: Array  # [N, A] bool
+
+
+class Step(NamedTuple):
+    """What one environment step returned (scalars of one world)."""
+
+    reward: Array  # [] float32, shared by the team
+    terminated: Array  # [] bool, the episode ended by itself: no bootstrap
+    truncated: Array  # [] bool, the time limit cut it: bootstrap
+    won: Array  # [] bool, the episode ended in a win at this step
+
+
+@dataclass(frozen=True)
+class Env:
+    """The Env protocol: one world as a record of pure functions.
+
+    ``terminated`` and ``truncated`` are never both true. After either, the state
+    returned by ``step`` is the terminal one; callers reset it themselves, so that
+    no observation is lost.
+
+    Attributes:
+        spec: sizes and limits.
+        reset: ``key -> EnvState``.
+        step: ``(key, EnvState, actions [N] int32) -> (EnvState, Step)``.
+        observe: ``EnvState -> Observation``; depends on nothing else.
+        pack: ``EnvState -> PackedState``; as few bytes as ``observe`` needs.
+        unpack: ``PackedState -> EnvState`` with ``observe(unpack(pack(s)))``
+            bit-identical to ``observe(s)``.
+    """
+
+    spec: EnvSpec
+    reset: Callable[[Key], EnvState]
+    step: Callable[[Key, EnvState, Array], tuple[EnvState, Step]]
+    observe: Callable[[EnvState], Observation]
+    pack: Callable[[EnvState], PackedState]
+    unpack: Callable[[PackedState], EnvState]
+
+
+class Inputs(NamedTuple):
+    """What a policy reads, for a sequence of steps (T = 1 when acting)."""
+
+    obs: Array  # [T, B, N, O]
+    last_action: Array  # [T, B, N] int32; -1 where the episode has just begun
+    reset: Array  # [T, B] bool; recurrent state is zeroed before this step
+
+
+class Batch(NamedTuple):
+    """A time-major sample of replay: T transitions and their T + 1 observations.
+
+    A row may hold several episodes one after another. The slot of a terminal
+    observation carries no transition: its ``mask`` is zero.
+    """
+
+    obs: Array  # [T+1, B, N, O]
+    state: Array  # [T+1, B, S]
+    avail: Array  # [T+1, B, N, A] bool
+    last_action: Array  # [T+1, B, N] int32, -1 at the first step of an episode
+    reset: Array  # [T+1, B] bool, first step of an episode
+    action: Array  # [T, B, N] int32
+    reward: Array  # [T, B] float32
+    terminated: Array  # [T, B] bool
+    truncated: Array  # [T, B] bool
+    mask: Array  # [T, B] float32, 1 on real transitions
+
+    @property
+    def inputs(self) -> Inputs:
+        """The part of the batch that a policy may see."""
+        return Inputs(self.obs, self.last_action, self.reset)
+
+
+class AgentOut(NamedTuple):
+    """Output of a policy over a sequence."""
+
+    q: Array  # [T, B, N, A] action values, or logits of a stochastic policy
+    feats: dict[str, Array]  # role [T, B, N, Z], embedding [T, B, N, E], ...
+
+
+class LearnerState(NamedTuple):
+    """Everything a learner changes; no counter lives here (design: time and seeds)."""
+
+    params: dict[str, PyTree]  # by parameter group: agent, mixer, role, ...
+    target: dict[str, PyTree]  # target copies of some groups
+    opt: dict[str, PyTree]  # optimiser state, by phase
+    aux: dict[str, PyTree]  # what a role method keeps besides
+    hypers: dict[str, Array]  # scalars that may be swept: lr, gamma, ...
