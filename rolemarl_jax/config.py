@@ -1,0 +1,193 @@
+"""Configuration as frozen dataclasses, checked once, at the door.
+
+The YAML files under ``configs/`` hold every number; nothing here has a default.
+``build`` turns plain mappings into these records and refuses unknown keys,
+missing keys and values of the wrong type. Checks that need more than one key
+live beside the code that needs them and raise ``ConfigError`` too.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as _dataclass
+
+T = TypeVar("T")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names key, value, allowed."""
+
+
+def config(cls: type[T]) -> type[T]:
+    """Frozen, keyword-only dataclass whose fields are validated on construction."""
+    return _dataclass(cls, frozen=True, kw_only=True, config=_STRICT)  # type: ignore
+
+
+def nearest(got: str, known: Iterable[str]) -> str:
+    """Sentence fragment for an unknown name: the list, and the closest match."""
+    names = sorted(known)
+    close = difflib.get_close_matches(got, names, n=1, cutoff=0.4)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"known: {', '.join(names)}{hint}"
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Makes a configuration record from a mapping.
+
+    Args:
+        cls: a class made by ``config``.
+        values: nested plain containers, e.g. from YAML; lists become tuples.
+        where: dotted prefix of the keys, for messages ("algo", "env", ...).
+
+    Raises:
+        ConfigError: unknown or missing key, or a value of the wrong type; all
+            faults are named in one message.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(_frozen(dict(values)))
+    except ValidationError as error:
+        lines = [_explain(cls, where, fault) for fault in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _frozen(value: Any) -> Any:
+    """The same containers with tuples for lists, which frozen records can hold."""
+    if isinstance(value, Mapping):
+        return {key: _frozen(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _explain(cls: type, where: str, fault: Any) -> str:
+    """One line of a ``ConfigError`` for one fault that pydantic found."""
+    path = [str(part) for part in fault["loc"]]
+    key = ".".join(filter(None, [where, *path]))
+    if fault["type"] == "unexpected_keyword_argument":
+        fields = getattr(_owner(cls, path[:-1]), "__dataclass_fields__", {})
+        return f"{key}: unknown key; {nearest(path[-1], fields)}"
+    if fault["type"] == "missing":
+        return f"{key}: missing key"
+    return f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _owner(cls: Any, path: list[str]) -> Any:
+    """The nested record class that a dotted path leads to."""
+    for part in path:
+        cls = cls.__dataclass_fields__[part].type
+    return cls
+
+
+@config
+class TrainConfig:
+    """How experience becomes updates (``run/*.yaml``, key ``train``).
+
+    Attributes:
+        worlds: environments stepped together, a seed.
+        steps_per_update: env steps collected for each learner update.
+        pretrain_steps_per_update: the same, while a method pre-trains.
+        warmup_steps: env steps collected before the first update; ``None`` takes
+            the least that guarantees a full batch of whole episodes.
+        seeds_by: how seeds share a device: ``map`` (one after another inside one
+            program), ``vmap`` (one batched program) or ``auto`` (map on a CPU).
+    """
+
+    worlds: int
+    steps_per_update: int
+    pretrain_steps_per_update: int
+    warmup_steps: int | None
+    seeds_by: Literal["auto", "map", "vmap"]
+
+
+@config
+class ReplayConfig:
+    """Replay of whole episodes (key ``replay``).
+
+    Attributes:
+        store: ``packed`` keeps world states and re-renders observations,
+            ``observations`` keeps what was seen, ``auto`` takes the smaller.
+        sampling: ``episodes``: ``batch`` whole episodes, uniform, padded to the
+            time limit. ``filled``: ``rows`` rows of ``row_length`` steps, each
+            starting at a uniformly drawn episode and going on into those that
+            follow it, so that nearly every step is real.
+        episodes: capacity in episodes.
+        mean_length: storage is reserved for ``episodes * mean_length`` steps;
+            longer episodes mean that fewer fit.
+        batch: episodes of an ``episodes`` sample.
+        rows: rows of a ``filled`` sample.
+        row_length: steps of such a row.
+    """
+
+    store: Literal["packed", "observations", "auto"]
+    sampling: Literal["episodes", "filled"]
+    episodes: int
+    mean_length: int
+    batch: int
+    rows: int
+    row_length: int
+
+
+@config
+class EvalConfig:
+    """Greedy evaluation (key ``eval``).
+
+    Attributes:
+        every: env steps between evaluations.
+        episodes: episodes an evaluation; each world plays its first one only.
+        worlds: worlds stepped together; divides ``episodes``.
+    """
+
+    every: int
+    episodes: int
+    worlds: int
+
+
+@config
+class CheckpointConfig:
+    """Checkpoints (key ``checkpoint``).
+
+    Attributes:
+        every: env steps between checkpoints; a multiple of ``eval.every``.
+        keep: checkpoints kept. replay: whether replay is saved as well.
+    """
+
+    every: int
+    keep: int
+    replay: bool
+
+
+@config
+class RunConfig:
+    """The whole experiment, as ``config.yaml`` in the run directory has it.
+
+    Attributes:
+        algo: mapping for the learner's own configuration record.
+        env: mapping for the environment's own configuration record.
+        logger: mapping for ``loggers.make``.
+        seeds: how many. seed: id of the first. total_steps: env steps a seed.
+        log_every: env steps between rows of ``metrics.jsonl``; divides
+            ``eval.every``.
+        run_dir: where output goes. resume: go on from its last checkpoint.
+        deterministic: ask XLA for deterministic kernels on accelerators.
+        preset: name of the ``run/`` file, for the record.
+    """
+
+    algo: dict[str, Any]
+    env: dict[str, Any]
+    logger: dict[str, Any]
+    train: TrainConfig
+    replay: ReplayConfig
+    eval: EvalConfig
+    checkpoint: CheckpointConfig
+    seeds: int
+    seed: int
+    total_steps: int
+    log_every: int
+    run_dir: str
+    resume: bool
+    deterministic: bool
+    preset: str
