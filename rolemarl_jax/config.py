@@ -7,6 +7,7 @@ live beside the code that needs them and raise ``ConfigError`` too.
 """
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic.dataclasses import dataclass as _dataclass
 
 T = TypeVar("T")
 
+# Strict JSON mode: nothing is coerced but int to float and list to tuple.
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -48,19 +50,10 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             faults are named in one message.
     """
     try:
-        return TypeAdapter(cls).validate_python(_frozen(dict(values)))
+        return TypeAdapter(cls).validate_json(json.dumps(dict(values)))
     except ValidationError as error:
         lines = [_explain(cls, where, fault) for fault in error.errors()]
         raise ConfigError("\n".join(lines)) from None
-
-
-def _frozen(value: Any) -> Any:
-    """The same containers with tuples for lists, which frozen records can hold."""
-    if isinstance(value, Mapping):
-        return {key: _frozen(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
-    return value
 
 
 def _explain(cls: type, where: str, fault: Any) -> str:
