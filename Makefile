@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(EXTRAS)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --retries 5
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --retries 5
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: setup run test test-slow lint format bench clean
