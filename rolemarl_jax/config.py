@@ -65,7 +65,9 @@ def _explain(cls: type, where: str, fault: Any) -> str:
         return f"{key}: unknown key; {nearest(path[-1], fields)}"
     if fault["type"] == "missing":
         return f"{key}: missing key"
-    return f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    return (
+        f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    )
 
 
 def _owner(cls: Any, path: list[str]) -> Any:
