@@ -1,0 +1,41 @@
+"""Environments that run inside the compiled program, found by name.
+
+Every plain module of this package is one environment: it has a ``Config`` record
+with a field ``name`` and a function ``make(cfg) -> Env``. Code that environments
+share lives in sub-packages. Adding an environment is adding one module here and
+one YAML file of the same name under ``configs/env/``.
+"""
+
+import contextlib
+import importlib
+import io
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+from rolemarl_jax.config import ConfigError, build, nearest
+from rolemarl_jax.types import Env
+
+
+def known() -> tuple[str, ...]:
+    """Names of all environments, without importing any of them."""
+    modules = pkgutil.iter_modules(__path__)
+    return tuple(sorted(module.name for module in modules if not module.ispkg))
+
+
+def make(values: Mapping[str, Any]) -> Env:
+    """Makes the environment that ``values["name"]`` names.
+
+    Args:
+        values: all keys of the environment's configuration, as in its YAML file.
+
+    Raises:
+        ConfigError: unknown environment, unknown or missing key, bad value.
+    """
+    name = values.get("name")
+    if name not in known():
+        raise ConfigError(f"env.name: got {name!r}; {nearest(str(name), known())}")
+    # JaxMARL prints about optional parts of itself on import.
+    with contextlib.redirect_stdout(io.StringIO()):
+        module = importlib.import_module(f"{__name__}.{name}")
+    return module.make(build(module.Config, values, "env"))

@@ -1,0 +1,1 @@
+"""What the SMAX-like battle environments share."""

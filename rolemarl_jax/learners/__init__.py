@@ -1,0 +1,1 @@
+"""Learners: the code that turns batches into updates, whoever the method is."""
