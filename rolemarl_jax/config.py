@@ -89,6 +89,8 @@ class TrainConfig:
             the least that guarantees a full batch of whole episodes.
         seeds_by: how seeds share a device: ``map`` (one after another inside one
             program), ``vmap`` (one batched program) or ``auto`` (map on a CPU).
+        host_devices: CPU devices that seeds are spread over; ``auto`` takes one for
+            each core, at most one a seed. Accelerators are not concerned.
     """
 
     worlds: int
@@ -96,6 +98,7 @@ class TrainConfig:
     pretrain_steps_per_update: int
     warmup_steps: int | None
     seeds_by: Literal["auto", "map", "vmap"]
+    host_devices: Literal["auto"] | int
 
 
 @config

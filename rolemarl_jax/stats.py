@@ -62,7 +62,8 @@ def curve_ci(values: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval
     """
     curves = np.asarray(values, np.float64)
     points = [curves[~np.isnan(curves[:, p]), p] for p in range(curves.shape[1])]
-    weights = {len(v): _weights(_counts([len(v)], seed), TRIM) for v in points}
+    sizes = {len(v) for v in points}
+    weights = {size: _weights(_counts([size], seed), TRIM) for size in sizes}
     rows = [_interval(np.sort(v), weights[len(v)], TRIM, level) for v in points]
     return Interval(*(np.array(column) for column in zip(*rows, strict=True)))
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("roles",),
     ("learners",),
     ("replay", "rollout", "evaluate", "bridge", "viz"),
+    ("program",),
     ("runner", "sweep"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
