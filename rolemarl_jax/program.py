@@ -113,7 +113,10 @@ def make_program(
     return Program(
         stages=(
             Stage("warmup", -(-max(warmup, replay.warmup_ticks) // ticks), False),
-            *(Stage(p.name, -(-p.updates // updates), True) for p in learner.pretraining),
+            *(
+                Stage(p.name, -(-p.updates // updates), True)
+                for p in learner.pretraining
+            ),
             Stage("train", None, True),
         ),
         worlds=worlds,
@@ -142,9 +145,7 @@ def _segment(
     learner: Learner, rollout: Rollout, replay: Replay, updates: int
 ) -> Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]:
     """Iterations of one seed: collect, store, and update by the stage's function."""
-    batch = jax.eval_shape(
-        lambda: replay.sample(replay.init(), jax.random.key(0))
-    )
+    batch = jax.eval_shape(lambda: replay.sample(replay.init(), jax.random.key(0)))
     learn = _stage_updates(learner, batch)
 
     def learn_once(
@@ -155,9 +156,7 @@ def _segment(
         drawn = replay.sample(state.replay, sample_key)
         return jax.lax.switch(stage, learn, state.learner, drawn, at, update_key)
 
-    def iterate(
-        state: SeedState, cursor: Cursor, i: Array
-    ) -> tuple[SeedState, Tally]:
+    def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
         key = rng.named(state.key, "rollout")
         tick = cursor.tick + i * rollout.ticks
         worlds, block, episodes = rollout.collect(
@@ -244,7 +243,10 @@ def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
 
         specs = (PartitionSpec("seed"), *[PartitionSpec()] * unbatched)
         return jax.shard_map(
-            seeds, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("seed"),
+            seeds,
+            mesh=mesh,
+            in_specs=specs,
+            out_specs=PartitionSpec("seed"),
             check_vma=False,
         )
 

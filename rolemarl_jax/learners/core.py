@@ -54,7 +54,8 @@ class Learner:
     init: Callable[[Key], LearnerState]
     carry: Callable[[int], PyTree]
     act: Callable[
-        [LearnerState, PyTree, Observation, Array, Array, Array, Key], tuple[Array, PyTree]
+        [LearnerState, PyTree, Observation, Array, Array, Array, Key],
+        tuple[Array, PyTree],
     ]
     greedy: Callable[
         [LearnerState, PyTree, Observation, Array, Array],

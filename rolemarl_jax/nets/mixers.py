@@ -167,7 +167,11 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         }
 
     def mix(
-        params: PyTree, qs: Array, state: Array, reset: Array, feats: Mapping[str, Array]
+        params: PyTree,
+        qs: Array,
+        state: Array,
+        reset: Array,
+        feats: Mapping[str, Array],
     ) -> Array:
         embedded, query = encoder.apply(params["state_encoder"], state, reset)
         mixer = params["mixer"]

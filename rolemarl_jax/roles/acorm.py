@@ -123,7 +123,9 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     def init(key: Key) -> Params:
         x, zeros = blank_inputs(1, spec.n_agents, spec.obs_dim), carry(1)
         e = jnp.zeros((1, cfg.embedding))
-        seen = jnp.concatenate([read(x), jnp.zeros((1, 1, spec.n_agents, cfg.role))], -1)
+        seen = jnp.concatenate(
+            [read(x), jnp.zeros((1, 1, spec.n_agents, cfg.role))], -1
+        )
         roles = role_net.init(named(key, "role"), e)
         return {
             "agent": agent.init(named(key, "agent"), seen, zeros["agent"], x.reset),
