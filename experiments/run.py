@@ -3,8 +3,6 @@
 python -m experiments.run algo=acorm env=smax
 """
 
-import time
-from pathlib import Path
 from typing import Any
 
 from experiments import cli, rundir
@@ -26,9 +24,20 @@ def train(cfg: RunConfig) -> None:
     learner = make_learner(cfg.algo, env.spec)
     run_dir = rundir.create(cfg)
     logger = loggers.make(cfg.logger, run_dir, rundir.load(run_dir))
+
     def moved(p: Any) -> None:
         t = [r for r in p.rows if r["split"] == "test"]
-        if t: print(p.stage, p.env_steps, p.updates, [r["win_rate"] for r in t], round(p.seconds, 1), p.steps_done / p.seconds, flush=True)
+        if t:
+            print(
+                p.stage,
+                p.env_steps,
+                p.updates,
+                [r["win_rate"] for r in t],
+                round(p.seconds, 1),
+                p.steps_done / p.seconds,
+                flush=True,
+            )
+
     runner.run(cfg, env, learner, logger, runner.Observer(print, moved))
 
 

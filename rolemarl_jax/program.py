@@ -133,13 +133,18 @@ def make_program(
     )
 
 
+def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
+    """The learner of an experiment before its first update."""
+    return learner.init(rng.named(rng.root(seed_id), "learner"))
+
+
 def _init(
     learner: Learner, rollout: Rollout, replay: Replay, seed_id: Array
 ) -> SeedState:
     key = rng.root(seed_id)
     return SeedState(
         key=key,
-        learner=learner.init(rng.named(key, "learner")),
+        learner=initial_learner(learner, seed_id),
         worlds=rollout.init(rng.named(key, "worlds")),
         replay=replay.init(),
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,18 +171,31 @@ def _begin(
     if not cfg.resume:
         return state, 0, 0.0, ""
     folder = Path(cfg.run_dir) / CHECKPOINTS
-    found = checkpoint.restore(folder, _parts(cfg, state))
+    found = checkpoint.restore(folder, jax.eval_shape(partial(_parts, cfg), state))
     loggers.truncate_after(Path(cfg.run_dir) / loggers.METRICS, found.step)
     note = found.note
     if not cfg.checkpoint.replay:
         note += " replay was not saved: it fills again, training goes on meanwhile."
     acting = found.state.pop("acting")
-    state = state._replace(**found.state, **acting)
+    stored = {**found.state, **acting}
+    fresh = {name: value for name, value in state._asdict().items() if name in stored}
+    state = state._replace(**jax.tree.map(_filled, fresh, stored))
     return state, found.meta["iterations"], found.meta["wall_s"], note.strip()
 
 
+def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
+    """Stored seeds, and fresh ones where the seed axis is longer now."""
+    surplus = jax.device_put(fresh[len(stored) :], stored.sharding)
+    whole = jnp.concatenate([stored, surplus])
+    return jax.device_put(whole, fresh.sharding)
+
+
 def _parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
-    """Named parts of a checkpoint; an evaluation reads the first alone."""
+    """Named parts of a checkpoint; an evaluation reads the first alone.
+
+    Surplus seeds are left out, so that another number of devices can go on.
+    """
+    state = jax.tree.map(lambda x: x[: cfg.seeds], state)
     acting = {"key": state.key, "worlds": state.worlds}
     parts = {"learner": state.learner, "acting": acting}
     return {**parts, "replay": state.replay} if cfg.checkpoint.replay else parts
