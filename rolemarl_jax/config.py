@@ -87,7 +87,6 @@ class TrainConfig:
     Attributes:
         worlds: environments stepped together, a seed.
         steps_per_update: env steps collected for each learner update.
-        pretrain_steps_per_update: the same, while a method pre-trains.
         warmup_steps: env steps collected before the first update; ``None`` takes
             the least that guarantees a full batch of whole episodes.
         seeds_by: how seeds share a device: ``map`` (one after another inside one
@@ -98,7 +97,6 @@ class TrainConfig:
 
     worlds: Positive
     steps_per_update: Positive
-    pretrain_steps_per_update: Positive
     warmup_steps: Natural | None
     seeds_by: Literal["auto", "map", "vmap"]
     host_devices: Positive | None

@@ -188,7 +188,7 @@ def _segment(
 
 
 def _stage_updates(learner: Learner, batch: Batch) -> list[Update]:
-    """One update function a stage, all reporting the same metrics (NaN if not theirs)."""
+    """One update function a stage, with the same metrics (NaN where not theirs)."""
     stages: list[Update] = [
         lambda state, *_: (state, {}),
         *(stage.update for stage in learner.pretraining),

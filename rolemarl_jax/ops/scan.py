@@ -65,11 +65,11 @@ def _forward(
         return new, (new, h, r, z, n, h_n)
 
     _, (hs, *saved) = jax.lax.scan(step, h0, (projected, keep))
-    return hs, (w, b, keep, *saved)
+    return hs, (w, keep, *saved)
 
 
 def _backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
-    w, b, keep, h_in, r, z, n, h_n = res
+    w, keep, h_in, r, z, n, h_n = res
 
     def step(dh: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
         g, kept, h, r, z, n, h_n = xs
