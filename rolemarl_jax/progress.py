@@ -14,6 +14,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -111,7 +112,7 @@ def _live(out: TextIO, clock: Callable[[], float]) -> Progress:
             live.start()
         facts = _facts(status, speed(status))
         bar = ProgressBar(status.total_steps, status.env_steps, width=BAR_WIDTH)
-        live.update(Group(bar, Text("\n".join(facts))), refresh=True)
+        live.update(Group(Padding(bar, 0), Text("\n".join(facts))), refresh=True)
 
     def close(places: Mapping[str, str], commands: Sequence[str]) -> None:
         live.stop()
