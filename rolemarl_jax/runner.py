@@ -1,0 +1,305 @@
+"""The host loop: segments, evaluations, checkpoints, and what the user is told.
+
+All counters live here. Everything that a run will do is laid out beforehand as a list
+of legs, so that a run that was stopped goes on exactly where it would have been.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rolemarl_jax import checkpoint, loggers
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.evaluate import Played
+from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.plan import Leg, lay_out, remaining
+from rolemarl_jax.program import Cursor, Program, SeedState, Tally, make_program
+from rolemarl_jax.types import Env
+
+CHECKPOINTS = "checkpoints"
+Row = loggers.Row
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header shows.
+
+    Attributes:
+        device: platform and number. seeds: asked for. parameters: of one seed.
+        bytes_a_seed: state and working memory of one seed. replay_bytes: of these.
+        compile_seconds: of all programs. store: of the replay.
+        total_steps: env steps a seed. resumed_at: env steps, 0 for a new run.
+        note: empty, or what a resumed run had to put up with.
+    """
+
+    device: str
+    seeds: int
+    parameters: int
+    bytes_a_seed: int
+    replay_bytes: int
+    compile_seconds: float
+    store: str
+    total_steps: int
+    resumed_at: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is after a leg; rates are of this process, without compilation.
+
+    Attributes:
+        env_steps: a seed. updates: of training, a seed. seconds: spent in legs.
+        steps_done, updates_done: by this process, over all seeds.
+        rows: newest rows, one a seed and split.
+    """
+
+    stage: str
+    env_steps: int
+    updates: int
+    seconds: float
+    steps_done: int
+    updates_done: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What a run tells the outside, from the host.
+
+    Attributes:
+        started: once, before the first leg. moved: after each leg.
+    """
+
+    started: Callable[[Facts], None]
+    moved: Callable[[Progress], None]
+
+
+class _Compiled(NamedTuple):
+    init: Any
+    segment: Any
+    evaluate: Any
+    seconds: float
+    temporary_bytes: int
+
+
+def run(
+    cfg: RunConfig, env: Env, learner: Learner, logger: loggers.Logger, out: Observer
+) -> Facts:
+    """Trains every seed to ``total_steps``, or until the process is asked to stop.
+
+    A first SIGINT or SIGTERM lets the current leg end, saves a checkpoint and raises
+    ``KeyboardInterrupt``.
+
+    Raises:
+        ConfigError: numbers that do not fit each other; nothing to resume from.
+    """
+    program = make_program(cfg, env, learner)
+    legs = lay_out(cfg, program)
+    compiled = _compile(program, cfg)
+    state, done, spent, note = _begin(cfg, program, compiled)
+    facts = _facts(cfg, program, compiled, state, done, note)
+    out.started(facts)
+    per_iteration = program.worlds * program.ticks
+    seconds, steps, updates = 0.0, 0, 0
+    with _stop_requests() as stop:
+        for leg in remaining(legs, done, program.updates):
+            began = time.perf_counter()
+            state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
+            seconds += time.perf_counter() - began
+            steps += leg.iterations * per_iteration * cfg.seeds
+            updates += moved * cfg.seeds
+            end = leg.first + leg.iterations
+            rows = [{**row, "wall_s": round(spent + seconds, 3)} for row in rows]
+            logger.write(rows)
+            if leg.save or stop():
+                _save(cfg, state, end, end * per_iteration, spent + seconds)
+            stage = program.stages[leg.stage].name
+            count = rows[0]["updates"]
+            out.moved(
+                Progress(
+                    stage, end * per_iteration, count, seconds, steps, updates, rows
+                )
+            )
+            if stop() and leg is not legs[-1]:
+                raise KeyboardInterrupt
+    return facts
+
+
+def _compile(program: Program, cfg: RunConfig) -> _Compiled:
+    """Compiles all programs ahead of time, so that their cost can be shown."""
+    began = time.perf_counter()
+    ids = jnp.arange(program.seeds) + cfg.seed
+    init = program.init.lower(ids).compile()
+    state = _abstract(program, ids, init)
+    zero = jnp.zeros((), jnp.int32)
+    segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
+    evaluate = program.evaluate.lower(state).compile()
+    memory = segment.memory_analysis()
+    temporary = getattr(memory, "temp_size_in_bytes", 0)
+    return _Compiled(init, segment, evaluate, time.perf_counter() - began, temporary)
+
+
+def _abstract(program: Program, ids: jax.Array, init: Any) -> SeedState:
+    """Shapes of the state, placed as the compiled ``init`` places it."""
+    shapes = jax.eval_shape(program.init, ids)
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        shapes,
+        init.output_shardings,
+    )
+
+
+def _begin(
+    cfg: RunConfig, program: Program, compiled: _Compiled
+) -> tuple[SeedState, int, float, str]:
+    """Fresh state, or that of the last whole checkpoint.
+
+    Returns:
+        State, iterations done, seconds spent before, and a note for the header.
+    """
+    state = compiled.init(jnp.arange(program.seeds) + cfg.seed)
+    if not cfg.resume:
+        return state, 0, 0.0, ""
+    folder = Path(cfg.run_dir) / CHECKPOINTS
+    found = checkpoint.restore(folder, _parts(cfg, state))
+    loggers.truncate_after(Path(cfg.run_dir) / loggers.METRICS, found.step)
+    note = found.note
+    if not cfg.checkpoint.replay:
+        note += " replay was not saved: it fills again, training goes on meanwhile."
+    acting = found.state.pop("acting")
+    state = state._replace(**found.state, **acting)
+    return state, found.meta["iterations"], found.meta["wall_s"], note.strip()
+
+
+def _parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
+    """Named parts of a checkpoint; an evaluation reads the first alone."""
+    acting = {"key": state.key, "worlds": state.worlds}
+    parts = {"learner": state.learner, "acting": acting}
+    return {**parts, "replay": state.replay} if cfg.checkpoint.replay else parts
+
+
+def _save(
+    cfg: RunConfig, state: SeedState, iterations: int, step: int, wall_s: float
+) -> None:
+    meta = {"iterations": iterations, "wall_s": wall_s, "env_steps": step}
+    folder = Path(cfg.run_dir) / CHECKPOINTS
+    checkpoint.save(folder, step, _parts(cfg, state), meta, cfg.checkpoint.keep)
+
+
+def _run_leg(
+    cfg: RunConfig, program: Program, compiled: _Compiled, state: SeedState, leg: Leg
+) -> tuple[SeedState, list[Row], int]:
+    """One segment and what follows it.
+
+    Returns:
+        The new state, its rows without ``wall_s``, and the updates made, a seed.
+    """
+    numbers = (leg.first * program.ticks, leg.update, leg.stage)
+    cursor = Cursor(*(jnp.asarray(x, jnp.int32) for x in numbers))
+    count = jnp.asarray(leg.iterations, jnp.int32)
+    state, tally = compiled.segment(state, cursor, count)
+    learns = program.stages[leg.stage].updates
+    made = leg.iterations * program.updates if learns else 0
+    training = program.stages[leg.stage].iterations is None
+    common = {
+        "env_steps": (leg.first + leg.iterations) * program.ticks * program.worlds,
+        "updates": leg.update + made if training else 0,
+        "stage": program.stages[leg.stage].name,
+    }
+    rows = _train_rows(cfg, common, jax.device_get(tally))
+    if leg.evaluate:
+        rows += _test_rows(cfg, common, jax.device_get(compiled.evaluate(state)))
+    return state, rows, made
+
+
+def _train_rows(cfg: RunConfig, common: Row, tally: Tally) -> list[Row]:
+    """One row a seed: means over the episodes that ended and the updates made."""
+    games = tally.episodes
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = {name: tally.sums[name] / tally.counts[name] for name in tally.sums}
+        columns = {
+            "return": games.ret / games.count,
+            "win_rate": games.won / games.count,
+            "episode_length": games.length / games.count,
+            "episodes": games.count,
+            **means,
+        }
+    return _rows(cfg, {**common, "split": "train"}, columns)
+
+
+def _test_rows(cfg: RunConfig, common: Row, played: Played) -> list[Row]:
+    """One row a seed: means over its greedy episodes."""
+    columns = {
+        "return": played.ret.mean(1),
+        "win_rate": played.won.mean(1),
+        "episode_length": played.length.mean(1),
+        "episodes": np.full(len(played.ret), played.ret.shape[1]),
+    }
+    return _rows(cfg, {**common, "split": "test"}, columns)
+
+
+def _rows(cfg: RunConfig, common: Row, columns: dict[str, np.ndarray]) -> list[Row]:
+    return [
+        {
+            "seed": cfg.seed + i,
+            **common,
+            **{name: values[i].item() for name, values in columns.items()},
+        }
+        for i in range(cfg.seeds)
+    ]
+
+
+def _facts(
+    cfg: RunConfig,
+    program: Program,
+    compiled: _Compiled,
+    state: SeedState,
+    done: int,
+    note: str,
+) -> Facts:
+    count = sum(x.size for x in jax.tree.leaves(state.learner.params))
+    everything = checkpoint.state_bytes(state) + compiled.temporary_bytes
+    device = jax.devices()[0]
+    return Facts(
+        device=f"{device.device_kind} ({device.platform}) x {len(jax.devices())}",
+        seeds=cfg.seeds,
+        parameters=count // program.seeds,
+        bytes_a_seed=everything // program.seeds,
+        replay_bytes=checkpoint.state_bytes(state.replay) // program.seeds,
+        compile_seconds=compiled.seconds,
+        store=program.replay.store.name,
+        total_steps=cfg.total_steps,
+        resumed_at=done * program.ticks * program.worlds,
+        note=note,
+    )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
+    asked = []
+    before = {}
+
+    def request(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, request)
+    except ValueError:
+        pass  # not the main thread: whoever is must handle signals
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
