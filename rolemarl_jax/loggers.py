@@ -1,8 +1,8 @@
 """Where metrics go: `metrics.jsonl` always, TensorBoard and wandb by choice.
 
 A row is one measurement of one seed: ``{"seed", "env_steps", "split": "train" |
-"test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}`` and
-every loss by its name. The rows of one ``write`` are on disk when it returns.
+"test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}``, every
+loss by its name and the ``stage`` of the run. The rows of one ``write`` are on disk when it returns.
 """
 
 import json
@@ -18,7 +18,7 @@ from rolemarl_jax.config import build, config
 
 Row = dict[str, Any]
 METRICS = "metrics.jsonl"
-LABELS = ("seed", "env_steps", "split")
+LABELS = ("seed", "env_steps", "split", "stage")  # what is not measured
 
 
 @config

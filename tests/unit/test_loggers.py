@@ -73,7 +73,12 @@ def test_tensorboard_gets_means_over_seeds(tmp_path):
 
 
 def test_means_skip_missing_values():
-    rows = [row(0, 5, td=1.0), row(1, 5, td=3.0), row(2, 5, td=math.nan), row(0, 2)]
+    rows = [
+        row(0, 5, td=1.0, stage="train"),
+        row(1, 5, td=3.0),
+        row(2, 5, td=math.nan),
+        row(0, 2),
+    ]
     assert list(loggers._means(rows)) == [(2, {}), (5, {"train/td": 2.0})]
 
 
