@@ -2,7 +2,8 @@
 
 A row is one measurement of one seed: ``{"seed", "env_steps", "split": "train" |
 "test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}``, every
-loss by its name and the ``stage`` of the run. The rows of one ``write`` are on disk when it returns.
+loss by its name, and the ``stage`` of the run. The rows of one ``write`` are on disk
+when it returns.
 """
 
 import json
