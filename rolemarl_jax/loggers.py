@@ -77,15 +77,17 @@ def make(
 
 
 def jsonl(path: Path) -> Logger:
-    """Appends rows to a JSON Lines file; NaN and infinities are written as null."""
-    file = path.open("a", encoding="utf8")
+    """Appends rows to a JSON Lines file; NaN and infinities are written as null.
+
+    The file is opened for each write: ``truncate_after`` may replace it in between.
+    """
 
     def write(rows: Sequence[Row]) -> None:
         text = [json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows]
-        file.write("".join(text))
-        file.flush()
+        with path.open("a", encoding="utf8") as file:
+            file.write("".join(text))
 
-    return Logger(write, file.close)
+    return Logger(write, lambda: None)
 
 
 def read(path: Path) -> list[Row]:
