@@ -7,7 +7,7 @@ of legs, so that a run that was stopped goes on exactly where it would have been
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,14 +58,11 @@ class Progress:
     """Where a run is after a leg; rates are of this process, without compilation.
 
     Attributes:
-        env_steps: a seed. updates: of training, a seed. seconds: spent in legs.
+        seconds: spent in legs.
         steps_done, updates_done: by this process, over all seeds.
         rows: newest rows, one a seed and split.
     """
 
-    stage: str
-    env_steps: int
-    updates: int
     seconds: float
     steps_done: int
     updates_done: int
@@ -93,12 +90,16 @@ class _Compiled(NamedTuple):
 
 
 def run(
-    cfg: RunConfig, env: Env, learner: Learner, logger: loggers.Logger, out: Observer
-) -> Facts:
+    cfg: RunConfig,
+    env: Env,
+    learner: Learner,
+    open_logger: Callable[[int], loggers.Logger],
+    out: Observer,
+) -> None:
     """Trains every seed to ``total_steps``, or until the process is asked to stop.
 
     A first SIGINT or SIGTERM lets the current leg end, saves a checkpoint and raises
-    ``KeyboardInterrupt``.
+    ``KeyboardInterrupt``. ``open_logger`` is told the env steps that it goes on from.
 
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
@@ -109,9 +110,10 @@ def run(
     state, done, spent, note = _begin(cfg, program, compiled)
     facts = _facts(cfg, program, compiled, state, done, note)
     out.started(facts)
+    logger = open_logger(facts.resumed_at)
     per_iteration = program.worlds * program.ticks
     seconds, steps, updates = 0.0, 0, 0
-    with _stop_requests() as stop:
+    with _stop_requests() as stop, closing(logger):
         for leg in remaining(legs, done, program.updates):
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
@@ -123,16 +125,9 @@ def run(
             logger.write(rows)
             if leg.save or stop():
                 _save(cfg, state, end, end * per_iteration, spent + seconds)
-            stage = program.stages[leg.stage].name
-            count = rows[0]["updates"]
-            out.moved(
-                Progress(
-                    stage, end * per_iteration, count, seconds, steps, updates, rows
-                )
-            )
+            out.moved(Progress(seconds, steps, updates, rows))
             if stop() and leg is not legs[-1]:
                 raise KeyboardInterrupt
-    return facts
 
 
 def _compile(program: Program, cfg: RunConfig) -> _Compiled:

@@ -41,8 +41,8 @@ def summarise(
             whatever else was measured.
 
     Returns:
-        Plain containers. ``final`` is the last evaluation of each seed, ``best`` its
-        highest one (which is biased upwards, the more so the noisier evaluations
+        Plain containers. ``final`` is the last evaluation of each seed,
+        ``last_three`` the mean of its last three, ``best`` its highest one (which is biased upwards, the more so the noisier evaluations
         are); unknown values are None.
     """
     seeds = per_seed(rows)
@@ -55,6 +55,7 @@ def summarise(
         "env_steps": max((int(row["env_steps"]) for row in rows), default=0),
         "test_episodes": cfg.eval.episodes,
         "final": _over_seeds(seeds, "final"),
+        "last_three": _over_seeds(seeds, "last_three"),
         "best": _over_seeds(seeds, "best"),
         "per_seed": _plain({str(seed): found for seed, found in seeds.items()}),
         **_plain(dict(speed)),
@@ -65,7 +66,10 @@ def summarise(
 
 
 def per_seed(rows: Sequence[Row]) -> dict[int, dict[str, dict[str, float]]]:
-    """``{seed: {"final" | "best": {"win_rate", "return"}}}``, NaN where unknown."""
+    """``{seed: {"final" | "last_three" | "best": {"win_rate", "return"}}}``.
+
+    NaN where unknown; ``last_three`` is the mean of the last three evaluations.
+    """
     table: dict[int, list[Row]] = {}
     for row in rows:
         if row["split"] == "test":
@@ -76,6 +80,9 @@ def per_seed(rows: Sequence[Row]) -> dict[int, dict[str, dict[str, float]]]:
         values = {key: [_number(row.get(key)) for row in tests] for key in MEASURES}
         found[seed] = {
             "final": {key: column[-1] for key, column in values.items()},
+            "last_three": {
+                key: float(np.mean(column[-3:])) for key, column in values.items()
+            },
             "best": {
                 key: max((v for v in column if np.isfinite(v)), default=np.nan)
                 for key, column in values.items()
