@@ -70,10 +70,12 @@ def _header(cfg: RunConfig, facts: Any) -> dict[str, str]:
     """What the header shows, by label."""
     return {
         "device": facts.device,
-        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}, {cfg.total_steps} env steps",
-        "parameters": f"{facts.parameters:,} a seed",
-        "memory": f"{facts.bytes_a_seed / 2**20:.1f} MiB a seed, of which "
-        f"{facts.replay_bytes / 2**20:.1f} MiB replay ({facts.store})",
+        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}",
+        "length": f"{cfg.total_steps:,} env steps a seed",
+        "parameters": f"{facts.memory.parameters:,} a seed",
+        "memory": f"{facts.memory.state / 2**20:.1f} MiB a seed, of which "
+        f"{facts.memory.replay / 2**20:.1f} MiB replay ({facts.store}), and "
+        f"{facts.memory.working / 2**20:.1f} MiB while computing",
         "compiled in": f"{facts.compile_seconds:.1f} s",
         "run_dir": cfg.run_dir,
         **({"resumed at": f"{facts.resumed_at} env steps"} if cfg.resume else {}),
@@ -116,8 +118,8 @@ def _finish(cfg: RunConfig, speed: Mapping[str, float]) -> dict[str, str]:
     record = summary.summarise(cfg, rows, speed)
     last = record["last_three"]["win_rate"]
     return {
-        "win rate": f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}], mean of "
-        "the last three evaluations (interquartile mean over seeds, 95 % interval)",
+        "win rate": f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}], mean "
+        "of the last three evaluations (interquartile mean over seeds, 95 % interval)",
         "curves": str(run_dir / "curves.png"),
         "summary": str(summary.write(run_dir, record)),
         "metrics": str(run_dir / loggers.METRICS),

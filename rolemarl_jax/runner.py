@@ -11,13 +11,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rolemarl_jax import checkpoint, loggers
+from rolemarl_jax.compiled import Compiled, Memory, compile_program
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.evaluate import Played
 from rolemarl_jax.learners.core import Learner
@@ -34,8 +35,7 @@ class Facts:
     """What the header shows.
 
     Attributes:
-        device: platform and number. seeds: asked for. parameters: of one seed.
-        bytes_a_seed: state and working memory of one seed. replay_bytes: of these.
+        device: platform and number. seeds: asked for. memory: of one seed.
         compile_seconds: of all programs. store: of the replay.
         total_steps: env steps a seed. resumed_at: env steps, 0 for a new run.
         note: empty, or what a resumed run had to put up with.
@@ -43,9 +43,7 @@ class Facts:
 
     device: str
     seeds: int
-    parameters: int
-    bytes_a_seed: int
-    replay_bytes: int
+    memory: Memory
     compile_seconds: float
     store: str
     total_steps: int
@@ -81,14 +79,6 @@ class Observer:
     moved: Callable[[Progress], None]
 
 
-class _Compiled(NamedTuple):
-    init: Any
-    segment: Any
-    evaluate: Any
-    seconds: float
-    temporary_bytes: int
-
-
 def run(
     cfg: RunConfig,
     env: Env,
@@ -106,9 +96,9 @@ def run(
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
-    compiled = _compile(program, cfg)
+    compiled = compile_program(program, cfg)
     state, done, spent, note = _begin(cfg, program, compiled)
-    facts = _facts(cfg, program, compiled, state, done, note)
+    facts = _facts(cfg, program, compiled, done, note)
     out.started(facts)
     logger = open_logger(facts.resumed_at)
     per_iteration = program.worlds * program.ticks
@@ -130,32 +120,8 @@ def run(
                 raise KeyboardInterrupt
 
 
-def _compile(program: Program, cfg: RunConfig) -> _Compiled:
-    """Compiles all programs ahead of time, so that their cost can be shown."""
-    began = time.perf_counter()
-    ids = jnp.arange(program.seeds) + cfg.seed
-    init = program.init.lower(ids).compile()
-    state = _abstract(program, ids, init)
-    zero = jnp.zeros((), jnp.int32)
-    segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
-    evaluate = program.evaluate.lower(state).compile()
-    memory = segment.memory_analysis()
-    temporary = getattr(memory, "temp_size_in_bytes", 0)
-    return _Compiled(init, segment, evaluate, time.perf_counter() - began, temporary)
-
-
-def _abstract(program: Program, ids: jax.Array, init: Any) -> SeedState:
-    """Shapes of the state, placed as the compiled ``init`` places it."""
-    shapes = jax.eval_shape(program.init, ids)
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        shapes,
-        init.output_shardings,
-    )
-
-
 def _begin(
-    cfg: RunConfig, program: Program, compiled: _Compiled
+    cfg: RunConfig, program: Program, compiled: Compiled
 ) -> tuple[SeedState, int, float, str]:
     """Fresh state, or that of the last whole checkpoint.
 
@@ -205,7 +171,7 @@ def _save(
 
 
 def _run_leg(
-    cfg: RunConfig, program: Program, compiled: _Compiled, state: SeedState, leg: Leg
+    cfg: RunConfig, program: Program, compiled: Compiled, state: SeedState, leg: Leg
 ) -> tuple[SeedState, list[Row], int]:
     """One segment and what follows it.
 
@@ -268,22 +234,13 @@ def _rows(cfg: RunConfig, common: Row, columns: dict[str, np.ndarray]) -> list[R
 
 
 def _facts(
-    cfg: RunConfig,
-    program: Program,
-    compiled: _Compiled,
-    state: SeedState,
-    done: int,
-    note: str,
+    cfg: RunConfig, program: Program, compiled: Compiled, done: int, note: str
 ) -> Facts:
-    count = sum(x.size for x in jax.tree.leaves(state.learner.params))
-    everything = checkpoint.state_bytes(state) + compiled.temporary_bytes
     device = jax.devices()[0]
     return Facts(
         device=f"{device.device_kind} ({device.platform}) x {len(jax.devices())}",
         seeds=cfg.seeds,
-        parameters=count // program.seeds,
-        bytes_a_seed=everything // program.seeds,
-        replay_bytes=checkpoint.state_bytes(state.replay) // program.seeds,
+        memory=compiled.memory,
         compile_seconds=compiled.seconds,
         store=program.replay.store.name,
         total_steps=cfg.total_steps,

@@ -42,8 +42,8 @@ def summarise(
 
     Returns:
         Plain containers. ``final`` is the last evaluation of each seed,
-        ``last_three`` the mean of its last three, ``best`` its highest one (which is biased upwards, the more so the noisier evaluations
-        are); unknown values are None.
+        ``last_three`` the mean of its last three, ``best`` its highest one (biased
+        upwards, the more so the noisier evaluations are); unknown values are None.
     """
     seeds = per_seed(rows)
     return {

@@ -22,6 +22,7 @@ LAYERS = (
     ("learners",),
     ("replay", "rollout", "evaluate", "bridge", "viz"),
     ("program",),
+    ("plan", "compiled"),
     ("plan", "runner", "sweep"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
