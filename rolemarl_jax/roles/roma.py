@@ -87,7 +87,8 @@ class Head(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[T, B, N, ..., in]` to `[T, B, N, ..., out]`."""
-        return Linear(self.out)(_hidden(x, self.hidden, self.axes))
+        x = _hidden(x, self.hidden, self.axes)
+        return Linear(self.out)(x)
 
 
 class Decoder(nn.Module):
