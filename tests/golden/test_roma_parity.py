@@ -75,7 +75,9 @@ def input_order(ahead):
     """Where our inputs are in theirs: their last action comes before the observation."""
     action, obs = np.arange(SPEC.n_actions), np.arange(SPEC.obs_dim) + SPEC.n_actions
     agent = np.arange(SPEC.n_agents) + SPEC.n_actions + SPEC.obs_dim
-    return np.concatenate([np.arange(ahead), *(ahead + x for x in (obs, action, agent))])
+    return np.concatenate(
+        [np.arange(ahead), *(ahead + x for x in (obs, action, agent))]
+    )
 
 
 def params_of(data):
