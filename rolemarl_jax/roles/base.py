@@ -110,8 +110,8 @@ class RoleMethod:
         hypers: initial values of the method's own hyper-parameters.
         extra_losses: ``(params, Context, AgentOut) -> {name: [T, B]}`` joining the TD
             loss.
-        experience: ``Context -> (Batch, weight [T+1, B, N] | None)``: the batch that the
-            TD step learns from, and the factor on the gradient of each action value.
+        experience: ``Context -> (Batch, weight [T+1, B, N] | None)``: what the TD step
+            learns from, and the factor on the gradient of each action value.
         explore: ``(Moment, actions [B, N], carry) -> (actions, carry)``: changes what
             epsilon-greedy chose while experience is collected.
         intrinsic: ``(Context, AgentOut) -> (reward [T, B], metrics)``.

@@ -72,7 +72,7 @@ def head(p, name):
 
 
 def input_order(ahead):
-    """Where our inputs are in theirs: their last action comes before the observation."""
+    """Where our inputs are in theirs: the last action is before the observation."""
     action, obs = np.arange(SPEC.n_actions), np.arange(SPEC.obs_dim) + SPEC.n_actions
     agent = np.arange(SPEC.n_agents) + SPEC.n_actions + SPEC.obs_dim
     return np.concatenate(
