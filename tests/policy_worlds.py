@@ -54,7 +54,7 @@ def run_config(values, worlds, steps_per_update, **replay):
         "steps_per_update": steps_per_update,
         "warmup_steps": None,
         "seeds_by": "map",
-        "host_devices": 1,
+        "host_devices": None,
     }
     return build(
         RunConfig,

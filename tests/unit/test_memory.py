@@ -80,13 +80,14 @@ def test_final_observations(played):
 def test_carry_is_the_one_that_acted(played):
     learner, state, blocks = played
     assert not np.all(np.array(blocks[1][2].carry["actor"]) == 0)
+    act = jax.jit(learner.act)
     for (_, _, fresh), (_, _, later) in zip(blocks, blocks[1:], strict=False):
         carry = fresh.carry
         for t in range(TICKS):
             seen = learner_observation(fresh, t)
             args = (seen, fresh.last_action[t], fresh.reset[t])
             key = jax.random.key(9)
-            _, carry = learner.act(state, carry, *args, jnp.zeros(()), key)
+            _, carry = act(state, carry, *args, jnp.zeros(()), key)
         for name, h in carry.items():
             np.testing.assert_allclose(h, later.carry[name], rtol=1e-5, atol=1e-6)
 
