@@ -38,7 +38,9 @@ def test_gae_ends_with_episodes():
 
 def test_gae_by_hand():
     # Two steps, the first terminates: 1 - 0.5 and 2 + 0.9 * 4 - 3.
-    arrays = [np.array(x, np.float32)[:, None, None] for x in ([1, 2], [0.5, 3], [7, 4])]
+    arrays = [
+        np.array(x, np.float32)[:, None, None] for x in ([1, 2], [0.5, 3], [7, 4])
+    ]
     term = jnp.array([[True], [False]])
     got = gae.gae(*arrays, term, jnp.zeros((2, 1), bool), 0.9, 0.5)
     np.testing.assert_allclose(np.ravel(got), [0.5, 2.6], rtol=1e-6)

@@ -1,5 +1,7 @@
 """The on-policy block: resets, last actions, carry, final observations."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,9 @@ TICKS, WORLDS = 11, 3
 
 
 def small(name="mappo", **changes):
-    return algo(name, role__hidden=8, minibatch=WORLDS, epochs=2, **changes)
+    return algo(
+        name, **{"role__hidden": 8, "minibatch": WORLDS, "epochs": 2, **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +32,18 @@ def played():
         run_config(values, WORLDS, WORLDS * TICKS), env, learner, TICKS
     )
     rollout = make_rollout(env, learner, memory.store, WORLDS, TICKS)
-    state = learner.init(jax.random.key(0))
-    worlds, contents, blocks = rollout.init(jax.random.key(1)), memory.init(), []
+    state = jax.jit(learner.init)(jax.random.key(0))
+    worlds = jax.jit(rollout.init)(jax.random.key(1))
+    contents, blocks = memory.init(), []
     collect = jax.jit(rollout.collect)
     for i in range(3):
         before = worlds
         first = jnp.int32(i * TICKS)
         worlds, block, _ = collect(state, before, first, jax.random.key(2))
         contents = memory.add(contents, before, block)
-        blocks.append((before, block, memory.sample(contents, jax.random.key(0))))
+        sample = jax.jit(memory.sample)
+        fresh = sample(contents, jax.random.key(0))
+        blocks.append(jax.tree.map(np.array, (before, block, fresh)))
     return learner, state, blocks
 
 
@@ -81,7 +88,7 @@ def test_carry_is_the_one_that_acted(played):
     learner, state, blocks = played
     assert not np.all(np.array(blocks[1][2].carry["actor"]) == 0)
     act = jax.jit(learner.act)
-    for (_, _, fresh), (_, _, later) in zip(blocks, blocks[1:], strict=False):
+    for (_, _, fresh), (_, _, later) in pairwise(blocks):
         carry = fresh.carry
         for t in range(TICKS):
             seen = learner_observation(fresh, t)
@@ -96,7 +103,9 @@ def learner_observation(fresh, t):
     return type(fresh.final)(fresh.obs[t], fresh.state[t], fresh.avail[t])
 
 
-@pytest.mark.parametrize("name", ["mappo", "maac"])
+@pytest.mark.parametrize(
+    "name", ["mappo", pytest.param("maac", marks=pytest.mark.slow)]
+)
 def test_segments_add_up(name):
     env = clock()
     if name == "mappo":
