@@ -93,88 +93,31 @@ def observe(
 ) -> Latents:
     """Runs the recurrence over observed sequences.
 
-    ``h_t = gates([x_t, h_{t-1}] W_cell, h_{t-1})`` with ``x_t = silu(LN(into_t + s_{t-1}
-    W_latent))``; the posterior over ``s_t`` has logits ``silu(LN(seen_t + h_t W_deter))
-    W_logits + b``. Before a step with ``reset`` the state is the initial one.
+    ``h_t = gates([x_t, h_{t-1}] W_cell, h_{t-1})``, where ``x_t = silu(LN(into_t +
+    s_{t-1} W_latent))``; the posterior over ``s_t`` has logits ``silu(LN(seen_t + h_t
+    W_deter)) W_logits + b``. Before a step with ``reset`` the state is the initial one.
 
     Returns:
         The states after each step.
     """
-    return _run(unimix, matrices, vectors, sequence, _no_taps(matrices, sequence))[0]
+    return _forward(unimix, matrices, vectors, sequence)[0]
 
 
-class _Taps(NamedTuple):
-    """Zeros added to products, so that their gradients can be had step by step."""
+class _Saved(NamedTuple):
+    """Results of the products, of which the backward pass derives everything else."""
 
-    cell: Array
-    logits: Array
-
-
-class _Factors(NamedTuple):
-    """Left factors of the products, for the gradients of the right ones."""
-
-    latent: Array
-    cell: Array
-    logits: Array
+    into: Array  # [T, ..., H]
+    parts: Array  # [T, ..., 3 D]
+    seen: Array  # [T, ..., H]
+    logits: Array  # [T, ..., S, C]
 
 
-def _no_taps(matrices: Matrices, sequence: Sequence) -> _Taps:
-    leading = sequence.into.shape[:-1]
-    return _Taps(
-        jnp.zeros((*leading, matrices.cell.shape[1])),
-        jnp.zeros((*leading, matrices.logits.shape[1])),
-    )
-
-
-@jax.custom_vjp
-def _tap(x: Array, tap: Array) -> Array:
-    """``x + tap`` for a tap that is zero, without the addition."""
-    del tap
-    return x
-
-
-_tap.defvjp(lambda x, tap: (x, None), lambda _, grad: (grad, grad))
-
-
-def _run(
-    unimix: float,
-    matrices: Matrices,
-    vectors: Vectors,
-    sequence: Sequence,
-    taps: _Taps,
-) -> tuple[Latents, _Factors]:
-    first = vectors.latent.reshape(-1)
-    light = partial(jax.checkpoint, prevent_cse=False)
-    act, move = light(activation), light(gates)
-
-    def step(
-        carry: tuple[Array, Array], xs: tuple[Sequence, _Taps]
-    ) -> tuple[tuple[Array, Array], tuple[Latents, _Factors]]:
-        now, tap = xs
-        begins = now.reset.reshape(
-            now.reset.shape + (1,) * (carry[0].ndim - now.reset.ndim)
-        )
-        h = jnp.where(begins, vectors.deter, carry[0])
-        s = jnp.where(begins, first, carry[1])
-        x = act(now.into + s @ matrices.latent, vectors.norm_in)
-        joint = jnp.concatenate([x, h], -1)
-        h = move(_tap(joint @ matrices.cell, tap.cell), h, vectors.norm_cell)
-        y = act(now.seen + h @ matrices.deter, vectors.norm_out)
-        logits = _tap(y @ matrices.logits, tap.logits) + vectors.logits
-        shaped = logits.reshape((*logits.shape[:-1], *vectors.latent.shape))
-        latent = Latents(h, *_draw(shaped, now.uniform, unimix))
-        carry = h, latent.latent.reshape(logits.shape)
-        return carry, (latent, _Factors(s, joint, y))
-
-    rows = sequence.into.shape[1:-1]
-    start = (
-        jnp.broadcast_to(vectors.deter, (*rows, vectors.deter.size)),
-        jnp.broadcast_to(first, (*rows, first.size)),
-    )
-    return jax.lax.scan(step, start, (sequence, taps))[1]
+def _begins(reset: Array, like: Array) -> Array:
+    return reset.reshape(reset.shape + (1,) * (like.ndim - reset.ndim))
 
 
 def _draw(logits: Array, uniform: Array | None, unimix: float) -> tuple[Array, Array]:
+    """Posterior and its sample."""
     log_probs = mixed_log_probs(logits, unimix)
     return log_probs, straight_through(log_probs, uniform)
 
@@ -182,28 +125,107 @@ def _draw(logits: Array, uniform: Array | None, unimix: float) -> tuple[Array, A
 def _forward(
     unimix: float, matrices: Matrices, vectors: Vectors, sequence: Sequence
 ) -> tuple[Latents, tuple]:
-    def run(vectors: Vectors, into: Array, seen: Array, taps: _Taps) -> tuple:
-        changed = sequence._replace(into=into, seen=seen)
-        return _run(unimix, matrices, vectors, changed, taps)
+    first = vectors.latent.reshape(-1)
 
-    taps = _no_taps(matrices, sequence)
-    out, back, factors = jax.vjp(
-        run, vectors, sequence.into, sequence.seen, taps, has_aux=True
+    def step(
+        carry: tuple[Array, Array], now: Sequence
+    ) -> tuple[tuple[Array, Array], tuple[Latents, _Saved]]:
+        begins = _begins(now.reset, carry[0])
+        h = jnp.where(begins, vectors.deter, carry[0])
+        s = jnp.where(begins, first, carry[1])
+        into = now.into + s @ matrices.latent
+        x = activation(into, vectors.norm_in)
+        parts = jnp.concatenate([x, h], -1) @ matrices.cell
+        h = gates(parts, h, vectors.norm_cell)
+        seen = now.seen + h @ matrices.deter
+        y = activation(seen, vectors.norm_out)
+        flat = y @ matrices.logits + vectors.logits
+        logits = flat.reshape((*flat.shape[:-1], *vectors.latent.shape))
+        log_probs, latent = _draw(logits, now.uniform, unimix)
+        saved = _Saved(into, parts, seen, logits)
+        carry = h, latent.reshape(flat.shape)
+        return carry, (Latents(h, log_probs, latent), saved)
+
+    rows = sequence.into.shape[1:-1]
+    start = (
+        jnp.broadcast_to(vectors.deter, (*rows, vectors.deter.size)),
+        jnp.broadcast_to(first, (*rows, first.size)),
     )
-    return out, (back, factors, out.deter)
+    out, saved = jax.lax.scan(step, start, sequence)[1]
+    kept = out.deter, out.latent, sequence.uniform, sequence.reset
+    return out, (matrices, vectors, saved, kept)
+
+
+def _before(x: Array, first: Array, reset: Array) -> Array:
+    """States that each step started from, `[T, ..., F]`."""
+    shifted = jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
+    # Step 0 starts from the initial state whether or not an episode begins there.
+    starts = _begins(reset.at[0].set(True), x)
+    return jnp.where(starts, first, shifted)
 
 
 def _backward(unimix: float, residuals: tuple, grad: Latents) -> tuple:
-    del unimix
-    back, factors, deter = residuals
-    vectors, into, seen, taps = back(grad)
-    matrices = Matrices(
-        latent=_outer(factors.latent, into),
-        cell=_outer(factors.cell, taps.cell),
-        deter=_outer(deter, seen),
-        logits=_outer(factors.logits, taps.logits),
+    matrices, vectors, saved, (deter, latent, uniform, reset) = residuals
+    latent = latent.reshape((*latent.shape[:-2], -1))
+    h_in = _before(deter, vectors.deter, reset)
+    start = jnp.zeros_like(deter[0]), jnp.zeros_like(latent[0])
+    norms = vectors.norm_in, vectors.norm_cell, vectors.norm_out
+    sums = jax.tree.map(jnp.zeros_like, norms)
+    step = partial(_backward_step, unimix, matrices, vectors)
+    xs = grad, saved, h_in, uniform, reset
+    (d_h, d_s, sums), (d_saved, d_before) = jax.lax.scan(
+        step, (*start, sums), xs, reverse=True
     )
-    return matrices, vectors, Sequence(into, seen, None, None)
+    x = activation(saved.into, vectors.norm_in)
+    y = activation(saved.seen, vectors.norm_out)
+    s_in = _before(latent, vectors.latent.reshape(-1), reset)
+    d_matrices = Matrices(
+        latent=_outer(s_in, d_saved.into),
+        cell=jnp.concatenate([_outer(x, d_saved.parts), _outer(h_in, d_saved.parts)]),
+        deter=_outer(deter, d_saved.seen),
+        logits=_outer(y, d_saved.logits),
+    )
+    rows = tuple(range(d_h.ndim - 1))
+    d_deter, d_latent = (
+        total.sum(0) + left.sum(rows)
+        for total, left in zip(d_before, (d_h, d_s), strict=True)
+    )
+    d_bias = d_saved.logits.reshape(-1, vectors.logits.size).sum(0)
+    d_vectors = Vectors(*sums, d_bias, d_deter, d_latent.reshape(vectors.latent.shape))
+    d_sequence = Sequence(d_saved.into, d_saved.seen, None, None)
+    return d_matrices, d_vectors, d_sequence
+
+
+def _backward_step(
+    unimix: float, matrices: Matrices, vectors: Vectors, carry: tuple, xs: tuple
+) -> tuple[tuple, tuple]:
+    """Chain rule through one step, product by product from the last to the first."""
+    d_h, d_s, (n_in, n_cell, n_out) = carry
+    grad, saved, h_in, uniform, reset = xs
+    draw = partial(_draw, uniform=uniform, unimix=unimix)
+    d_latent = grad.latent + d_s.reshape(grad.latent.shape)
+    (d_logits,) = jax.vjp(draw, saved.logits)[1]((grad.log_probs, d_latent))
+    flat = d_logits.reshape(d_s.shape)
+    d_seen, d_out = jax.vjp(activation, saved.seen, vectors.norm_out)[1](
+        flat @ matrices.logits.T
+    )
+    d_h = d_h + grad.deter + d_seen @ matrices.deter.T
+    d_parts, d_before, d_cell = jax.vjp(gates, saved.parts, h_in, vectors.norm_cell)[1](
+        d_h
+    )
+    d_joint = d_parts @ matrices.cell.T
+    width = vectors.norm_in.scale.size
+    d_into, d_in = jax.vjp(activation, saved.into, vectors.norm_in)[1](
+        d_joint[..., :width]
+    )
+    d_h = d_before + d_joint[..., width:]
+    d_s = d_into @ matrices.latent.T
+    sums = jax.tree.map(jnp.add, (n_in, n_cell, n_out), (d_in, d_cell, d_out))
+    begins = _begins(reset, d_h)
+    rows = tuple(range(d_h.ndim - 1))
+    to_start = tuple(jnp.where(begins, d, 0.0).sum(rows) for d in (d_h, d_s))
+    d_h, d_s = (jnp.where(begins, 0.0, d) for d in (d_h, d_s))
+    return (d_h, d_s, sums), (_Saved(d_into, d_parts, d_seen, flat), to_start)
 
 
 def _outer(x: Array, grad: Array) -> Array:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.nets.agents import Recurrent, crossed, features
 from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent
 from rolemarl_jax.ops.intrinsic import ahead, policy_divergence
@@ -28,7 +29,6 @@ from rolemarl_jax.types import (
     Array,
     Batch,
     EnvSpec,
-    Inputs,
     Key,
     LearnerState,
     PyTree,
@@ -167,7 +167,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
             **_weights(cfg, spec),
             "world_lr": cfg.world.lr,
         },
-        intrinsic=_intrinsic(cfg, base, nets),
+        intrinsic=_intrinsic(cfg, Recurrent(cfg.hidden, spec.n_actions), nets),
         phases=_phases(cfg, base, nets),
         remember=_remember(cfg),
     )
@@ -310,30 +310,8 @@ def foresee(
     return jax.tree.map(lambda x: x / carry[4], carry[2])
 
 
-def counterfactual(base: RoleMethod, params: Params, x: Inputs, role: Array) -> Array:
-    """Values of every agent in the role of every other, from the first step on.
-
-    Args:
-        x: `[T, B, ...]`. role: `[T, B, N, Z]`.
-
-    Returns:
-        `[T, B, N, N, A]`: agent i had it always been in the role of agent j.
-    """
-    n, rows = role.shape[2], role.shape[1]
-    each = Inputs(
-        jnp.repeat(x.obs, n, axis=2), jnp.repeat(x.last_action, n, axis=2), x.reset
-    )
-    roles = {"role": jnp.tile(role, (1, 1, n, 1))}
-    zeros = {
-        name: h.reshape((rows, n * n, h.shape[-1]))
-        for name, h in base.carry(rows * n).items()
-    }
-    q = base.q_values(params, each, roles, zeros)[0].q
-    return q.reshape((*q.shape[:2], n, n, q.shape[-1]))
-
-
 def _intrinsic(
-    cfg: Config, base: RoleMethod, nets: dict[str, RSSM]
+    cfg: Config, utility: Recurrent, nets: dict[str, RSSM]
 ) -> Callable[[Context, AgentOut], tuple[Array, Metrics]]:
     """The reward, a mean over agents: dead ones count, as in the authors' code."""
 
@@ -341,12 +319,14 @@ def _intrinsic(
         batch, state, h = ctx.batch, ctx.state, ctx.state.hypers
         role, q = jax.lax.stop_gradient((out.feats["role"], out.q[:-1]))
         x = jax.tree.map(lambda part: part[:-1], batch.inputs)
-        others = counterfactual(base, state.params, x, role[:-1])
+        seen = features(x, utility.out, last_action=True, agent_id=False)
+        others = crossed(
+            utility, state.params["agent"], seen, role[:-1], batch.reset[:-1]
+        )
         temperature = h.get("temperature", h["beta1"])
+        keys = {name: ctx.key and named(ctx.key, name) for name in MODELS}
         said = {
-            name: foresee(
-                net, state.aux[name], batch, role, cfg.horizon, named(ctx.key, name)
-            )
+            name: foresee(net, state.aux[name], batch, role, cfg.horizon, keys[name])
             for name, net in nets.items()
         }
         with_role, without = (said[name] for name in MODELS)
