@@ -77,6 +77,8 @@ class Program:
             first argument.
         evaluate: ``SeedState -> Played [seeds, episodes]``.
         replay: for its sizes.
+        seeds: length of the seed axis: those asked for, and as many more as keep all
+            devices equally busy; the surplus is computed and never reported.
     """
 
     stages: tuple[Stage, ...]
@@ -87,6 +89,7 @@ class Program:
     segment: Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]
     evaluate: Callable[[SeedState], Played]
     replay: Replay
+    seeds: int
 
 
 def make_program(
@@ -107,7 +110,7 @@ def make_program(
     replay = make_replay(cfg.replay, env, worlds)
     rollout = make_rollout(env, learner, replay.store, worlds, ticks)
     one_seed = _segment(learner, rollout, replay, updates)
-    over = _over_seeds(cfg, devices or jax.devices())
+    over, seeds = _over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
     return Program(
@@ -126,7 +129,13 @@ def make_program(
         segment=jax.jit(over(one_seed, unbatched=2), donate_argnums=0),
         evaluate=jax.jit(over(lambda state: play(state.learner))),
         replay=replay,
+        seeds=seeds,
     )
+
+
+def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
+    """The learner of an experiment before its first update."""
+    return learner.init(rng.named(rng.root(seed_id), "learner"))
 
 
 def _init(
@@ -135,7 +144,7 @@ def _init(
     key = rng.root(seed_id)
     return SeedState(
         key=key,
-        learner=learner.init(rng.named(key, "learner")),
+        learner=initial_learner(learner, seed_id),
         worlds=rollout.init(rng.named(key, "worlds")),
         replay=replay.init(),
     )
@@ -222,14 +231,16 @@ def _add_metrics(tally: Tally, metrics: Metrics) -> Tally:
     return Tally(tally.episodes, sums, counts)
 
 
-def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
-    """How functions of one seed become functions of many.
+def _over_seeds(
+    cfg: RunConfig, devices: list[Any]
+) -> tuple[Callable[..., Callable], int]:
+    """How functions of one seed become functions of many, and of how many.
 
-    Seeds are split over as many devices as divide them; on each device they are
-    mapped one after another inside the program (a CPU is faster so, and branches that
-    depend on data survive) or batched by vmap.
+    Seeds are split evenly over the devices; on each they are mapped one after another
+    inside the program (a CPU is faster so, and branches that depend on data survive)
+    or batched by vmap.
     """
-    count = max(n for n in range(1, len(devices) + 1) if cfg.seeds % n == 0)
+    count = min(len(devices), cfg.seeds)
     mesh = Mesh(np.array(devices[:count]), ("seed",))
     by = cfg.train.seeds_by
     if by == "auto":
@@ -250,4 +261,4 @@ def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
             check_vma=False,
         )
 
-    return over
+    return over, -(-cfg.seeds // count) * count

@@ -22,7 +22,8 @@ LAYERS = (
     ("learners",),
     ("replay", "rollout", "evaluate", "bridge", "viz"),
     ("program",),
-    ("runner", "sweep"),
+    ("plan", "compiled"),
+    ("plan", "runner", "sweep"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
