@@ -106,7 +106,7 @@ def run_phase(
     state = state._replace(
         params={**state.params, **new}, opt={**state.opt, phase.name: opt}
     )
-    metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+    metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
     return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
 
 

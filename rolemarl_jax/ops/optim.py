@@ -38,7 +38,7 @@ def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
     def update(grads: dict[str, PyTree], state: Any, params: Any = None) -> Any:
         del params
         mine = {g: v for g, v in grads.items() if g in groups}
-        factor = jnp.minimum(1.0, norm / (optax.global_norm(mine) + 1e-6))
+        factor = jnp.minimum(1.0, norm / (optax.tree.norm(mine) + 1e-6))
         clipped = jax.tree.map(lambda x: x * factor, mine)
         return {**grads, **clipped}, state
 
