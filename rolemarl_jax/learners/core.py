@@ -150,14 +150,18 @@ def run_when_due(
 
 
 def pretraining(phase: Phase) -> Pretraining:
-    """A pre-training phase as a stage of its own."""
+    """A pre-training phase, and what runs along with it, as a stage."""
 
     def update(
         state: LearnerState, batch: Experience, t: Array, key: Key
     ) -> tuple[LearnerState, Metrics]:
         del t
-        one = jnp.ones(())
-        return run_phase(phase, state, batch, one, named(key, phase.name))
+        one, metrics = jnp.ones(()), {}
+        for each in (phase, *phase.also):
+            own_key = named(key, each.name)
+            state, reported = run_phase(each, state, batch, one, own_key)
+            metrics |= reported
+        return state, metrics
 
     return Pretraining(phase.name, phase.updates, update)
 
