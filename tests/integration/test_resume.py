@@ -16,7 +16,7 @@ from rolemarl_jax.learners import make_learner
 SEEDS = 3
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """What the test does to a run."""
 
 
@@ -40,7 +40,7 @@ def train(cfg, stop_at=None):
 
     def moved(now):
         if stop_at is not None and now.rows[0]["env_steps"] >= stop_at:
-            raise Killed
+            raise KilledError
 
     runner.run(
         cfg,
@@ -66,7 +66,9 @@ def whole(tmp_path_factory):
 def states(cfg):
     """Restored parts of the newest checkpoint, keys as numbers."""
     learner = make_learner(cfg.algo, worlds.SPEC)
-    program = runner.make_program(cfg, worlds.probe(worlds.KINDS.index("memory")), learner)
+    program = runner.make_program(
+        cfg, worlds.probe(worlds.KINDS.index("memory")), learner
+    )
     ids = jnp.arange(program.seeds)
     parts = jax.eval_shape(lambda: runner.parts(cfg, program.init(ids)))
     found = checkpoint.restore(Path(cfg.run_dir) / runner.CHECKPOINTS, parts)
@@ -83,7 +85,7 @@ def states(cfg):
 
 @pytest.mark.parametrize("stop_at", [420, 700])
 def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(config(tmp_path), stop_at)
     train(config(tmp_path, resume=True))
     np.testing.assert_equal(rows(tmp_path), rows(whole))
@@ -96,7 +98,7 @@ def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
 
 
 def test_a_checkpoint_cut_short_costs_no_more_than_itself(whole, tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(config(tmp_path), 900)
     newest = Path(tmp_path) / runner.CHECKPOINTS / "800"
     for path in newest.rglob("*"):
