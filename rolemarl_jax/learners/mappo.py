@@ -6,7 +6,7 @@ collected. Old log-probabilities and values are computed when the update begins:
 parameters are still those that acted.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,21 +14,20 @@ import jax.numpy as jnp
 from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.learners import core
 from rolemarl_jax.learners.acting import policies
+from rolemarl_jax.learners.block import Sequences, prepare, take
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import Carry, Context, Losses, Metrics, Params, Phase
-from rolemarl_jax.roles.policy_base import Hidden, PolicyMethod
-from rolemarl_jax.roles.shaping import Shaping, make_shaping, shaped
+from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.policy_base import PolicyMethod
+from rolemarl_jax.roles.shaping import Shaping, make_shaping
 from rolemarl_jax.types import (
     Array,
     EnvSpec,
     Fresh,
-    Inputs,
     Key,
     LearnerState,
-    PyTree,
 )
 
 
@@ -53,6 +52,7 @@ class Config:
         name: of the algorithm. learner: ``mappo``, this file.
         role: record of the policy method, by its ``name``. shaping: of the reward's.
         actor_lr, critic_lr: learning rates. gamma: discount. gae_lambda: trace decay.
+        reward_scale: factor on the team's reward.
         clip: of the probability ratio. value_clip: of the value's change, or none.
         value_norm: decay of the running moments that value targets are normalised
             by, or none.
@@ -71,6 +71,7 @@ class Config:
     critic_lr: float
     gamma: float
     gae_lambda: float
+    reward_scale: float
     clip: float
     value_clip: float | None
     value_norm: float | None
@@ -79,22 +80,6 @@ class Config:
     optimiser: OptimiserConfig
     loss_scales: dict[str, float]
     pretrain_steps: int
-
-
-class Sequences(NamedTuple):
-    """What a PPO step reads: whole sequences of a block, and what was computed once."""
-
-    inputs: Inputs  # [T, B, ...]
-    state: Array  # [T, B, S]
-    avail: Array  # [T, B, N, A]
-    action: Array  # [T, B, N]
-    log_prob: Array  # [T, B, N] of the policy that acted
-    value: Array  # [T, B, N] before the update, normalised as the critic's output
-    advantage: Array  # [T, B, N] standardised
-    target: Array  # [T, B, N] for the critic's output
-    weight: Array  # [T, B, N] of the agent in the actor's losses, 1 on average
-    mask: Array  # [T, B]
-    carry: Carry  # [B, ...]
 
 
 def make(cfg: Config, spec: EnvSpec) -> core.Learner:
@@ -208,83 +193,6 @@ def ppo_losses(
     return losses, metrics
 
 
-def prepare(
-    cfg: Config,
-    method: PolicyMethod,
-    shaping: Shaping,
-    state: LearnerState,
-    block: Fresh,
-) -> tuple[Sequences, LearnerState]:
-    """Log-probabilities, values, advantages and targets of a block, computed once."""
-    params, x, carry = state.params, block.inputs, block.carry
-    feats, encoded = method.encode(params, x, carry)
-    logits, acted = method.logits(params, x, feats, carry)
-    value, judged = method.value(params, x, block.state, feats, carry)
-    final = _final_values(method, params, block, {**encoded, **acted, **judged})
-
-    mean, scale = _moments(state)
-    ahead = gae.following(value, final, block.final_at) * scale + mean
-    reward = shaped(shaping, params, block.reward, block.obs)
-    advantage = gae.gae(
-        reward,
-        value * scale + mean,
-        ahead,
-        block.terminated,
-        block.truncated,
-        state.hypers["gamma"],
-        cfg.gae_lambda,
-    )
-    target = advantage + value * scale + mean
-    if cfg.value_norm is not None:
-        moments = gae.track(state.aux["value"], target, cfg.value_norm)
-        state = state._replace(aux={**state.aux, "value": moments})
-    mean, scale = _moments(state)
-    choice = (block.avail.sum(-1) > 1).astype(jnp.float32)
-    sequences = Sequences(
-        inputs=x,
-        state=block.state,
-        avail=block.avail,
-        action=block.action,
-        log_prob=categorical(logits, block.avail).log_prob(block.action),
-        value=value,
-        advantage=gae.standardised(advantage, choice),
-        target=(target - mean) / scale,
-        weight=choice / jnp.maximum(choice.mean(), 1e-6),
-        mask=block.mask,
-        carry=carry,
-    )
-    return sequences, state
-
-
-def _moments(state: LearnerState) -> tuple[Array | float, Array | float]:
-    """What the critic's output is multiplied by and shifted to give returns."""
-    if "value" not in state.aux:
-        return 0.0, 1.0
-    return gae.location_scale(state.aux["value"])
-
-
-def _final_values(
-    method: PolicyMethod, params: Params, block: Fresh, hidden: Hidden
-) -> Array:
-    """Values `[K, B, N]` of the final observations, each one step after its own.
-
-    The K observations of B worlds are K * B rows of one time step.
-    """
-    at = jnp.minimum(block.final_at, block.reward.shape[0] - 1)
-    there = at, jnp.arange(at.shape[1])
-
-    def rows(x: Array) -> Array:
-        return x.reshape((-1, *x.shape[2:]))
-
-    carry = {name: rows(h[there]) for name, h in hidden.items()}
-    final = jax.tree.map(lambda x: rows(x)[None], block.final)
-    action = rows(block.action[there])[None]
-    x = Inputs(final.obs, action, jnp.zeros((1, at.size), bool))
-    feats, _ = method.encode(params, x, carry)
-    value, _ = method.value(params, x, final.state, feats, carry)
-    return value.reshape((*at.shape, -1))
-
-
 def _updater(
     cfg: Config,
     method: PolicyMethod,
@@ -331,7 +239,7 @@ def _epochs(
         )
 
     def step(state: LearnerState, pick: Array) -> tuple[LearnerState, Metrics]:
-        part = sequences if worlds == size else _take(sequences, pick)
+        part = sequences if worlds == size else take(sequences, pick)
         return core.run_phase(ppo, state, part, jnp.ones(()), key)
 
     def shuffled(epoch: Array) -> Array:
@@ -341,10 +249,3 @@ def _epochs(
     picks = jax.vmap(shuffled)(jnp.arange(cfg.epochs)).reshape(-1, size)
     state, metrics = jax.lax.scan(step, state, picks)
     return state, {name: x.mean() for name, x in metrics.items()}
-
-
-def _take(sequences: Sequences, pick: Array) -> PyTree:
-    """Some sequences of a block."""
-    carry = jax.tree.map(lambda x: x[pick], sequences.carry)
-    rest = jax.tree.map(lambda x: x[:, pick], sequences._replace(carry=()))
-    return rest._replace(carry=carry)

@@ -10,7 +10,10 @@ from policy_worlds import algo
 
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners import make_learner, mappo
+from rolemarl_jax.learners.block import Sequences, final_values
+from rolemarl_jax.learners.block import prepare as prepare_block
 from rolemarl_jax.nets.critic import RoleCritic
+from rolemarl_jax.ops.gae import standardised
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.policy_base import PolicyMethod
 from rolemarl_jax.roles.shaping import make_shaping
@@ -95,7 +98,7 @@ def test_ppo_losses_against_numpy(value_clip):
     avail = np.array(block({}).avail)
     action = np.array(block({}).action)
     log_prob = np.log(rng.uniform(0.2, 0.6, (T, B, N)))
-    seq = mappo.Sequences(
+    seq = Sequences(
         inputs=None,
         state=None,
         avail=jnp.array(avail),
@@ -134,7 +137,7 @@ def test_clip_by_hand():
     cfg, *_ = make("mappo")
     half = jnp.log(jnp.full((1, 1, 1, 2), 0.5))
     for old, advantage, want in [(0.25, 2.0, -2.4), (0.25, -2.0, 4.0), (1.0, 2.0, -1)]:
-        seq = mappo.Sequences(
+        seq = Sequences(
             None,
             None,
             avail=jnp.ones((1, 1, 1, 2), bool),
@@ -170,7 +173,7 @@ def test_final_observations_are_valued_with_their_past(name):
         return value, {**encoded, **acted, **judged}
 
     _, hidden = unroll(params, fresh.inputs, fresh.state, fresh.carry)
-    got = jax.jit(partial(mappo._final_values, method))(params, fresh, hidden)
+    got = jax.jit(partial(final_values, method))(params, fresh, hidden)
     # All worlds at once, each overwritten from the slot after its final step on.
     padded = jax.tree.map(
         lambda x: np.concatenate([x, x[:1]]), (fresh.inputs, fresh.state)
@@ -193,7 +196,7 @@ def test_prepared_block():
     cfg, method, shaping, learner = make("mappo", role__hidden=6, role__logits_gain=1.0)
     state = jax.jit(learner.init)(jax.random.key(0))
     fresh = block(learner.carry(B))
-    seq, _ = jax.jit(partial(mappo.prepare, cfg, method, shaping))(state, fresh)
+    seq, _ = jax.jit(partial(prepare_block, cfg, method, shaping))(state, fresh)
     _, metrics = jax.jit(partial(mappo.ppo_losses, cfg, method))(state.params, seq)
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
     assert (seq.weight[:, :, 2] == 0).all()
@@ -203,7 +206,7 @@ def test_prepared_block():
 
     normed, *_, other = make("mappo", role__hidden=6, value_norm=0.9)
     begun = jax.jit(other.init)(jax.random.key(0))
-    scaled, moved = jax.jit(partial(mappo.prepare, normed, method, shaping))(
+    scaled, moved = jax.jit(partial(prepare_block, normed, method, shaping))(
         begun, fresh
     )
     np.testing.assert_allclose(scaled.target.mean(), 0, atol=1e-5)
@@ -215,8 +218,8 @@ def test_agents_without_choice_change_no_policy():
     """Their values may be anything: advantages of the others stay equal."""
     x = jnp.array(np.random.default_rng(0).normal(size=(4, 2, 3)), jnp.float32)
     choice = jnp.ones((4, 2, 3)).at[..., 2].set(0)
-    plain = mappo.gae.standardised(x, choice)
-    moved = mappo.gae.standardised(x.at[..., 2].add(100.0), choice)
+    plain = standardised(x, choice)
+    moved = standardised(x.at[..., 2].add(100.0), choice)
     np.testing.assert_allclose(plain[..., :2], moved[..., :2], rtol=1e-5)
 
 
@@ -272,7 +275,7 @@ def test_role_critic_against_numpy():
 def test_gradients_stay_in_their_groups():
     cfg, method, shaping, learner = make("acorm_mappo", **SMALL)
     state = jax.jit(learner.init)(jax.random.key(0))
-    prepare = jax.jit(partial(mappo.prepare, cfg, method, shaping))
+    prepare = jax.jit(partial(prepare_block, cfg, method, shaping))
     seq, _ = prepare(state, block(learner.carry(B)))
 
     @jax.jit
