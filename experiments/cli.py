@@ -103,5 +103,13 @@ def _with_hydra(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> N
         choices = HydraConfig.get().runtime.choices
         guard(lambda: _start(job, rundir.resolve(compose.plain(cfg, choices))))
 
+    guard(lambda: _check(arguments))
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Refuses wrong names in the overrides among Hydra's own flags."""
+    from experiments import compose
+
+    compose.check([a for a in arguments if "=" in a and not a.startswith("-")])

@@ -47,24 +47,39 @@ def composed(arguments: Sequence[str]) -> Composed:
     Raises:
         ConfigError: an unknown group, file or key, or something that is no override.
     """
-    pairs = [_split(argument) for argument in arguments]
-    chosen = [text for key, _, text in pairs if key in groups()]
-    for key, value, _ in pairs:
-        if key in groups() and value not in groups()[key]:
-            raise ConfigError(f"{key}: got '{value}'; {nearest(value, groups()[key])}")
-    base, _ = _hydra(chosen)
-    for key, value, text in pairs:
-        if key not in groups() and text[0] not in "+~":
-            _require_key(key, value, base)
+    pairs = check(arguments)
     values, choices = _hydra(arguments)
     return Composed(values, choices, tuple(key for key, _, _ in pairs))
 
 
+def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Refuses unknown groups, files and keys; a sweep's commas are understood.
+
+    Returns:
+        Key, value and whole text of each override; Hydra's own are left out.
+    """
+    pairs = [_split(argument) for argument in arguments]
+    pairs = [pair for pair in pairs if not pair[0].startswith("hydra")]
+    files, first = groups(), []
+    for key, value, _ in pairs:
+        if key in files:
+            for name in value.split(","):
+                if name not in files[key]:
+                    raise ConfigError(
+                        f"{key}: got '{name}'; {nearest(name, files[key])}"
+                    )
+            first.append(f"{key}={value.split(',')[0]}")
+    base, _ = _hydra(first)
+    for key, value, text in pairs:
+        if key not in files and text[0] not in "+~":
+            _require_key(key, value, base)
+    return pairs
+
+
 def plain(cfg: DictConfig, choices: Mapping[str, Any]) -> Composed:
     """The same, for a configuration that Hydra composed itself (``--multirun``)."""
-    values = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(values, dict)
-    return Composed({str(k): v for k, v in values.items()}, _ours(choices), ())
+    values = {str(key): _resolved(cfg[key]) for key in cfg}
+    return Composed(values, _ours(choices), ())
 
 
 def _split(argument: str) -> tuple[str, str, str]:
@@ -82,14 +97,20 @@ def _hydra(arguments: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             cfg = compose("config", list(arguments), return_hydra_config=True)
             choices = dict(cfg.hydra.runtime.choices)
-            # The section of Hydra itself holds values that only a launched job has.
-            ours = {str(key): cfg._get_node(key) for key in cfg if key != "hydra"}
-            values = OmegaConf.to_container(OmegaConf.create(ours), resolve=True)
+            # Hydra's own section holds values that only a launched job has.
+            values = {str(key): _resolved(cfg[key]) for key in cfg if key != "hydra"}
     except (HydraException, OmegaConfBaseException) as error:
-        first = str(error).strip().split("\n")[0]
-        raise ConfigError(first) from None
-    assert isinstance(values, dict)
-    return {str(k): v for k, v in values.items()}, _ours(choices)
+        raise ConfigError(" ".join(str(error).split())) from None
+    return values, _ours(choices)
+
+
+def _resolved(node: Any) -> Any:
+    """Plain containers of a node, interpolations filled in."""
+    return (
+        OmegaConf.to_container(node, resolve=True)
+        if OmegaConf.is_config(node)
+        else node
+    )
 
 
 def _ours(choices: Mapping[str, Any]) -> dict[str, str]:

@@ -23,7 +23,7 @@ def prepare_devices(cfg: RunConfig) -> None:
 
 def host_devices(cfg: RunConfig) -> int:
     """CPU devices of this run: one a core, and no more than seeds."""
-    if cfg.train.host_devices != "auto":
+    if cfg.train.host_devices is not None:
         return cfg.train.host_devices
     return max(1, min(cores(), cfg.seeds))
 
@@ -52,8 +52,8 @@ def use_cache(folder: Path) -> None:
     """Keeps every compiled program in a folder; goes on without if it cannot."""
     import jax  # only now: XLA_FLAGS is complete
 
-    if jax.config.jax_compilation_cache_dir:
-        return  # chosen by JAX_COMPILATION_CACHE_DIR
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,16 +7,18 @@ of legs, so that a run that was stopped goes on exactly where it would have been
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rolemarl_jax import checkpoint, loggers
+from rolemarl_jax.compiled import Compiled, Memory, compile_program
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.evaluate import Played
 from rolemarl_jax.learners.core import Learner
@@ -33,8 +35,7 @@ class Facts:
     """What the header shows.
 
     Attributes:
-        device: platform and number. seeds: asked for. parameters: of one seed.
-        bytes_a_seed: state and working memory of one seed. replay_bytes: of these.
+        device: platform and number. seeds: asked for. memory: of one seed.
         compile_seconds: of all programs. store: of the replay.
         total_steps: env steps a seed. resumed_at: env steps, 0 for a new run.
         note: empty, or what a resumed run had to put up with.
@@ -42,9 +43,7 @@ class Facts:
 
     device: str
     seeds: int
-    parameters: int
-    bytes_a_seed: int
-    replay_bytes: int
+    memory: Memory
     compile_seconds: float
     store: str
     total_steps: int
@@ -57,14 +56,11 @@ class Progress:
     """Where a run is after a leg; rates are of this process, without compilation.
 
     Attributes:
-        env_steps: a seed. updates: of training, a seed. seconds: spent in legs.
+        seconds: spent in legs.
         steps_done, updates_done: by this process, over all seeds.
         rows: newest rows, one a seed and split.
     """
 
-    stage: str
-    env_steps: int
-    updates: int
     seconds: float
     steps_done: int
     updates_done: int
@@ -83,34 +79,31 @@ class Observer:
     moved: Callable[[Progress], None]
 
 
-class _Compiled(NamedTuple):
-    init: Any
-    segment: Any
-    evaluate: Any
-    seconds: float
-    temporary_bytes: int
-
-
 def run(
-    cfg: RunConfig, env: Env, learner: Learner, logger: loggers.Logger, out: Observer
-) -> Facts:
+    cfg: RunConfig,
+    env: Env,
+    learner: Learner,
+    open_logger: Callable[[int], loggers.Logger],
+    out: Observer,
+) -> None:
     """Trains every seed to ``total_steps``, or until the process is asked to stop.
 
     A first SIGINT or SIGTERM lets the current leg end, saves a checkpoint and raises
-    ``KeyboardInterrupt``.
+    ``KeyboardInterrupt``. ``open_logger`` is told the env steps that it goes on from.
 
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
-    compiled = _compile(program, cfg)
+    compiled = compile_program(program, cfg)
     state, done, spent, note = _begin(cfg, program, compiled)
-    facts = _facts(cfg, program, compiled, state, done, note)
+    facts = _facts(cfg, program, compiled, done, note)
     out.started(facts)
+    logger = open_logger(facts.resumed_at)
     per_iteration = program.worlds * program.ticks
     seconds, steps, updates = 0.0, 0, 0
-    with _stop_requests() as stop:
+    with _stop_requests() as stop, closing(logger):
         for leg in remaining(legs, done, program.updates):
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
@@ -122,44 +115,13 @@ def run(
             logger.write(rows)
             if leg.save or stop():
                 _save(cfg, state, end, end * per_iteration, spent + seconds)
-            stage = program.stages[leg.stage].name
-            count = rows[0]["updates"]
-            out.moved(
-                Progress(
-                    stage, end * per_iteration, count, seconds, steps, updates, rows
-                )
-            )
+            out.moved(Progress(seconds, steps, updates, rows))
             if stop() and leg is not legs[-1]:
                 raise KeyboardInterrupt
-    return facts
-
-
-def _compile(program: Program, cfg: RunConfig) -> _Compiled:
-    """Compiles all programs ahead of time, so that their cost can be shown."""
-    began = time.perf_counter()
-    ids = jnp.arange(program.seeds) + cfg.seed
-    init = program.init.lower(ids).compile()
-    state = _abstract(program, ids, init)
-    zero = jnp.zeros((), jnp.int32)
-    segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
-    evaluate = program.evaluate.lower(state).compile()
-    memory = segment.memory_analysis()
-    temporary = getattr(memory, "temp_size_in_bytes", 0)
-    return _Compiled(init, segment, evaluate, time.perf_counter() - began, temporary)
-
-
-def _abstract(program: Program, ids: jax.Array, init: Any) -> SeedState:
-    """Shapes of the state, placed as the compiled ``init`` places it."""
-    shapes = jax.eval_shape(program.init, ids)
-    return jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        shapes,
-        init.output_shardings,
-    )
 
 
 def _begin(
-    cfg: RunConfig, program: Program, compiled: _Compiled
+    cfg: RunConfig, program: Program, compiled: Compiled
 ) -> tuple[SeedState, int, float, str]:
     """Fresh state, or that of the last whole checkpoint.
 
@@ -170,21 +132,34 @@ def _begin(
     if not cfg.resume:
         return state, 0, 0.0, ""
     folder = Path(cfg.run_dir) / CHECKPOINTS
-    found = checkpoint.restore(folder, _parts(cfg, state))
+    found = checkpoint.restore(folder, jax.eval_shape(partial(parts, cfg), state))
     loggers.truncate_after(Path(cfg.run_dir) / loggers.METRICS, found.step)
     note = found.note
     if not cfg.checkpoint.replay:
         note += " replay was not saved: it fills again, training goes on meanwhile."
     acting = found.state.pop("acting")
-    state = state._replace(**found.state, **acting)
+    stored = {**found.state, **acting}
+    fresh = {name: value for name, value in state._asdict().items() if name in stored}
+    state = state._replace(**jax.tree.map(_filled, fresh, stored))
     return state, found.meta["iterations"], found.meta["wall_s"], note.strip()
 
 
-def _parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
-    """Named parts of a checkpoint; an evaluation reads the first alone."""
+def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
+    """Stored seeds, and fresh ones where the seed axis is longer now."""
+    surplus = jax.device_put(fresh[len(stored) :], stored.sharding)
+    whole = jnp.concatenate([stored, surplus])
+    return jax.device_put(whole, fresh.sharding)
+
+
+def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
+    """Named parts of a checkpoint; an evaluation reads the first alone.
+
+    Surplus seeds are left out, so that another number of devices can go on.
+    """
+    state = jax.tree.map(lambda x: x[: cfg.seeds], state)
     acting = {"key": state.key, "worlds": state.worlds}
-    parts = {"learner": state.learner, "acting": acting}
-    return {**parts, "replay": state.replay} if cfg.checkpoint.replay else parts
+    kept = {"learner": state.learner, "acting": acting}
+    return {**kept, "replay": state.replay} if cfg.checkpoint.replay else kept
 
 
 def _save(
@@ -192,11 +167,11 @@ def _save(
 ) -> None:
     meta = {"iterations": iterations, "wall_s": wall_s, "env_steps": step}
     folder = Path(cfg.run_dir) / CHECKPOINTS
-    checkpoint.save(folder, step, _parts(cfg, state), meta, cfg.checkpoint.keep)
+    checkpoint.save(folder, step, parts(cfg, state), meta, cfg.checkpoint.keep)
 
 
 def _run_leg(
-    cfg: RunConfig, program: Program, compiled: _Compiled, state: SeedState, leg: Leg
+    cfg: RunConfig, program: Program, compiled: Compiled, state: SeedState, leg: Leg
 ) -> tuple[SeedState, list[Row], int]:
     """One segment and what follows it.
 
@@ -259,22 +234,13 @@ def _rows(cfg: RunConfig, common: Row, columns: dict[str, np.ndarray]) -> list[R
 
 
 def _facts(
-    cfg: RunConfig,
-    program: Program,
-    compiled: _Compiled,
-    state: SeedState,
-    done: int,
-    note: str,
+    cfg: RunConfig, program: Program, compiled: Compiled, done: int, note: str
 ) -> Facts:
-    count = sum(x.size for x in jax.tree.leaves(state.learner.params))
-    everything = checkpoint.state_bytes(state) + compiled.temporary_bytes
     device = jax.devices()[0]
     return Facts(
         device=f"{device.device_kind} ({device.platform}) x {len(jax.devices())}",
         seeds=cfg.seeds,
-        parameters=count // program.seeds,
-        bytes_a_seed=everything // program.seeds,
-        replay_bytes=checkpoint.state_bytes(state.replay) // program.seeds,
+        memory=compiled.memory,
         compile_seconds=compiled.seconds,
         store=program.replay.store.name,
         total_steps=cfg.total_steps,
