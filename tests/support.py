@@ -35,7 +35,8 @@ def load_algo(name, over=None):
     own = yaml.safe_load(path.read_text(encoding="utf8"))
     out = {}
     for entry in own.pop("defaults", ["_self_"]):
-        out = merge(out, own if entry == "_self_" else load_algo(entry))
+        if isinstance(entry, str):  # what is in other groups concerns the run
+            out = merge(out, own if entry == "_self_" else load_algo(entry))
     return merge(out, over or {})
 
 
@@ -153,6 +154,8 @@ def shrink(values, small=16):
             value = shrink(value, small)
         elif isinstance(value, int) and not isinstance(value, bool):
             value = _shrunk(key, value, small)
+        elif isinstance(value, list):
+            value = [min(width, small) for width in value]
         out[key] = value
     return out
 
@@ -164,7 +167,7 @@ def _shrunk(key, value, small):
         return min(value, 2)
     if any(word in key for word in ("every", "steps", "interval")):
         return value
-    return min(value, small)
+    return min(value, 64 if key == "batch" else small)
 
 
 def small_algo(name, over=None):
@@ -174,7 +177,7 @@ def small_algo(name, over=None):
 
 def run_config(algo, seeds=1, over=None):
     """A ``RunConfig`` for toy worlds: 8 of them, little between updates."""
-    replayed = algo["learner"] == "qmix"
+    replayed = algo["learner"] != "mappo"
     values = {
         "algo": algo,
         "env": {"name": "probe"},
