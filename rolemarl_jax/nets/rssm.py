@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
+from rolemarl_jax.nets.layers import Module
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, straight_through, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
@@ -54,7 +55,7 @@ def _norm(module: nn.Module, name: str, width: int) -> Norm:
     )
 
 
-class Head(nn.Module):
+class Head(Module):
     """Layers without bias, LayerNorm and SiLU, then a linear map if ``out`` is given."""
 
     widths: tuple[int, ...]
@@ -72,7 +73,7 @@ class Head(nn.Module):
         return x @ kernel + self.param("bias", nn.initializers.zeros, (self.out,))
 
 
-class RSSM(nn.Module):
+class RSSM(Module):
     """The model; ``role`` is 0 for the one that knows no roles.
 
     Attributes:
