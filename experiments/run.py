@@ -103,7 +103,7 @@ def _status(cfg: RunConfig, now: Any) -> Any:
 def _draw(cfg: RunConfig) -> None:
     from rolemarl_jax import plotting
 
-    label = f"{cfg.algo['name']} ({cfg.seeds} seeds)"
+    label = str(cfg.algo["name"])
     title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
     plotting.curves({label: cfg.run_dir}, Path(cfg.run_dir) / "curves.png", title)
 

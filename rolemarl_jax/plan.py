@@ -44,24 +44,25 @@ def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
             f"total_steps: got {cfg.total_steps}; warm-up and pre-training alone take "
             f"{before * per_iteration}; allowed: more than that"
         )
-    log = max(1, cfg.log_every // per_iteration)
-    evaluate = log * (cfg.eval.every // cfg.log_every)
-    save = evaluate * (cfg.checkpoint.every // cfg.eval.every)
+
+    def marks(every: int) -> set[int]:
+        """Iterations at whose end a multiple of ``every`` env steps is reached."""
+        steps = range(every, total * per_iteration, every)
+        return {-(-step // per_iteration) for step in steps} | {total}
+
+    evaluate, save = marks(cfg.eval.every), marks(cfg.checkpoint.every)
+    log = marks(cfg.log_every)
     legs: list[Leg] = []
     start = 0
     for index, stage in enumerate(program.stages):
         end = total if stage.iterations is None else start + stage.iterations
-        cuts = sorted({*range((start // log + 1) * log, end, log), end})
+        cuts = sorted({mark for mark in log if start < mark < end} | {end})
         for first, last in zip([start, *cuts], cuts, strict=False):
             update = (first - start) * program.updates
-            now = last == total
-            leg = Leg(first, last - first, index, update, False, False)
-            due = leg._replace(
-                evaluate=now or last % evaluate == 0, save=now or last % save == 0
-            )
-            legs += [due] if last > first else []
+            due = last in evaluate, last in save
+            legs.append(Leg(first, last - first, index, update, *due))
         start = end
-    return legs
+    return [leg for leg in legs if leg.iterations]
 
 
 def _require_multiple(name: str, value: int, base_name: str, base: int) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.types import Batch, EnvSpec
 
@@ -142,3 +143,67 @@ def torch_gru(p, name):
         "w": jnp.asarray(p[f"{name}.weight_hh"].T),
         "b": jnp.asarray(p[f"{name}.bias_hh"]),
     }
+
+
+def shrink(values, small=16):
+    """Widths of an algorithm cut down to what a toy world needs, by rule of thumb."""
+    out = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = shrink(value, small)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = _shrunk(key, value, small)
+        out[key] = value
+    return out
+
+
+def _shrunk(key, value, small):
+    if key.startswith("pretrain"):
+        return min(value, 3)
+    if key in ("clusters", "heads"):
+        return min(value, 2)
+    if any(word in key for word in ("every", "steps", "interval")):
+        return value
+    return min(value, small)
+
+
+def small_algo(name, over=None):
+    """A configuration at toy size."""
+    return merge(shrink(load_algo(name)), over or {})
+
+
+def run_config(algo, seeds=1, over=None):
+    """A ``RunConfig`` for toy worlds: 8 of them, little between updates."""
+    replayed = algo["learner"] == "qmix"
+    values = {
+        "algo": algo,
+        "env": {"name": "probe"},
+        "logger": {"name": "none"},
+        "train": {
+            "worlds": 8,
+            "steps_per_update": 16 if replayed else 256,
+            "warmup_steps": None,
+            "seeds_by": "map",
+            "host_devices": 1,
+        },
+        "replay": {
+            "store": "packed",
+            "sampling": "episodes" if replayed else "fresh",
+            "episodes": 256,
+            "mean_length": 6,
+            "batch": 32,
+            "rows": 16,
+            "row_length": 8,
+        },
+        "eval": {"every": 1000, "episodes": 16, "worlds": 16},
+        "checkpoint": {"every": 1000, "keep": 1, "replay": False},
+        "seeds": seeds,
+        "seed": 0,
+        "total_steps": 1000,
+        "log_every": 1000,
+        "run_dir": "none",
+        "resume": False,
+        "deterministic": False,
+        "preset": "test",
+    }
+    return build(RunConfig, merge(values, over or {}), "run")

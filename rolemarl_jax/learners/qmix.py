@@ -279,7 +279,7 @@ def _updater(cfg: Config, method: RoleMethod, phases: tuple[Phase, ...]) -> core
             )
             metrics |= reported
         state = state._replace(target=_move_target(cfg.target, state, t))
-        return method.after_update(state), metrics
+        return method.remember(method.after_update(state), metrics), metrics
 
     return update
 

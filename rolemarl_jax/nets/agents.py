@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.layers import GRU, Linear
-from rolemarl_jax.types import Array, Inputs
+from rolemarl_jax.types import Array, Inputs, PyTree
 
 
 class Recurrent(nn.Module):
@@ -57,6 +57,30 @@ def unshared(module: type[nn.Module], in_axes: Any) -> type[nn.Module]:
         variable_axes={"params": 0},
         split_rngs={"params": True},
     )
+
+
+def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) -> Array:
+    """Unrolls the network from zero for each pair of an agent's inputs and a role.
+
+    The first layer is applied to agents and roles apart, so that the pairs' inputs
+    are never laid out.
+
+    Args:
+        params: of ``net`` over inputs with the role last. x: `[T, B, N, in]`, inputs
+            without it. z: `[T, B, N, Z]`. reset: `[T, B]` bool.
+
+    Returns:
+        `[T, B, N, N, out]`: agent i with the role of agent j.
+    """
+    own = params["params"]
+    first, width = own["Linear_0"], x.shape[-1]
+    seen = x @ first["kernel"][:width] + first["bias"]
+    hidden = nn.relu(
+        seen[..., :, None, :] + (z @ first["kernel"][width:])[..., None, :, :]
+    )
+    h0 = jnp.zeros(hidden.shape[1:])
+    h = GRU(net.hidden).apply({"params": own["GRU_0"]}, hidden, h0, reset)
+    return Linear(net.out).apply({"params": own["Linear_1"]}, h)
 
 
 def features(x: Inputs, n_actions: int, last_action: bool, agent_id: bool) -> Array:

@@ -51,6 +51,7 @@ class Phase:
         scales: weight of each named loss.
         decays: whether the learner's learning-rate schedule applies.
         after: what happens to the learner state after the step.
+        also: phases that follow it on the same batch (``pretrain``).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Phase:
     updates: int = 0
     decays: bool = False
     after: Callable[[LearnerState], LearnerState] = lambda state: state
+    also: tuple["Phase", ...] = ()
 
 
 def _no_losses(_: Params, __: Context, ___: AgentOut) -> Losses:
@@ -118,6 +120,7 @@ class RoleMethod:
         phases: gradient steps besides the TD step.
         init_aux: ``(key, params) -> {name: tree}`` kept beside the parameters.
         after_update: what happens to the state after each update in training.
+        remember: ``(state, metrics of the update) -> state``, last of all.
     """
 
     init: Callable[[Key], Params]
@@ -141,6 +144,7 @@ class RoleMethod:
     phases: tuple[Phase, ...] = ()
     init_aux: Callable[[Key, Params], dict[str, Any]] = lambda _, __: {}
     after_update: Callable[[LearnerState], LearnerState] = lambda state: state
+    remember: Callable[[LearnerState, Metrics], LearnerState] = lambda state, _: state
 
 
 def blank_inputs(rows: int, n_agents: int, obs_dim: int) -> Inputs:

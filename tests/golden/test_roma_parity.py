@@ -28,6 +28,7 @@ ALGO = load_algo(
         "role": {"norm": "batch_train"},
         "mixer": {"hypernet_layers": 1},
         "reward_scale": 1.0,
+        "td_lambda": 0.0,
     },
 )
 
