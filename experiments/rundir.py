@@ -88,7 +88,7 @@ def _resumed(new: Composed) -> dict[str, Any]:
     stored = load(run_dir)
     before, now = dict(_leaves(stored)), dict(_leaves(new.values))
     typed = [key for key in now if _is_typed(key, new) and not _free(key)]
-    differ = [key for key in typed if now[key] != before.get(key)]
+    differ = sorted(key for key in typed if now[key] != before.get(key))
     if differ:
         lines = [f"{k}: stored {before.get(k)!r}, now {now[k]!r}" for k in differ]
         raise ConfigError(

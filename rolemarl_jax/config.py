@@ -112,7 +112,9 @@ class ReplayConfig:
         sampling: ``episodes``: ``batch`` whole episodes, uniform, padded to the
             time limit. ``filled``: ``rows`` rows of ``row_length`` steps, each
             starting at a uniformly drawn episode and going on into those that
-            follow it, so that nearly every step is real.
+            follow it, so that nearly every step is real. ``fresh``: nothing but the
+            block just collected, for on-policy algorithms; the keys below then
+            mean nothing.
         episodes: capacity in episodes.
         mean_length: storage is reserved for ``episodes * mean_length`` steps;
             longer episodes mean that fewer fit.
@@ -122,7 +124,7 @@ class ReplayConfig:
     """
 
     store: Literal["packed", "observations", "auto"]
-    sampling: Literal["episodes", "filled"]
+    sampling: Literal["episodes", "filled", "fresh"]
     episodes: Positive
     mean_length: Positive
     batch: Positive

@@ -132,7 +132,7 @@ def _begin(
     if not cfg.resume:
         return state, 0, 0.0, ""
     folder = Path(cfg.run_dir) / CHECKPOINTS
-    found = checkpoint.restore(folder, jax.eval_shape(partial(_parts, cfg), state))
+    found = checkpoint.restore(folder, jax.eval_shape(partial(parts, cfg), state))
     loggers.truncate_after(Path(cfg.run_dir) / loggers.METRICS, found.step)
     note = found.note
     if not cfg.checkpoint.replay:
@@ -151,15 +151,15 @@ def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
     return jax.device_put(whole, fresh.sharding)
 
 
-def _parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
+def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
     """Named parts of a checkpoint; an evaluation reads the first alone.
 
     Surplus seeds are left out, so that another number of devices can go on.
     """
     state = jax.tree.map(lambda x: x[: cfg.seeds], state)
     acting = {"key": state.key, "worlds": state.worlds}
-    parts = {"learner": state.learner, "acting": acting}
-    return {**parts, "replay": state.replay} if cfg.checkpoint.replay else parts
+    kept = {"learner": state.learner, "acting": acting}
+    return {**kept, "replay": state.replay} if cfg.checkpoint.replay else kept
 
 
 def _save(
@@ -167,7 +167,7 @@ def _save(
 ) -> None:
     meta = {"iterations": iterations, "wall_s": wall_s, "env_steps": step}
     folder = Path(cfg.run_dir) / CHECKPOINTS
-    checkpoint.save(folder, step, _parts(cfg, state), meta, cfg.checkpoint.keep)
+    checkpoint.save(folder, step, parts(cfg, state), meta, cfg.checkpoint.keep)
 
 
 def _run_leg(

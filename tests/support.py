@@ -98,7 +98,7 @@ class Authors:
         with np.load(folder / "parity" / f"{name}.npz") as file:
             self._data = dict(file)
         table = REPO / "tests" / "data" / "shared" / "parity" / "init.json"
-        self.places = json.loads(table.read_text(encoding="utf8"))[name]
+        self.places = json.loads(table.read_text(encoding="utf8")).get(name, {})
 
     def __getitem__(self, key):
         return self._data[key]

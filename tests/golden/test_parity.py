@@ -17,7 +17,7 @@ from rolemarl_jax.ops import td
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser
-from rolemarl_jax.roles import acorm, make_method
+from rolemarl_jax.roles import acorm, make_method, parts
 from rolemarl_jax.types import Batch, EnvSpec
 
 SPEC = EnvSpec("synthetic", 5, 11, 80, 120, 12)
@@ -26,6 +26,7 @@ GAMMA = 0.99
 PYMARL = {
     "mixer": {"hypernet_layers": 1},
     "lr": 5e-4,
+    "td_lambda": 0.0,
     "reward_scale": 1.0,
     "optimiser": {"name": "rmsprop", "eps": 1e-5, "clip": 10.0, "decay": 1.0},
 }
@@ -224,7 +225,7 @@ def contrastive_loss(own, ours):
         params, batch.inputs, method.carry(real.shape[1]), None
     )
     embedding = jax.lax.stop_gradient(embedding["embedding"][:-1])
-    encoder = acorm.RoleEncoder(64, False)
+    encoder = parts.RoleEncoder(64, False)
     query, key = (encoder.apply(params[g], embedding) for g in ("role", "key"))
     loss = bilinear_info_nce(query, key, params["similarity"], jnp.asarray(labels))
     return jnp.where(real, loss, 0).sum() / real.size
@@ -317,7 +318,8 @@ def test_acorm_learner_differs_from_it_by_the_target_only(ours):
     """With no bootstrap both conventions are one: the learner's loss is theirs."""
     _, batch, method, mixer, params = ours
     batch = batch._replace(terminated=jnp.ones_like(batch.terminated))
-    over = {"reward_scale": 1.0, "mixer": {"own_state_encoder": False}}
+    one_step = {"reward_scale": 1.0, "td_lambda": 0.0}
+    over = {**one_step, "mixer": {"own_state_encoder": False}}
     learner = learner_of("acorm", SPEC, over)
     fresh = jax.jit(learner.init)(jax.random.key(0))
     params = {**params, "decoder": fresh.params["decoder"]}

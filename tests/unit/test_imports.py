@@ -20,7 +20,7 @@ LAYERS = (
     ("nets",),
     ("roles",),
     ("learners",),
-    ("replay", "rollout", "evaluate", "bridge", "viz"),
+    ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
     ("program",),
     ("plan", "compiled"),
     ("plan", "runner", "sweep"),
