@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.layers import Module
 from rolemarl_jax.ops import latent_scan
-from rolemarl_jax.ops.latent import mixed_log_probs, straight_through, symlog
+from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
 from rolemarl_jax.types import Array, Key
 
@@ -55,8 +54,8 @@ def _norm(module: nn.Module, name: str, width: int) -> Norm:
     )
 
 
-class Head(Module):
-    """Layers without bias, LayerNorm and SiLU, then a linear map if ``out`` is given."""
+class Head(nn.Module):
+    """Layers without bias, LayerNorm, SiLU; then a linear map if ``out`` is given."""
 
     widths: tuple[int, ...]
     out: int | None
@@ -73,7 +72,7 @@ class Head(Module):
         return x @ kernel + self.param("bias", nn.initializers.zeros, (self.out,))
 
 
-class RSSM(Module):
+class RSSM(nn.Module):
     """The model; ``role`` is 0 for the one that knows no roles.
 
     Attributes:
@@ -139,7 +138,7 @@ class RSSM(Module):
     def _vectors(self) -> Vectors:
         """Vectors of the scan, with the learned initial state and its mode."""
         deter = jnp.tanh(self.start)
-        first = straight_through(self.prior(deter), None)
+        first = start_latent(self.prior(deter))
         norms = self.norm_in, self.norm_cell, self.norm_post
         return Vectors(*norms, self.post_bias, deter, first)
 
