@@ -65,7 +65,9 @@ def _explain(cls: type, where: str, fault: Any) -> str:
         return f"{key}: unknown key; {nearest(path[-1], fields)}"
     if fault["type"] == "missing":
         return f"{key}: missing key"
-    return f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    return (
+        f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    )
 
 
 def _owner(cls: Any, path: list[str]) -> Any:
@@ -82,18 +84,19 @@ class TrainConfig:
     Attributes:
         worlds: environments stepped together, a seed.
         steps_per_update: env steps collected for each learner update.
-        pretrain_steps_per_update: the same, while a method pre-trains.
         warmup_steps: env steps collected before the first update; ``None`` takes
             the least that guarantees a full batch of whole episodes.
         seeds_by: how seeds share a device: ``map`` (one after another inside one
             program), ``vmap`` (one batched program) or ``auto`` (map on a CPU).
+        host_devices: CPU devices that seeds are spread over; ``auto`` takes one for
+            each core, at most one a seed. Accelerators are not concerned.
     """
 
     worlds: int
     steps_per_update: int
-    pretrain_steps_per_update: int
     warmup_steps: int | None
     seeds_by: Literal["auto", "map", "vmap"]
+    host_devices: Literal["auto"] | int
 
 
 @config

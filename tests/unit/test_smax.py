@@ -102,7 +102,7 @@ def env() -> Env:
 
 
 @pytest.fixture(scope="module")
-def step(env: Env):  # noqa: ANN201
+def step(env: Env):
     """Its compiled step over worlds."""
     return jax.jit(jax.vmap(env.step))
 
@@ -112,7 +112,7 @@ def keys(n: int) -> jax.Array:
     return jax.random.split(jax.random.key(3), n)
 
 
-def test_time_limit_truncates_and_keeps_the_last_world(env: Env, step) -> None:  # noqa: ANN001
+def test_time_limit_truncates_and_keeps_the_last_world(env: Env, step) -> None:
     """Nobody fights: LIMIT steps, then truncation; the world is not reset."""
     assert env.spec.episode_limit == LIMIT
     start = world = jax.jit(jax.vmap(env.reset))(keys(64))
@@ -152,7 +152,7 @@ def duel(env: Env, ours: float, theirs: float, step: int) -> object:
 )
 def test_battles_terminate(
     env: Env,
-    step,  # noqa: ANN001
+    step,
     ours: float,
     theirs: float,
     won: bool,
@@ -174,7 +174,7 @@ def test_battles_terminate(
 def test_rollout_observations_come_back_from_replay(env: Env) -> None:
     """What is rendered inside a scan is rendered again from packed worlds."""
 
-    def body(world, key):  # noqa: ANN001, ANN202
+    def body(world, key):
         seen = jax.vmap(env.observe)(world)
         logits = jnp.where(seen.avail, 0.0, -jnp.inf)
         action = jax.random.categorical(key, logits)
@@ -182,7 +182,7 @@ def test_rollout_observations_come_back_from_replay(env: Env) -> None:
         return after, (seen, jax.vmap(env.pack)(world))
 
     @jax.jit
-    def roll():  # noqa: ANN202
+    def roll():
         start = jax.vmap(env.reset)(keys(64))
         return jax.lax.scan(body, start, jax.random.split(jax.random.key(5), 40))
 

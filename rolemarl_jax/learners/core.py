@@ -1,0 +1,152 @@
+"""Phases: gradient steps over named parameter groups, each with its own optimiser."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rolemarl_jax.ops.td import masked_mean
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles.base import Context, Metrics, Phase
+from rolemarl_jax.types import (
+    Array,
+    Batch,
+    EnvSpec,
+    Key,
+    LearnerState,
+    Observation,
+    PyTree,
+)
+
+Update = Callable[[LearnerState, Batch, Array, Key], tuple[LearnerState, Metrics]]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A stage before training: ``updates`` calls of ``update``."""
+
+    name: str
+    updates: int
+    update: Update
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What the runner needs of an algorithm.
+
+    Attributes:
+        spec: sizes of the world that it was made for.
+        init: ``key -> LearnerState``.
+        carry: ``rows -> recurrent state`` of acting in that many worlds.
+        act: ``(state, carry, Observation [B, ...], last_action [B, N], reset [B],
+            epsilon, key) -> (actions [B, N], carry)``, exploring.
+        greedy: the same without epsilon and key: ``-> (actions, carry, feats)``.
+        epsilon: exploration rate as a function of env steps, unbatched.
+        update: ``(state, batch, t, key) -> (state, metrics)``; ``t`` counts updates
+            and must not be batched over seeds.
+        pretraining: stages that come first, in order.
+    """
+
+    spec: EnvSpec
+    init: Callable[[Key], LearnerState]
+    carry: Callable[[int], PyTree]
+    act: Callable[
+        [LearnerState, PyTree, Observation, Array, Array, Array, Key],
+        tuple[Array, PyTree],
+    ]
+    greedy: Callable[
+        [LearnerState, PyTree, Observation, Array, Array],
+        tuple[Array, PyTree, dict[str, Array]],
+    ]
+    epsilon: Callable[[Array], Array]
+    update: Update
+    pretraining: tuple[Pretraining, ...]
+
+
+def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any:
+    """Optimiser state of every phase over the groups that it changes."""
+    return {p.name: p.optimiser.init({g: params[g] for g in p.lr}) for p in phases}
+
+
+def run_phase(
+    phase: Phase, state: LearnerState, batch: Batch, decay: Array, key: Key
+) -> tuple[LearnerState, Metrics]:
+    """One gradient step of a phase.
+
+    Args:
+        decay: the schedule's factor on learning rates, unbatched; only phases that
+            decay heed it.
+
+    Returns:
+        The changed state, and metrics ``<phase>/<name>``: every loss, the gradient
+        norm and what the loss function reports.
+    """
+    context = Context(state, batch, key)
+
+    def objective(own: dict[str, PyTree]) -> tuple[Array, Metrics]:
+        losses, metrics = phase.loss({**state.params, **own}, context)
+        means = reduce_losses(losses, batch.mask)
+        total = jnp.sum(
+            jnp.stack([phase.scales[n] * means[n] for n in sorted(phase.scales)])
+        )
+        return total, {**metrics, **{f"loss_{n}": m for n, m in means.items()}}
+
+    own = {g: state.params[g] for g in phase.lr}
+    grads, metrics = jax.grad(objective, has_aux=True)(own)
+    factor = decay if phase.decays else 1.0
+    steps, opt = phase.optimiser.update(grads, state.opt[phase.name], own)
+    rates = {g: factor * state.hypers[name] for g, name in phase.lr.items()}
+    new = {
+        g: jax.tree.map(lambda p, s, rate=rate: p - rate * s, own[g], steps[g])
+        for g, rate in rates.items()
+    }
+    state = state._replace(
+        params={**state.params, **new}, opt={**state.opt, phase.name: opt}
+    )
+    metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+    return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
+
+
+def reduce_losses(losses: dict[str, Array], mask: Array) -> dict[str, Array]:
+    """Masked means of per-step losses, each checked to be `[T, B]`."""
+    wrong = {n: x.shape for n, x in losses.items() if x.shape != mask.shape}
+    if wrong:
+        raise ValueError(f"losses must be [T, B] = {mask.shape}, got {wrong}")
+    return {name: masked_mean(x, mask) for name, x in losses.items()}
+
+
+def run_when_due(
+    phase: Phase, state: LearnerState, batch: Batch, t: Array, decay: Array, key: Key
+) -> tuple[LearnerState, Metrics]:
+    """The phase's step at every ``every``-th update, else nothing.
+
+    ``t`` is unbatched, so that the branch survives mapping over seeds. Metrics of a
+    skipped step are NaN.
+    """
+
+    def run(state: LearnerState) -> tuple[LearnerState, Metrics]:
+        return run_phase(phase, state, batch, decay, key)
+
+    if phase.every == 1:
+        return run(state)
+
+    shapes = jax.eval_shape(run, state)[1]
+    nothing = {n: jnp.full(s.shape, jnp.nan, s.dtype) for n, s in shapes.items()}
+    due = (t + 1) % phase.every == 0
+    return jax.lax.cond(due, run, lambda state: (state, nothing), state)
+
+
+def pretraining(phase: Phase) -> Pretraining:
+    """A pre-training phase as a stage of its own."""
+
+    def update(
+        state: LearnerState, batch: Batch, t: Array, key: Key
+    ) -> tuple[LearnerState, Metrics]:
+        del t
+        one = jnp.ones(())
+        return run_phase(phase, state, batch, one, named(key, phase.name))
+
+    return Pretraining(phase.name, phase.updates, update)

@@ -1,0 +1,56 @@
+"""Attention over roles, as ACORM's mixer uses it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.nets.layers import GRU, Linear
+from rolemarl_jax.types import Array
+
+
+class StateEncoder(nn.Module):
+    """Embeds the state, and keeps its history in N query vectors.
+
+    ``s~ = relu(Linear(s))``; a GRU over ``s~`` of N x query units gives one query an
+    agent (ACORM sec. 2.2; authors' `algorithm/mix_net.py`).
+    """
+
+    n_agents: int
+    query: int
+
+    @nn.compact
+    def __call__(self, state: Array, reset: Array) -> tuple[Array, Array]:
+        """Encodes `[T, B, S]` states, `[T, B]` resets.
+
+        Returns:
+            State embedding `[T, B, S]` and queries `[T, B, N, query]`.
+        """
+        embedded = nn.relu(Linear(state.shape[-1])(state))
+        h0 = jnp.zeros((state.shape[1], self.n_agents * self.query))
+        h = GRU(self.n_agents * self.query)(embedded, h0, reset)
+        return embedded, h.reshape((*h.shape[:-1], self.n_agents, self.query))
+
+
+class AttentionContext(nn.Module):
+    """Multi-head attention without residual, norm or mask (ACORM eq. 6 to 8).
+
+    Query and key maps have no bias, the value map has one, as in the authors'
+    `util/attention.py`. Dead agents are attended like the living.
+    """
+
+    heads: int
+    width: int
+    out: int
+
+    @nn.compact
+    def __call__(self, query: Array, roles: Array) -> Array:
+        """Attends from `[..., N, query]` to `[..., N, Z]`, giving `[..., N, out]`."""
+        q = self._split(Linear(self.width, use_bias=False, name="q")(query))
+        k = self._split(Linear(self.width, use_bias=False, name="k")(roles))
+        v = self._split(Linear(self.width, name="v")(roles))
+        scores = jnp.einsum("...ihd,...jhd->...hij", q, k) / q.shape[-1] ** 0.5
+        mixed = jnp.einsum("...hij,...jhd->...ihd", jax.nn.softmax(scores), v)
+        return Linear(self.out, name="o")(mixed.reshape((*mixed.shape[:-2], -1)))
+
+    def _split(self, x: Array) -> Array:
+        return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))

@@ -1,0 +1,75 @@
+"""Building blocks with PyTorch's initialisation, which the source papers used."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.ops import scan
+from rolemarl_jax.types import Array, Key
+
+Init = Callable[[Key, Sequence[int], Any], Array]
+
+
+def uniform_fan(fan_in: int) -> Init:
+    """``U(-1/sqrt(fan_in), 1/sqrt(fan_in))``, PyTorch's default for weight and bias."""
+    bound = fan_in**-0.5
+
+    def init(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """Affine map `[..., in]` to `[..., features]`."""
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Applies the map."""
+        init = uniform_fan(x.shape[-1])
+        y = x @ self.param("kernel", init, (x.shape[-1], self.features))
+        if self.use_bias:
+            y = y + self.param("bias", init, (self.features,))
+        return y
+
+
+class MLP(nn.Module):
+    """ReLU layers of the given widths, the last one linear."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[..., in]` to `[..., widths[-1]]`."""
+        for width in self.widths[:-1]:
+            x = nn.relu(Linear(width)(x))
+        return Linear(self.widths[-1])(x)
+
+
+class GRU(nn.Module):
+    """Gated recurrent unit over a time-major sequence (see ``ops.scan.gru``)."""
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Array, h0: Array, reset: Array) -> Array:
+        """Runs the recurrence.
+
+        Args:
+            x: `[T, ..., in]`. h0: `[..., H]`. reset: `[T, ...]` bool.
+
+        Returns:
+            States after each step, `[T, ..., H]`.
+        """
+        init, width = uniform_fan(self.hidden), 3 * self.hidden
+        w_in = self.param("w_in", init, (x.shape[-1], width))
+        b_in = self.param("b_in", init, (width,))
+        w = self.param("w", init, (self.hidden, width))
+        b = self.param("b", init, (width,))
+        return scan.gru(x @ w_in + b_in, w, b, h0, reset)

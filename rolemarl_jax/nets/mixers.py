@@ -1,0 +1,229 @@
+"""Mixing networks: from the agents' chosen values to the team's.
+
+A ``Mixer`` is a record of functions over the parameter groups that it owns, so
+that a learner does not know which one it holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rolemarl_jax.config import ConfigError, build, config, nearest
+from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
+from rolemarl_jax.nets.layers import MLP, Linear
+from rolemarl_jax.rng import named
+from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """A way to mix.
+
+    Attributes:
+        init: ``key -> {group: params}``.
+        groups: parameter groups that the TD loss trains.
+        target_groups: groups of which the target network keeps its own copy.
+        mix: ``(params, qs [T, B, N], state [T, B, S], reset [T, B], feats)`` to the
+            team's value `[T, B]`, or `[T, B, N]` where agents learn alone.
+    """
+
+    init: Callable[[Key], dict[str, PyTree]]
+    groups: tuple[str, ...]
+    target_groups: tuple[str, ...]
+    mix: Callable[[PyTree, Array, Array, Array, Mapping[str, Array]], Array]
+
+
+@config
+class PlainConfig:
+    """Mixers without parameters: ``none`` (IQL) and ``vdn``."""
+
+    name: str
+
+
+@config
+class QmixConfig:
+    """QMIX's mixer.
+
+    Attributes:
+        embed: width of the mixing layer.
+        hypernet_layers: 1 (ROMA's repository) or 2. hypernet_hidden: their width.
+    """
+
+    name: str
+    embed: int
+    hypernet_layers: int
+    hypernet_hidden: int
+
+
+@config
+class RecurrentConfig:
+    """ACORM's mixer without attention (its ablation): QMIX on an encoded state.
+
+    Attributes:
+        embed, hypernet_hidden: of the monotonic part, as in QMIX.
+        query: units of the state GRU, an agent.
+    """
+
+    name: str
+    embed: int
+    hypernet_hidden: int
+    query: int
+
+
+@config
+class AttentionConfig:
+    """ACORM's attention mixer.
+
+    Attributes:
+        embed, hypernet_hidden: of the monotonic part, as in QMIX.
+        query: features of a query, so that the state GRU has N times as many.
+        heads: attention heads; divides ``attention``. attention: width of all heads.
+        out: features of an attention output.
+        own_state_encoder: whether the target network keeps its own state encoder
+            (the authors' uses the online one).
+    """
+
+    name: str
+    embed: int
+    hypernet_hidden: int
+    query: int
+    heads: int
+    attention: int
+    out: int
+    own_state_encoder: bool
+
+
+class Monotonic(nn.Module):
+    """QMIX's monotonic mixing network (Rashid et al. 2018, arXiv:1803.11485, sec. 4).
+
+    ``Q_tot = |w2(s)| . elu(|W1(s)| q + b1(s)) + v(s)``.
+    """
+
+    embed: int
+    hypernet: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, qs: Array, context: Array) -> Array:
+        """Mixes `[..., N]` values given `[..., C]` features of the state to `[...]`."""
+        n = qs.shape[-1]
+        w1 = jnp.abs(MLP((*self.hypernet, n * self.embed), name="w1")(context))
+        w1 = w1.reshape((*qs.shape, self.embed))
+        b1 = Linear(self.embed, name="b1")(context)
+        hidden = nn.elu(jnp.einsum("...n,...ne->...e", qs, w1) + b1)
+        w2 = jnp.abs(MLP((*self.hypernet, self.embed), name="w2")(context))
+        value = MLP((self.embed, 1), name="v")(context)[..., 0]
+        return (hidden * w2).sum(-1) + value
+
+
+def _none(_: Any, __: EnvSpec) -> Mixer:
+    return Mixer(lambda _: {}, (), (), lambda _p, qs, *_: qs)
+
+
+def _vdn(_: Any, __: EnvSpec) -> Mixer:
+    return Mixer(lambda _: {}, (), (), lambda _p, qs, *_: qs.sum(-1))
+
+
+def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
+    if cfg.hypernet_layers not in (1, 2):
+        raise ConfigError(
+            f"algo.mixer.hypernet_layers: got {cfg.hypernet_layers}, allowed: 1, 2"
+        )
+    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,) * (cfg.hypernet_layers - 1))
+
+    def init(key: Key) -> dict[str, PyTree]:
+        zeros = jnp.zeros((1, spec.n_agents)), jnp.zeros((1, spec.state_dim))
+        return {"mixer": net.init(named(key, "mixer"), *zeros)}
+
+    def mix(params: PyTree, qs: Array, state: Array, *_: Any) -> Array:
+        return net.apply(params["mixer"], qs, state)
+
+    return Mixer(init, ("mixer",), ("mixer",), mix)
+
+
+def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
+    if cfg.attention % cfg.heads:
+        raise ConfigError(
+            f"algo.mixer.heads: got {cfg.heads}, which does not divide "
+            f"algo.mixer.attention={cfg.attention}"
+        )
+    encoder = StateEncoder(spec.n_agents, cfg.query)
+    attend = AttentionContext(cfg.heads, cfg.attention, cfg.out)
+    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,))
+
+    def init(key: Key) -> dict[str, PyTree]:
+        n = spec.n_agents
+        state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)
+        query = jnp.zeros((1, n, cfg.query))
+        context = jnp.zeros((1, spec.state_dim + n * cfg.out))
+        return {
+            "state_encoder": encoder.init(named(key, "state_encoder"), state, reset),
+            "mixer": {
+                "attention": attend.init(named(key, "attention"), query, query),
+                "monotonic": net.init(named(key, "mixer"), jnp.zeros((1, n)), context),
+            },
+        }
+
+    def mix(
+        params: PyTree,
+        qs: Array,
+        state: Array,
+        reset: Array,
+        feats: Mapping[str, Array],
+    ) -> Array:
+        embedded, query = encoder.apply(params["state_encoder"], state, reset)
+        mixer = params["mixer"]
+        attended = attend.apply(mixer["attention"], query, feats["role"])
+        attended = attended.reshape((*attended.shape[:-2], -1))
+        context = jnp.concatenate([embedded, attended], axis=-1)
+        return net.apply(mixer["monotonic"], qs, context)
+
+    own = ("state_encoder",) if cfg.own_state_encoder else ()
+    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix)
+
+
+def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:
+    encoder = StateEncoder(spec.n_agents, cfg.query)
+    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,))
+
+    def init(key: Key) -> dict[str, PyTree]:
+        n = spec.n_agents
+        state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)
+        context = jnp.zeros((1, spec.state_dim + n * cfg.query))
+        return {
+            "state_encoder": encoder.init(named(key, "state_encoder"), state, reset),
+            "mixer": net.init(named(key, "mixer"), jnp.zeros((1, n)), context),
+        }
+
+    def mix(params: PyTree, qs: Array, state: Array, reset: Array, *_: Any) -> Array:
+        embedded, history = encoder.apply(params["state_encoder"], state, reset)
+        history = history.reshape((*history.shape[:-2], -1))
+        context = jnp.concatenate([embedded, history], axis=-1)
+        return net.apply(params["mixer"], qs, context)
+
+    groups = ("mixer", "state_encoder")
+    return Mixer(init, groups, groups, mix)
+
+
+_MIXERS: dict[str, tuple[type, Callable[[Any, EnvSpec], Mixer]]] = {
+    "none": (PlainConfig, _none),
+    "vdn": (PlainConfig, _vdn),
+    "qmix": (QmixConfig, _qmix),
+    "recurrent": (RecurrentConfig, _recurrent),
+    "attention": (AttentionConfig, _attention),
+}
+
+
+def make_mixer(values: Mapping[str, Any], spec: EnvSpec) -> Mixer:
+    """Makes the mixer that ``algo.mixer`` describes.
+
+    Raises:
+        ConfigError: unknown name, unknown or ill-typed key, impossible sizes.
+    """
+    name = values.get("name", "")
+    if name not in _MIXERS:
+        raise ConfigError(f"algo.mixer.name: got '{name}'; {nearest(name, _MIXERS)}")
+    record, make = _MIXERS[name]
+    return make(build(record, values, "algo.mixer"), spec)

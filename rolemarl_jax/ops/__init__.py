@@ -1,0 +1,1 @@
+"""Maths on arrays: no networks, no state."""

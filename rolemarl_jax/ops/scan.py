@@ -1,0 +1,93 @@
+"""Recurrences over time, laid out so that the matrix products are large.
+
+A GRU inside ``lax.scan`` spends its time in many small products: the input
+projection at every step, and in the backward pass one rank-one-like update of
+each weight gradient a step. Here the caller projects all inputs in one product
+before the scan, and the gradient of the recurrent weights is one product after
+the backward scan.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.types import Array
+
+_Residuals = tuple[Array, ...]
+
+
+@jax.custom_vjp
+def gru(projected: Array, w: Array, b: Array, h0: Array, reset: Array) -> Array:
+    """Gated recurrent unit over a sequence, in PyTorch's convention.
+
+    ``r, z = sigmoid(x_rz + h W_rz + b_rz)``, ``n = tanh(x_n + r (h W_n + b_n))``,
+    ``h' = (1 - z) n + z h`` (Cho et al. 2014, arXiv:1406.1078; the reset gate acts
+    after the recurrent product, as in cuDNN).
+
+    Args:
+        projected: `[T, ..., 3H]`, inputs times input weights plus input bias, gates
+            in the order reset, update, new.
+        w: `[H, 3H]` recurrent weights. b: `[3H]` recurrent bias.
+        h0: `[..., H]` state before the first step.
+        reset: `[T, ...]` bool with as many axes as fit; the state is zeroed before
+            such a step.
+
+    Returns:
+        Hidden states after each step, `[T, ..., H]`.
+    """
+    return _forward(projected, w, b, h0, reset)[0]
+
+
+def _gates(x: Array, h: Array, w: Array, b: Array) -> tuple[Array, ...]:
+    """Gates and recurrent candidate term of one step."""
+    x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(h @ w + b, 3, axis=-1)
+    r = jax.nn.sigmoid(x_r + h_r)
+    z = jax.nn.sigmoid(x_z + h_z)
+    return r, z, jnp.tanh(x_n + r * h_n), h_n
+
+
+def _keep(reset: Array, like: Array) -> Array:
+    """1 where the state is kept, 0 where it is zeroed, broadcastable to ``like``."""
+    extra = like.ndim - reset.ndim
+    return (~reset).astype(like.dtype).reshape(reset.shape + (1,) * extra)
+
+
+def _forward(
+    projected: Array, w: Array, b: Array, h0: Array, reset: Array
+) -> tuple[Array, _Residuals]:
+    keep = _keep(reset, projected)
+
+    def step(h: Array, xs: tuple[Array, Array]) -> tuple[Array, tuple[Array, ...]]:
+        x, kept = xs
+        h = h * kept
+        r, z, n, h_n = _gates(x, h, w, b)
+        new = n + z * (h - n)
+        return new, (new, h, r, z, n, h_n)
+
+    _, (hs, *saved) = jax.lax.scan(step, h0, (projected, keep))
+    return hs, (w, keep, *saved)
+
+
+def _backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
+    w, keep, h_in, r, z, n, h_n = res
+
+    def step(dh: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
+        g, kept, h, r, z, n, h_n = xs
+        dh = dh + g
+        d_n = dh * (1 - z) * (1 - n * n)
+        d_z = dh * (h - n) * z * (1 - z)
+        d_r = d_n * h_n * r * (1 - r)
+        d_rec = jnp.concatenate([d_r, d_z, d_n * r], axis=-1)
+        d_in = jnp.concatenate([d_r, d_z, d_n], axis=-1)
+        return (dh * z + d_rec @ w.T) * kept, d_in
+
+    dh0, d_projected = jax.lax.scan(
+        step, jnp.zeros_like(grad[0]), (grad, keep, h_in, r, z, n, h_n), reverse=True
+    )
+    d_r, d_z, d_n = jnp.split(d_projected, 3, axis=-1)
+    d_rec = jnp.concatenate([d_r, d_z, d_n * r], axis=-1).reshape(-1, w.shape[1])
+    dw = h_in.reshape(-1, w.shape[0]).T @ d_rec
+    return d_projected, dw, d_rec.sum(0), dh0, None
+
+
+gru.defvjp(_forward, _backward)

@@ -1,0 +1,72 @@
+"""Targets and reductions of temporal-difference learning."""
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.types import Array
+
+UNAVAILABLE = -9999999.0
+"""Value of an action that cannot be taken (PyMARL's constant)."""
+
+
+def mask_unavailable(q: Array, avail: Array) -> Array:
+    """Action values with those of unavailable actions pushed out of reach.
+
+    Args:
+        q: `[..., A]`. avail: `[..., A]` bool.
+    """
+    return jnp.where(avail, q, UNAVAILABLE)
+
+
+def chosen(q: Array, action: Array) -> Array:
+    """Values of the given actions: `[..., A]`, `[...]` int to `[...]`."""
+    return jnp.take_along_axis(q, action[..., None], axis=-1)[..., 0]
+
+
+def lambda_targets(
+    reward: Array,
+    terminated: Array,
+    mask: Array,
+    next_value: Array,
+    gamma: float | Array,
+    lam: float | Array,
+) -> Array:
+    """TD(lambda) targets that never cross the end of an episode.
+
+    ``y_t = r_t + gamma (1 - terminated_t) [(1 - lam) v_{t+1} + lam y_{t+1}]``, where
+    ``y_{t+1}`` is replaced by ``v_{t+1}`` if step ``t + 1`` is no transition of the
+    same episode (Sutton and Barto 2018, eq. 12.2; lam = 0 is the one-step target).
+
+    Args:
+        reward: `[T, B]`. terminated: `[T, B]` bool. mask: `[T, B]`, 1 on transitions.
+        next_value: `[T, B]` or `[T, B, N]`, value of the observation after step t.
+        gamma: discount. lam: trace decay.
+
+    Returns:
+        Targets, shaped like ``next_value``.
+    """
+    extra = (1,) * (next_value.ndim - reward.ndim)
+    reward, end, mask = (
+        x.astype(next_value.dtype).reshape(x.shape + extra)
+        for x in (reward, terminated, mask)
+    )
+    goes_on = jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
+
+    def step(later: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
+        r, d, v, on = xs
+        y = r + gamma * (1.0 - d) * (v + lam * on * (later - v))
+        return y, y
+
+    start = jnp.zeros_like(next_value[0])
+    return jax.lax.scan(step, start, (reward, end, next_value, goes_on), reverse=True)[
+        1
+    ]
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """``sum(mask x) / sum(mask)``; trailing axes of `x` beyond `mask` are averaged.
+
+    Returns 0 where the mask is empty.
+    """
+    x = x.reshape((*mask.shape, -1)).mean(-1)
+    return (x * mask).sum() / jnp.maximum(mask.sum(), 1.0)

@@ -1,0 +1,253 @@
+"""One experiment as compiled functions, and many seeds of it as one program.
+
+Everything here is written for one seed and mapped over seeds at the end. The host
+calls ``segment`` again and again with unbatched counters; between two calls nothing
+but its arguments survives, so that two segments of n iterations equal one of 2n.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from rolemarl_jax import rng
+from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.evaluate import Played, make_evaluate
+from rolemarl_jax.learners.core import Learner, Update
+from rolemarl_jax.replay import Replay, ReplayState, make_replay
+from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
+from rolemarl_jax.types import Array, Batch, Env, Key, LearnerState
+
+Metrics = dict[str, Array]
+
+
+class SeedState(NamedTuple):
+    """Everything that one experiment is, between two segments."""
+
+    key: Key
+    learner: LearnerState
+    worlds: Worlds
+    replay: ReplayState
+
+
+class Cursor(NamedTuple):
+    """Where a segment starts; counted by the host, never batched over seeds."""
+
+    tick: Array  # environment steps of one world
+    update: Array  # learner updates within the stage
+    stage: Array  # index into ``Program.stages``
+
+
+class Tally(NamedTuple):
+    """What a segment reports, summed over its iterations."""
+
+    episodes: Episodes
+    sums: Metrics
+    counts: Metrics
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run: ``warmup``, a pre-training phase, or ``train``.
+
+    Attributes:
+        name: for display. iterations: how many, ``None`` for as many as are left.
+        updates: whether an iteration ends with an update.
+    """
+
+    name: str
+    iterations: int | None
+    updates: bool
+
+
+@dataclass(frozen=True)
+class Program:
+    """An experiment over seeds; all functions have a leading seed axis.
+
+    Attributes:
+        stages: in order. worlds: of each seed. ticks: of one iteration.
+        updates: learner updates of one training iteration.
+        init: ``seed ids [seeds] -> SeedState``.
+        segment: ``(SeedState, Cursor, iterations) -> (SeedState, Tally)``; donates its
+            first argument.
+        evaluate: ``SeedState -> Played [seeds, episodes]``.
+        replay: for its sizes.
+    """
+
+    stages: tuple[Stage, ...]
+    worlds: int
+    ticks: int
+    updates: int
+    init: Callable[[Array], SeedState]
+    segment: Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]
+    evaluate: Callable[[SeedState], Played]
+    replay: Replay
+
+
+def make_program(
+    cfg: RunConfig, env: Env, learner: Learner, devices: list[Any] | None = None
+) -> Program:
+    """Compiled functions for one configuration.
+
+    Raises:
+        ConfigError: numbers that do not fit each other.
+    """
+    worlds, per_update = cfg.train.worlds, cfg.train.steps_per_update
+    if max(worlds, per_update) % min(worlds, per_update):
+        raise ConfigError(
+            f"train.steps_per_update: got {per_update}; allowed: multiples and "
+            f"divisors of train.worlds={worlds}"
+        )
+    ticks, updates = max(1, per_update // worlds), max(1, worlds // per_update)
+    replay = make_replay(cfg.replay, env, worlds)
+    rollout = make_rollout(env, learner, replay.store, worlds, ticks)
+    one_seed = _segment(learner, rollout, replay, updates)
+    over = _over_seeds(cfg, devices or jax.devices())
+    play = make_evaluate(cfg.eval, env, learner)
+    warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
+    return Program(
+        stages=(
+            Stage("warmup", -(-max(warmup, replay.warmup_ticks) // ticks), False),
+            *(
+                Stage(p.name, -(-p.updates // updates), True)
+                for p in learner.pretraining
+            ),
+            Stage("train", None, True),
+        ),
+        worlds=worlds,
+        ticks=ticks,
+        updates=updates,
+        init=jax.jit(over(partial(_init, learner, rollout, replay))),
+        segment=jax.jit(over(one_seed, unbatched=2), donate_argnums=0),
+        evaluate=jax.jit(over(lambda state: play(state.learner))),
+        replay=replay,
+    )
+
+
+def _init(
+    learner: Learner, rollout: Rollout, replay: Replay, seed_id: Array
+) -> SeedState:
+    key = rng.root(seed_id)
+    return SeedState(
+        key=key,
+        learner=learner.init(rng.named(key, "learner")),
+        worlds=rollout.init(rng.named(key, "worlds")),
+        replay=replay.init(),
+    )
+
+
+def _segment(
+    learner: Learner, rollout: Rollout, replay: Replay, updates: int
+) -> Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]:
+    """Iterations of one seed: collect, store, and update by the stage's function."""
+    batch = jax.eval_shape(lambda: replay.sample(replay.init(), jax.random.key(0)))
+    learn = _stage_updates(learner, batch)
+
+    def learn_once(
+        state: SeedState, at: Array, stage: Array
+    ) -> tuple[LearnerState, Metrics]:
+        sample_key = rng.named(rng.named(state.key, "sample", stage), "update", at)
+        update_key = rng.named(rng.named(state.key, "update", stage), "update", at)
+        drawn = replay.sample(state.replay, sample_key)
+        return jax.lax.switch(stage, learn, state.learner, drawn, at, update_key)
+
+    def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
+        key = rng.named(state.key, "rollout")
+        tick = cursor.tick + i * rollout.ticks
+        worlds, block, episodes = rollout.collect(
+            state.learner, state.worlds, tick, key
+        )
+        state = state._replace(worlds=worlds, replay=replay.add(state.replay, block))
+        tally = Tally(episodes, {}, {})
+        for k in range(updates):
+            at = cursor.update + i * updates + k
+            new, metrics = learn_once(state, at, cursor.stage)
+            state = state._replace(learner=new)
+            tally = _add_metrics(tally, metrics)
+        return state, tally
+
+    def segment(
+        state: SeedState, cursor: Cursor, iterations: Array
+    ) -> tuple[SeedState, Tally]:
+        shapes = jax.eval_shape(iterate, state, cursor, jnp.zeros((), jnp.int32))[1]
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        def body(i: Array, carry: tuple[SeedState, Tally]) -> tuple[SeedState, Tally]:
+            state, tally = carry
+            state, more = iterate(state, cursor, i)
+            return state, jax.tree.map(jnp.add, tally, more)
+
+        return jax.lax.fori_loop(0, iterations, body, (state, nothing))
+
+    return segment
+
+
+def _stage_updates(learner: Learner, batch: Batch) -> list[Update]:
+    """One update function a stage, with the same metrics (NaN where not theirs)."""
+    stages: list[Update] = [
+        lambda state, *_: (state, {}),
+        *(stage.update for stage in learner.pretraining),
+        learner.update,
+    ]
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    at = jax.ShapeDtypeStruct((), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    reported = [jax.eval_shape(f, state, batch, at, key)[1] for f in stages]
+    names = sorted(set().union(*reported))
+
+    def padded(update: Update) -> Update:
+        def run(*args: Any) -> tuple[LearnerState, Metrics]:
+            state, metrics = update(*args)
+            nan = jnp.full((), jnp.nan)
+            return state, {name: metrics.get(name, nan) for name in names}
+
+        return run
+
+    return [padded(update) for update in stages]
+
+
+def _add_metrics(tally: Tally, metrics: Metrics) -> Tally:
+    """Adds what was reported; NaN means that a phase was not due."""
+    known = {name: ~jnp.isnan(x) for name, x in metrics.items()}
+    sums = {n: jnp.where(known[n], x, 0.0) for n, x in metrics.items()}
+    counts = {n: k.astype(jnp.float32) for n, k in known.items()}
+    if tally.sums:
+        sums = jax.tree.map(jnp.add, tally.sums, sums)
+        counts = jax.tree.map(jnp.add, tally.counts, counts)
+    return Tally(tally.episodes, sums, counts)
+
+
+def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
+    """How functions of one seed become functions of many.
+
+    Seeds are split over as many devices as divide them; on each device they are
+    mapped one after another inside the program (a CPU is faster so, and branches that
+    depend on data survive) or batched by vmap.
+    """
+    count = max(n for n in range(1, len(devices) + 1) if cfg.seeds % n == 0)
+    mesh = Mesh(np.array(devices[:count]), ("seed",))
+    by = cfg.train.seeds_by
+    if by == "auto":
+        by = "map" if devices[0].platform == "cpu" else "vmap"
+
+    def over(f: Callable, unbatched: int = 0) -> Callable:
+        def seeds(states: Any, *shared: Any) -> Any:
+            if by == "map":
+                return jax.lax.map(lambda state: f(state, *shared), states)
+            return jax.vmap(lambda state: f(state, *shared))(states)
+
+        specs = (PartitionSpec("seed"), *[PartitionSpec()] * unbatched)
+        return jax.shard_map(
+            seeds,
+            mesh=mesh,
+            in_specs=specs,
+            out_specs=PartitionSpec("seed"),
+            check_vma=False,
+        )
+
+    return over

@@ -1,0 +1,278 @@
+"""Replay of whole episodes, as long as they really were.
+
+Each world writes one contiguous stream of slots (a *lane*) into a ring; an episode of
+L steps takes L + 1 slots, the last one holding its terminal observation and no
+transition. A table lists where episodes start. So memory follows real lengths, and a
+batch row can hold one episode (``episodes``) or several that follow each other
+(``filled``).
+
+What a slot keeps of the world is the store's choice: ``packed`` world states are
+re-rendered when sampled, ``observations`` are kept as they were seen. Both give
+bit-identical batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.config import ConfigError, ReplayConfig
+from rolemarl_jax.types import Array, Batch, Env, EnvState, Key, Observation, PyTree
+
+TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4
+
+
+class Block(NamedTuple):
+    """What ``n`` ticks of W worlds produced, in order."""
+
+    world: PyTree  # [n, W, ...] stored form of the world acted in
+    final: PyTree  # [n, W, ...] stored form of the world after the step
+    action: Array  # [n, W, N] int32
+    reward: Array  # [n, W]
+    terminated: Array  # [n, W] bool
+    truncated: Array  # [n, W] bool
+
+
+class Slot(NamedTuple):
+    """One stored step; arrays have a leading axis over all slots of all lanes."""
+
+    world: PyTree
+    action: Array  # [N] uint8, or int32 beyond 256 actions
+    reward: Array  # [] float32
+    flags: Array  # [] uint8, TERMINATED | TRUNCATED, or TERMINAL
+
+
+class ReplayState(NamedTuple):
+    """Contents of one seed's replay. Positions count slots ever written in a lane."""
+
+    slots: Slot  # [W * C, ...]
+    head: Array  # [W] int32, next position
+    begun: Array  # [W] int32, where the episode in progress started
+    lane: Array  # [E] int32
+    start: Array  # [E] int32
+    count: Array  # [] int32, episodes ever finished
+
+
+@dataclass(frozen=True)
+class Store:
+    """How a world is kept: ``encode`` when written, ``decode`` when sampled."""
+
+    name: str
+    encode: Callable[[EnvState], PyTree]
+    decode: Callable[[PyTree], Observation]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Replay for one world and configuration, as pure functions.
+
+    Attributes:
+        store: how worlds are kept.
+        init: ``() -> ReplayState``.
+        add: ``(ReplayState, Block) -> ReplayState``.
+        sample: ``(ReplayState, key) -> Batch``.
+        slot_bytes: bytes of one stored step.
+        warmup_ticks: ticks after which a full batch exists whatever happened.
+    """
+
+    store: Store
+    init: Callable[[], ReplayState]
+    add: Callable[[ReplayState, Block], ReplayState]
+    sample: Callable[[ReplayState, Key], Batch]
+    slot_bytes: int
+    warmup_ticks: int
+
+
+def make_store(name: str, env: Env) -> Store:
+    """The named store, or the one that takes fewer bytes a step for ``auto``."""
+    packed = Store("packed", env.pack, lambda world: env.observe(env.unpack(world)))
+    observed = Store("observations", env.observe, lambda seen: Observation(*seen))
+    stores = {store.name: store for store in (packed, observed)}
+    if name in stores:
+        return stores[name]
+    return min(stores.values(), key=lambda store: _tree_bytes(_stored(store, env)))
+
+
+def _stored(store: Store, env: Env) -> PyTree:
+    """Shapes and types of one world's stored form."""
+    return jax.eval_shape(lambda key: store.encode(env.reset(key)), jax.random.key(0))
+
+
+def _tree_bytes(tree: PyTree) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def make_replay(cfg: ReplayConfig, env: Env, worlds: int) -> Replay:
+    """Replay for ``worlds`` lanes.
+
+    Raises:
+        ConfigError: a lane shorter than two episodes, or rows that do not fit one.
+    """
+    spec, store = env.spec, make_store(cfg.store, env)
+    lane = cfg.episodes * cfg.mean_length // worlds
+    length = spec.episode_limit if cfg.sampling == "episodes" else cfg.row_length
+    rows = cfg.batch if cfg.sampling == "episodes" else cfg.rows
+    _check(cfg, lane, length, rows, spec.episode_limit, worlds)
+    action_type = jnp.uint8 if spec.n_actions <= 256 else jnp.int32
+    slot = Slot(
+        world=_stored(store, env),
+        action=jax.ShapeDtypeStruct((spec.n_agents,), action_type),
+        reward=jax.ShapeDtypeStruct((), jnp.float32),
+        flags=jax.ShapeDtypeStruct((), jnp.uint8),
+    )
+
+    def init() -> ReplayState:
+        def zeros(x: jax.ShapeDtypeStruct) -> Array:
+            return jnp.zeros((worlds * lane, *x.shape), x.dtype)
+
+        return ReplayState(
+            slots=jax.tree.map(zeros, slot),
+            head=jnp.zeros(worlds, jnp.int32),
+            begun=jnp.zeros(worlds, jnp.int32),
+            lane=jnp.zeros(cfg.episodes, jnp.int32),
+            start=jnp.zeros(cfg.episodes, jnp.int32),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    whole = cfg.sampling == "episodes"
+
+    def sample(state: ReplayState, key: Key) -> Batch:
+        need = 1 if whole else length + 1
+        pick = _pick_episodes(state, rows, need, lane, key)
+        return _gather(state, store, pick, length, lane, whole)
+
+    return Replay(
+        store=store,
+        init=init,
+        add=lambda state, block: _add(state, block, lane),
+        sample=sample,
+        slot_bytes=_tree_bytes(slot),
+        warmup_ticks=-(-rows // worlds) * spec.episode_limit
+        + (0 if whole else length + 1),
+    )
+
+
+def _check(
+    cfg: ReplayConfig, lane: int, length: int, rows: int, limit: int, worlds: int
+) -> None:
+    least = 2 * max(limit + 1, length + 1)
+    if lane < least:
+        raise ConfigError(
+            f"replay.episodes: {cfg.episodes} episodes of replay.mean_length="
+            f"{cfg.mean_length} steps over train.worlds={worlds} lanes leave {lane} "
+            f"slots a lane; allowed: at least {least}"
+        )
+    if rows > cfg.episodes:
+        raise ConfigError(
+            f"replay.batch: got {rows} rows, more than replay.episodes={cfg.episodes}"
+        )
+
+
+def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
+    """Writes a block; finished episodes enter the table in the order of their end."""
+    n, worlds = block.reward.shape
+    ended = block.terminated | block.truncated
+    ends_before = jnp.cumsum(ended, axis=0) - ended
+    position = state.head + jnp.arange(n)[:, None] + ends_before
+    base = jnp.arange(worlds) * lane
+    at = base + position % lane
+    nowhere = worlds * lane
+    at_final = jnp.where(ended, base + (position + 1) % lane, nowhere)
+
+    flags = TERMINATED * block.terminated + TRUNCATED * block.truncated
+    action_type = state.slots.action.dtype
+    steps = Slot(
+        block.world,
+        block.action.astype(action_type),
+        block.reward,
+        flags.astype(jnp.uint8),
+    )
+    final = Slot(
+        block.final,
+        jnp.zeros_like(steps.action),
+        jnp.zeros_like(block.reward),
+        jnp.full_like(steps.flags, TERMINAL),
+    )
+    slots = jax.tree.map(lambda old, x: old.at[at].set(x), state.slots, steps)
+    slots = jax.tree.map(
+        lambda old, x: old.at[at_final].set(x, mode="drop"), slots, final
+    )
+
+    begins = jnp.where(ended, position + 2, 0)
+    latest = jax.lax.cummax(jnp.concatenate([state.begun[None], begins]), axis=0)
+    order = state.count + jnp.cumsum(ended.reshape(-1)).reshape(ended.shape) - 1
+    size = state.start.shape[0]
+    entry = jnp.where(ended, order % size, size)
+    lanes = jnp.broadcast_to(jnp.arange(worlds), ended.shape)
+    return ReplayState(
+        slots=slots,
+        head=state.head + n + ended.sum(0),
+        begun=latest[-1],
+        lane=state.lane.at[entry].set(lanes, mode="drop"),
+        start=state.start.at[entry].set(latest[:-1], mode="drop"),
+        count=state.count + ended.sum(),
+    )
+
+
+def _pick_episodes(
+    state: ReplayState, rows: int, need: int, lane: int, key: Key
+) -> tuple[Array, Array, Array]:
+    """Draws stored episodes uniformly, without replacement.
+
+    An episode can be drawn if its first slot has not been overwritten and ``need``
+    slots from there on exist.
+
+    Returns:
+        Lane and start of each row, `[rows]`, and whether it was there to be drawn.
+    """
+    head = state.head[state.lane]
+    there = jnp.arange(state.start.shape[0]) < state.count
+    there &= (state.start >= head - lane) & (state.start + need <= head)
+    lottery = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
+    score, pick = jax.lax.top_k(lottery, rows)
+    return state.lane[pick], state.start[pick], score >= 0
+
+
+def _gather(
+    state: ReplayState,
+    store: Store,
+    pick: tuple[Array, Array, Array],
+    length: int,
+    lane: int,
+    whole: bool,
+) -> Batch:
+    """Reads ``length + 1`` slots for each picked row, time-major, zeros where none."""
+    lanes, start, drawn = pick
+    position = start + jnp.arange(length + 1)[:, None]
+    slots = jax.tree.map(lambda x: x[lanes * lane + position % lane], state.slots)
+    terminal = slots.flags == TERMINAL
+    begins = jnp.concatenate([jnp.ones_like(terminal[:1]), terminal[:-1]])
+    there = drawn & (position < state.head[lanes])
+    if whole:
+        there &= jnp.cumsum(begins, axis=0) == 1
+        begins &= jnp.arange(length + 1)[:, None] == 0
+    step = there[:-1] & there[1:] & ~terminal[:-1]
+
+    seen = jax.vmap(jax.vmap(store.decode))(slots.world)
+    obs, world_state, avail = jax.tree.map(lambda x: _zero_unless(there, x), seen)
+    action = jnp.where(step[..., None], slots.action[:-1].astype(jnp.int32), 0)
+    before = jnp.concatenate([jnp.full_like(action[:1], -1), action])
+    known = (there & ~begins)[..., None]
+    return Batch(
+        obs=obs,
+        state=world_state,
+        avail=avail,
+        last_action=jnp.where(known, before, -1),
+        reset=begins,
+        action=action,
+        reward=jnp.where(step, slots.reward[:-1], 0.0),
+        terminated=step & (slots.flags[:-1] == TERMINATED),
+        truncated=step & (slots.flags[:-1] == TRUNCATED),
+        mask=step.astype(jnp.float32),
+    )
+
+
+def _zero_unless(there: Array, x: Array) -> Array:
+    return jnp.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, 0)

@@ -1,0 +1,57 @@
+"""No roles: the shared utility network of IQL, VDN and QMIX.
+
+Linear, ReLU, GRU, Linear over observation, last action and agent id (PyMARL's
+`modules/agents/rnn_agent.py` and `controllers/basic_controller.py`).
+"""
+
+import jax.numpy as jnp
+
+from rolemarl_jax.config import config
+from rolemarl_jax.nets.agents import Recurrent, features
+from rolemarl_jax.roles.base import Carry, Params, RoleMethod, blank_inputs
+from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
+
+
+@config
+class Config:
+    """Utility network (key ``algo.role``).
+
+    Attributes:
+        hidden: units of the GRU. last_action, agent_id: whether they are inputs.
+    """
+
+    name: str
+    hidden: int
+    last_action: bool
+    agent_id: bool
+
+
+def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
+    """The method record of a role-blind shared policy."""
+    net = Recurrent(cfg.hidden, spec.n_actions)
+
+    def read(x: Inputs) -> Array:
+        return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)
+
+    def carry(rows: int) -> Carry:
+        return {"agent": jnp.zeros((rows, spec.n_agents, cfg.hidden))}
+
+    def init(key: Key) -> Params:
+        x = blank_inputs(1, spec.n_agents, spec.obs_dim)
+        return {"agent": net.init(key, read(x), carry(1)["agent"], x.reset)}
+
+    def q_values(
+        params: Params, x: Inputs, feats: dict[str, Array], carry: Carry
+    ) -> tuple[AgentOut, Carry]:
+        q, h = net.apply(params["agent"], read(x), carry["agent"], x.reset)
+        return AgentOut(q, feats), {"agent": h[-1]}
+
+    return RoleMethod(
+        init=init,
+        target_groups=("agent",),
+        carry=carry,
+        encode=lambda *_: ({}, {}),
+        q_values=q_values,
+        target_feats=lambda *_: {},
+        td_lr={"agent": "lr"},
+    )

@@ -1,0 +1,33 @@
+"""Settings shared by all tests; they have to be made before jax is imported."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """Root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Reference material beside the checkout, else the small committed part of it.
+
+    ``tests/data/shared`` has the layout of the full folder, so a test names its
+    file once and passes in a clone that has nothing beside it.
+    """
+    for folder in (REPO / "shared", REPO.parent / "shared"):
+        if folder.is_dir():
+            return folder
+    return REPO / "tests" / "data" / "shared"

@@ -1,0 +1,133 @@
+"""What is saved comes back bit-equal, and a cut checkpoint is never half read."""
+
+import gc
+import shutil
+from collections import namedtuple
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rolemarl_jax import checkpoint
+from rolemarl_jax.config import ConfigError
+
+
+class Learner(NamedTuple):
+    params: dict
+    opt: dict
+
+
+def state_of(seed=0, scale=1.0):
+    params = {
+        "w": scale * jax.random.normal(jax.random.key(seed), (64, 33)),
+        "b": jnp.full((7,), 1 / 3, jnp.bfloat16),
+    }
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+    _, opt = tx.update(params, tx.init(params))
+    return {
+        "learner": Learner(params, {"td": opt, "none": None}),
+        "replay": {
+            "units": jnp.arange(200, dtype=jnp.uint8),
+            "won": jnp.array([True, False]),
+            "head": jnp.int32(5),
+        },
+        "keys": {"carry": jax.random.split(jax.random.key(seed), 3)},
+    }
+
+
+def data(tree):
+    return jax.tree.map(
+        lambda x: (
+            jax.random.key_data(x)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+            else np.asarray(x)
+        ),
+        tree,
+    )
+
+
+def same(a, b):
+    chex.assert_trees_all_equal_shapes_and_dtypes(a, b)
+    chex.assert_trees_all_equal(data(a), data(b))
+
+
+def test_round_trip_is_bit_equal(tmp_path):
+    state = state_of()
+    checkpoint.save(tmp_path, 30, state, {"env_steps": 30, "note": "x"}, keep=2)
+    back = checkpoint.restore(tmp_path, jax.eval_shape(state_of))
+    same(back.state, state)
+    assert jax.tree.structure(back.state) == jax.tree.structure(state)
+    assert (back.step, back.meta, back.note) == (30, {"env_steps": 30, "note": "x"}, "")
+
+
+def test_parts_can_be_read_alone(tmp_path):
+    state = state_of()
+    checkpoint.save(tmp_path, 1, state, {}, keep=1)
+    back = checkpoint.restore(tmp_path, {"keys": state["keys"]})
+    assert list(back.state) == ["keys"]
+    same(back.state["keys"], state["keys"])
+
+
+def test_keep_latest_and_replacing_a_step(tmp_path):
+    assert checkpoint.latest(tmp_path / "absent") is None
+    for step in (10, 20, 30):
+        checkpoint.save(tmp_path, step, {"a": {"x": jnp.int32(step)}}, {}, keep=2)
+    assert checkpoint.latest(tmp_path) == 30
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["20", "30"]
+    checkpoint.save(tmp_path, 30, {"a": {"x": jnp.int32(7)}}, {}, keep=2)
+    shape = {"a": {"x": jax.ShapeDtypeStruct((), jnp.int32)}}
+    assert int(checkpoint.restore(tmp_path, shape).state["a"]["x"]) == 7
+    assert int(checkpoint.restore(tmp_path, shape, step=20).state["a"]["x"]) == 20
+    with pytest.raises(ConfigError, match=r"no checkpoint of step 5.*there: 30, 20"):
+        checkpoint.restore(tmp_path, shape, step=5)
+
+
+# Reading a cut file leaves orbax's own coroutines unawaited.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(tmp_path):
+    old, new = state_of(0), state_of(1)
+    abstract, whole = jax.eval_shape(state_of), tmp_path / "whole"
+    checkpoint.save(whole, 1, old, {}, keep=2)
+    checkpoint.save(whole, 2, new, {}, keep=2)
+    files = [p for p in sorted((whole / "2").rglob("*")) if p.is_file()]
+    fell_back = 0
+    for index, file in enumerate(files):
+        broken = tmp_path / str(index)
+        shutil.copytree(whole, broken)
+        target = broken / file.relative_to(whole)
+        target.write_bytes(target.read_bytes()[: file.stat().st_size // 2])
+        back = checkpoint.restore(broken, abstract)
+        fell_back += back.step == 1
+        assert (back.step == 1) == ("unreadable" in back.note)
+        same(back.state, old if back.step == 1 else new)
+    assert fell_back > len(files) // 3
+    gc.collect()  # so that the coroutines go while their warning is ignored
+
+
+def test_no_checkpoint_and_none_readable_are_clear(tmp_path):
+    shape = {"a": {"x": jax.ShapeDtypeStruct((2,), jnp.int32)}}
+    with pytest.raises(ConfigError, match=r"no checkpoint in .*there: none"):
+        checkpoint.restore(tmp_path / "absent", shape)
+    checkpoint.save(tmp_path, 3, {"b": {"x": jnp.int32(1)}}, {}, keep=1)
+    with pytest.raises(ConfigError, match="can be read by this configuration: 3"):
+        checkpoint.restore(tmp_path, shape)
+
+
+def test_a_full_disk_is_noticed_before_writing(tmp_path, monkeypatch):
+    state = {"a": {"x": jnp.zeros((1000,))}}
+    checkpoint.save(tmp_path, 1, state, {}, keep=1)
+    usage = namedtuple("usage", "total used free")(0, 0, checkpoint.SPARE + 3999)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ConfigError, match=r"earlier checkpoints are untouched"):
+        checkpoint.save(tmp_path, 2, state, {}, keep=1)
+    assert checkpoint.latest(tmp_path) == 1
+
+
+def test_bytes_are_counted(tmp_path):
+    assert checkpoint.state_bytes(state_of()["replay"]) == 200 + 2 + 4
+    assert checkpoint.state_bytes(state_of()["keys"]) == 3 * 8

@@ -1,0 +1,61 @@
+"""Curves: the table behind them is exact, the picture is whole and shows the data."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from rolemarl_jax import loggers, plotting
+
+
+def rows(seeds=3, points=5, win=True, level=2.0):
+    rng = np.random.default_rng(0)
+    for seed in range(seeds):
+        for point in range(points):
+            base = {"seed": seed, "env_steps": 100 * point, "updates": point}
+            yield {**base, "split": "train", "return": 1.0, "td": rng.gamma(2.0)}
+            rate = point / points if win else np.nan
+            yield {**base, "split": "test", "return": level, "win_rate": rate}
+
+
+def test_table_by_hand():
+    data = [
+        {"seed": 7, "env_steps": 20, "split": "test", "return": 3.0},
+        {"seed": 2, "env_steps": 10, "split": "test", "return": 1.0},
+        {"seed": 2, "env_steps": 20, "split": "test", "return": 2.0},
+        {"seed": 2, "env_steps": 20, "split": "train", "return": 9.0},
+    ]
+    steps, seeds, values = plotting.table(data, "test", "return")
+    np.testing.assert_array_equal(steps, [10, 20])
+    np.testing.assert_array_equal(seeds, [2, 7])
+    np.testing.assert_array_equal(values, [[1.0, 2.0], [np.nan, 3.0]])
+    assert plotting.table(data, "test", "absent").values.shape == (0, 0)
+
+
+def test_thinning_keeps_the_last_point():
+    steps = np.arange(1000)
+    thin = plotting._thinned(plotting.Table(steps, np.arange(1), steps[None]))
+    assert len(thin.steps) <= plotting.MAX_POINTS
+    assert thin.steps[-1] == 999
+    np.testing.assert_array_equal(thin.values[0], thin.steps)
+
+
+@pytest.mark.parametrize("win", [True, False])
+def test_picture_is_drawn_from_rows_and_from_files(tmp_path, win):
+    logger = loggers.jsonl(tmp_path / "metrics.jsonl")
+    logger.write(list(rows(win=win)))
+    logger.close()
+    out = tmp_path / "plots" / "curves.png"
+    higher = list(rows(win=win, level=3.0))
+    sources = {"a": higher, "b": tmp_path, "c": list(rows(1, 1, win=win))}
+    assert plotting.curves(sources, out) == out
+    assert [path.name for path in out.parent.iterdir()] == ["curves.png"]
+    picture = matplotlib.image.imread(out)[..., :3]
+    for colour in plotting.COLOURS[:2]:
+        rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        assert (np.abs(picture - rgb).max(-1) < 0.02).sum() > 100
+
+
+def test_a_run_without_evaluation_yet(tmp_path):
+    train = [row for row in rows(2) if row["split"] == "train"]
+    assert plotting.curves({"a": train}, tmp_path / "c.png").stat().st_size > 5000
+    assert plotting.curves({"a": []}, tmp_path / "c.png").stat().st_size > 1000
