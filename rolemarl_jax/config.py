@@ -9,12 +9,14 @@ live beside the code that needs them and raise ``ConfigError`` too.
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _dataclass
 
 T = TypeVar("T")
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 
 # Strict JSON mode: nothing is coerced but int to float and list to tuple.
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -24,6 +26,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be run; the message names key, value, allowed."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def config(cls: type[T]) -> type[T]:
     """Frozen, keyword-only dataclass whose fields are validated on construction."""
     return _dataclass(cls, frozen=True, kw_only=True, config=_STRICT)  # type: ignore
@@ -88,15 +91,15 @@ class TrainConfig:
             the least that guarantees a full batch of whole episodes.
         seeds_by: how seeds share a device: ``map`` (one after another inside one
             program), ``vmap`` (one batched program) or ``auto`` (map on a CPU).
-        host_devices: CPU devices that seeds are spread over; ``auto`` takes one for
+        host_devices: CPU devices that seeds are spread over; ``None`` takes one for
             each core, at most one a seed. Accelerators are not concerned.
     """
 
-    worlds: int
-    steps_per_update: int
-    warmup_steps: int | None
+    worlds: Positive
+    steps_per_update: Positive
+    warmup_steps: Natural | None
     seeds_by: Literal["auto", "map", "vmap"]
-    host_devices: Literal["auto"] | int
+    host_devices: Positive | None
 
 
 @config
@@ -109,7 +112,9 @@ class ReplayConfig:
         sampling: ``episodes``: ``batch`` whole episodes, uniform, padded to the
             time limit. ``filled``: ``rows`` rows of ``row_length`` steps, each
             starting at a uniformly drawn episode and going on into those that
-            follow it, so that nearly every step is real.
+            follow it, so that nearly every step is real. ``fresh``: nothing but the
+            block just collected, for on-policy algorithms; the keys below then
+            mean nothing.
         episodes: capacity in episodes.
         mean_length: storage is reserved for ``episodes * mean_length`` steps;
             longer episodes mean that fewer fit.
@@ -119,12 +124,12 @@ class ReplayConfig:
     """
 
     store: Literal["packed", "observations", "auto"]
-    sampling: Literal["episodes", "filled"]
-    episodes: int
-    mean_length: int
-    batch: int
-    rows: int
-    row_length: int
+    sampling: Literal["episodes", "filled", "fresh"]
+    episodes: Positive
+    mean_length: Positive
+    batch: Positive
+    rows: Positive
+    row_length: Positive
 
 
 @config
@@ -137,9 +142,9 @@ class EvalConfig:
         worlds: worlds stepped together; divides ``episodes``.
     """
 
-    every: int
-    episodes: int
-    worlds: int
+    every: Positive
+    episodes: Positive
+    worlds: Positive
 
 
 @config
@@ -151,8 +156,8 @@ class CheckpointConfig:
         keep: checkpoints kept. replay: whether replay is saved as well.
     """
 
-    every: int
-    keep: int
+    every: Positive
+    keep: Positive
     replay: bool
 
 
@@ -179,10 +184,10 @@ class RunConfig:
     replay: ReplayConfig
     eval: EvalConfig
     checkpoint: CheckpointConfig
-    seeds: int
-    seed: int
-    total_steps: int
-    log_every: int
+    seeds: Positive
+    seed: Natural
+    total_steps: Positive
+    log_every: Positive
     run_dir: str
     resume: bool
     deterministic: bool

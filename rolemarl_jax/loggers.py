@@ -1,8 +1,9 @@
 """Where metrics go: `metrics.jsonl` always, TensorBoard and wandb by choice.
 
 A row is one measurement of one seed: ``{"seed", "env_steps", "split": "train" |
-"test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}`` and
-every loss by its name. The rows of one ``write`` are on disk when it returns.
+"test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}``, every
+loss by its name, and the ``stage`` of the run. The rows of one ``write`` are on disk
+when it returns.
 """
 
 import json
@@ -18,7 +19,7 @@ from rolemarl_jax.config import build, config
 
 Row = dict[str, Any]
 METRICS = "metrics.jsonl"
-LABELS = ("seed", "env_steps", "split")
+LABELS = ("seed", "env_steps", "split", "stage")  # what is not measured
 
 
 @config
@@ -76,15 +77,17 @@ def make(
 
 
 def jsonl(path: Path) -> Logger:
-    """Appends rows to a JSON Lines file; NaN and infinities are written as null."""
-    file = path.open("a", encoding="utf8")
+    """Appends rows to a JSON Lines file; NaN and infinities are written as null.
+
+    The file is opened for each write: ``truncate_after`` may replace it in between.
+    """
 
     def write(rows: Sequence[Row]) -> None:
         text = [json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows]
-        file.write("".join(text))
-        file.flush()
+        with path.open("a", encoding="utf8") as file:
+            file.write("".join(text))
 
-    return Logger(write, file.close)
+    return Logger(write, lambda: None)
 
 
 def read(path: Path) -> list[Row]:

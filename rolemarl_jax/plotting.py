@@ -30,7 +30,7 @@ MAX_POINTS = 300  # points of a curve; more cannot be told apart
 PANELS_A_ROW = 4
 LEGEND_LETTERS = 140  # that fit side by side
 MAIN = {"win_rate": "Win rate", "return": "Return"}
-HIDDEN = {*loggers.LABELS, *MAIN, "updates", "wall_s"}
+HIDDEN = {*loggers.LABELS, *MAIN, "updates", "episodes", "wall_s"}
 
 
 class Table(NamedTuple):

@@ -18,10 +18,10 @@ from jax.sharding import Mesh, PartitionSpec
 from rolemarl_jax import rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.evaluate import Played, make_evaluate
-from rolemarl_jax.learners.core import Learner, Update
-from rolemarl_jax.replay import Replay, ReplayState, make_replay
+from rolemarl_jax.learners.core import Experience, Learner, Update
+from rolemarl_jax.memory import Memory, make_memory
 from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
-from rolemarl_jax.types import Array, Batch, Env, Key, LearnerState
+from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
 Metrics = dict[str, Array]
 
@@ -32,7 +32,7 @@ class SeedState(NamedTuple):
     key: Key
     learner: LearnerState
     worlds: Worlds
-    replay: ReplayState
+    replay: PyTree  # of episodes, or the block just collected
 
 
 class Cursor(NamedTuple):
@@ -76,7 +76,9 @@ class Program:
         segment: ``(SeedState, Cursor, iterations) -> (SeedState, Tally)``; donates its
             first argument.
         evaluate: ``SeedState -> Played [seeds, episodes]``.
-        replay: for its sizes.
+        replay: what lies between collection and update, for its sizes.
+        seeds: length of the seed axis: those asked for, and as many more as keep all
+            devices equally busy; the surplus is computed and never reported.
     """
 
     stages: tuple[Stage, ...]
@@ -86,7 +88,8 @@ class Program:
     init: Callable[[Array], SeedState]
     segment: Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]
     evaluate: Callable[[SeedState], Played]
-    replay: Replay
+    replay: Memory
+    seeds: int
 
 
 def make_program(
@@ -104,15 +107,15 @@ def make_program(
             f"divisors of train.worlds={worlds}"
         )
     ticks, updates = max(1, per_update // worlds), max(1, worlds // per_update)
-    replay = make_replay(cfg.replay, env, worlds)
-    rollout = make_rollout(env, learner, replay.store, worlds, ticks)
-    one_seed = _segment(learner, rollout, replay, updates)
-    over = _over_seeds(cfg, devices or jax.devices())
+    memory = make_memory(cfg, env, learner, ticks)
+    rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    one_seed = _segment(learner, rollout, memory, updates)
+    over, seeds = _over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
     return Program(
         stages=(
-            Stage("warmup", -(-max(warmup, replay.warmup_ticks) // ticks), False),
+            Stage("warmup", -(-max(warmup, memory.warmup_ticks) // ticks), False),
             *(
                 Stage(p.name, -(-p.updates // updates), True)
                 for p in learner.pretraining
@@ -122,30 +125,36 @@ def make_program(
         worlds=worlds,
         ticks=ticks,
         updates=updates,
-        init=jax.jit(over(partial(_init, learner, rollout, replay))),
+        init=jax.jit(over(partial(_init, learner, rollout, memory))),
         segment=jax.jit(over(one_seed, unbatched=2), donate_argnums=0),
         evaluate=jax.jit(over(lambda state: play(state.learner))),
-        replay=replay,
+        replay=memory,
+        seeds=seeds,
     )
 
 
+def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
+    """The learner of an experiment before its first update."""
+    return learner.init(rng.named(rng.root(seed_id), "learner"))
+
+
 def _init(
-    learner: Learner, rollout: Rollout, replay: Replay, seed_id: Array
+    learner: Learner, rollout: Rollout, memory: Memory, seed_id: Array
 ) -> SeedState:
     key = rng.root(seed_id)
     return SeedState(
         key=key,
-        learner=learner.init(rng.named(key, "learner")),
+        learner=initial_learner(learner, seed_id),
         worlds=rollout.init(rng.named(key, "worlds")),
-        replay=replay.init(),
+        replay=memory.init(),
     )
 
 
 def _segment(
-    learner: Learner, rollout: Rollout, replay: Replay, updates: int
+    learner: Learner, rollout: Rollout, memory: Memory, updates: int
 ) -> Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]:
     """Iterations of one seed: collect, store, and update by the stage's function."""
-    batch = jax.eval_shape(lambda: replay.sample(replay.init(), jax.random.key(0)))
+    batch = jax.eval_shape(lambda: memory.sample(memory.init(), jax.random.key(0)))
     learn = _stage_updates(learner, batch)
 
     def learn_once(
@@ -153,7 +162,7 @@ def _segment(
     ) -> tuple[LearnerState, Metrics]:
         sample_key = rng.named(rng.named(state.key, "sample", stage), "update", at)
         update_key = rng.named(rng.named(state.key, "update", stage), "update", at)
-        drawn = replay.sample(state.replay, sample_key)
+        drawn = memory.sample(state.replay, sample_key)
         return jax.lax.switch(stage, learn, state.learner, drawn, at, update_key)
 
     def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
@@ -162,7 +171,8 @@ def _segment(
         worlds, block, episodes = rollout.collect(
             state.learner, state.worlds, tick, key
         )
-        state = state._replace(worlds=worlds, replay=replay.add(state.replay, block))
+        kept = memory.add(state.replay, state.worlds, block)
+        state = state._replace(worlds=worlds, replay=kept)
         tally = Tally(episodes, {}, {})
         for k in range(updates):
             at = cursor.update + i * updates + k
@@ -187,7 +197,7 @@ def _segment(
     return segment
 
 
-def _stage_updates(learner: Learner, batch: Batch) -> list[Update]:
+def _stage_updates(learner: Learner, batch: Experience) -> list[Update]:
     """One update function a stage, with the same metrics (NaN where not theirs)."""
     stages: list[Update] = [
         lambda state, *_: (state, {}),
@@ -222,14 +232,16 @@ def _add_metrics(tally: Tally, metrics: Metrics) -> Tally:
     return Tally(tally.episodes, sums, counts)
 
 
-def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
-    """How functions of one seed become functions of many.
+def _over_seeds(
+    cfg: RunConfig, devices: list[Any]
+) -> tuple[Callable[..., Callable], int]:
+    """How functions of one seed become functions of many, and of how many.
 
-    Seeds are split over as many devices as divide them; on each device they are
-    mapped one after another inside the program (a CPU is faster so, and branches that
-    depend on data survive) or batched by vmap.
+    Seeds are split evenly over the devices; on each they are mapped one after another
+    inside the program (a CPU is faster so, and branches that depend on data survive)
+    or batched by vmap.
     """
-    count = max(n for n in range(1, len(devices) + 1) if cfg.seeds % n == 0)
+    count = min(len(devices), cfg.seeds)
     mesh = Mesh(np.array(devices[:count]), ("seed",))
     by = cfg.train.seeds_by
     if by == "auto":
@@ -250,4 +262,4 @@ def _over_seeds(cfg: RunConfig, devices: list[Any]) -> Callable[..., Callable]:
             check_vma=False,
         )
 
-    return over
+    return over, -(-cfg.seeds // count) * count

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 Key = jax.Array
@@ -119,6 +120,38 @@ class Batch(NamedTuple):
     def inputs(self) -> Inputs:
         """The part of the batch that a policy may see."""
         return Inputs(self.obs, self.last_action, self.reset)
+
+
+class Fresh(NamedTuple):
+    """The T steps that B worlds have just gone through, for on-policy learners.
+
+    Every slot is a transition; episodes end and begin inside. An observation that no
+    slot holds, because an episode was truncated there or the block ended, is in
+    ``final``.
+    """
+
+    obs: Array  # [T, B, N, O]
+    state: Array  # [T, B, S]
+    avail: Array  # [T, B, N, A] bool
+    last_action: Array  # [T, B, N] int32, -1 at the first step of an episode
+    reset: Array  # [T, B] bool, first step of an episode
+    action: Array  # [T, B, N] int32
+    reward: Array  # [T, B] float32
+    terminated: Array  # [T, B] bool
+    truncated: Array  # [T, B] bool
+    carry: PyTree  # [B, ...] recurrent state that acted in the first step
+    final: Observation  # [K, B, ...]
+    final_at: Array  # [K, B] int32, the step that led there; T where there is none
+
+    @property
+    def inputs(self) -> Inputs:
+        """The part that a policy may see."""
+        return Inputs(self.obs, self.last_action, self.reset)
+
+    @property
+    def mask(self) -> Array:
+        """1 on transitions, which all slots are, `[T, B]`."""
+        return jnp.ones_like(self.reward)
 
 
 class AgentOut(NamedTuple):

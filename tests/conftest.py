@@ -1,11 +1,15 @@
 """Settings shared by all tests; they have to be made before jax is imported."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
+
+# `support` and `probes` are shared by tests of all folders.
+sys.path.insert(0, str(REPO / "tests"))
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".jax_cache"))

@@ -9,7 +9,7 @@ from rolemarl_jax.config import ConfigError, build, nearest
 from rolemarl_jax.learners.core import Learner
 from rolemarl_jax.types import EnvSpec
 
-_PARTS = ("core", "explore")
+_PARTS = ("acting", "block", "core", "explore")
 
 
 def known() -> list[str]:

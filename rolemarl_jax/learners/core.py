@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,15 @@ from rolemarl_jax.types import (
     Array,
     Batch,
     EnvSpec,
+    Fresh,
     Key,
     LearnerState,
     Observation,
     PyTree,
 )
 
-Update = Callable[[LearnerState, Batch, Array, Key], tuple[LearnerState, Metrics]]
+Experience = Batch | Fresh
+Update = Callable[[LearnerState, Any, Array, Key], tuple[LearnerState, Metrics]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Learner:
         update: ``(state, batch, t, key) -> (state, metrics)``; ``t`` counts updates
             and must not be batched over seeds.
         pretraining: stages that come first, in order.
+        experience: what ``update`` reads: a ``Batch`` of ``replay``, or the ``Fresh``
+            block that its own policy has just collected.
     """
 
     spec: EnvSpec
@@ -64,6 +68,7 @@ class Learner:
     epsilon: Callable[[Array], Array]
     update: Update
     pretraining: tuple[Pretraining, ...]
+    experience: Literal["replay", "fresh"] = "replay"
 
 
 def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any:
@@ -72,7 +77,7 @@ def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any
 
 
 def run_phase(
-    phase: Phase, state: LearnerState, batch: Batch, decay: Array, key: Key
+    phase: Phase, state: LearnerState, batch: Experience, decay: Array, key: Key
 ) -> tuple[LearnerState, Metrics]:
     """One gradient step of a phase.
 
@@ -106,7 +111,7 @@ def run_phase(
     state = state._replace(
         params={**state.params, **new}, opt={**state.opt, phase.name: opt}
     )
-    metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+    metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
     return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
 
 
@@ -119,7 +124,12 @@ def reduce_losses(losses: dict[str, Array], mask: Array) -> dict[str, Array]:
 
 
 def run_when_due(
-    phase: Phase, state: LearnerState, batch: Batch, t: Array, decay: Array, key: Key
+    phase: Phase,
+    state: LearnerState,
+    batch: Experience,
+    t: Array,
+    decay: Array,
+    key: Key,
 ) -> tuple[LearnerState, Metrics]:
     """The phase's step at every ``every``-th update, else nothing.
 
@@ -140,13 +150,32 @@ def run_when_due(
 
 
 def pretraining(phase: Phase) -> Pretraining:
-    """A pre-training phase as a stage of its own."""
+    """A pre-training phase, and what runs along with it, as a stage."""
 
     def update(
-        state: LearnerState, batch: Batch, t: Array, key: Key
+        state: LearnerState, batch: Experience, t: Array, key: Key
     ) -> tuple[LearnerState, Metrics]:
         del t
-        one = jnp.ones(())
-        return run_phase(phase, state, batch, one, named(key, phase.name))
+        one, metrics = jnp.ones(()), {}
+        for each in (phase, *phase.also):
+            own_key = named(key, each.name)
+            state, reported = run_phase(each, state, batch, one, own_key)
+            metrics |= reported
+        return state, metrics
 
     return Pretraining(phase.name, phase.updates, update)
+
+
+def repeated(stage: Pretraining, steps: int) -> Pretraining:
+    """The same stage with ``steps`` updates on each batch, and so fewer batches."""
+
+    def update(
+        state: LearnerState, batch: Experience, t: Array, key: Key
+    ) -> tuple[LearnerState, Metrics]:
+        def step(state: LearnerState, i: Array) -> tuple[LearnerState, Metrics]:
+            return stage.update(state, batch, t, named(key, "step", i))
+
+        state, metrics = jax.lax.scan(step, state, jnp.arange(steps))
+        return state, {name: x.mean() for name, x in metrics.items()}
+
+    return Pretraining(stage.name, -(-stage.updates // steps), update)

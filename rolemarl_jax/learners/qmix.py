@@ -17,7 +17,15 @@ from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase, RoleMethod
+from rolemarl_jax.roles.base import (
+    Context,
+    Losses,
+    Metrics,
+    Moment,
+    Params,
+    Phase,
+    RoleMethod,
+)
 from rolemarl_jax.types import (
     Array,
     Batch,
@@ -148,7 +156,7 @@ def _policies(cfg: Config, method: RoleMethod) -> tuple[Any, Any]:
         feats, moved = method.encode(state.params, x, carry, key)
         out, moved_too = method.q_values(state.params, x, feats, carry)
         now = {name: value[0] for name, value in out.feats.items()}
-        return out.q[0], {**moved, **moved_too}, now
+        return out.q[0], {**carry, **moved, **moved_too}, now
 
     def act(
         state: LearnerState,
@@ -161,7 +169,9 @@ def _policies(cfg: Config, method: RoleMethod) -> tuple[Any, Any]:
     ) -> tuple[Array, PyTree]:
         role_key, coin = named(key, "role"), named(key, "explore")
         q, carry, _ = values(state, carry, seen, last_action, reset, role_key)
-        return epsilon_greedy(q, seen.avail, epsilon, cfg.epsilon.joint, coin), carry
+        actions = epsilon_greedy(q, seen.avail, epsilon, cfg.epsilon.joint, coin)
+        moment = Moment(state, seen, reset, named(key, "method"))
+        return method.explore(moment, actions, carry)
 
     def greedy(
         state: LearnerState,
@@ -207,11 +217,14 @@ def td_losses(
     The target network is unrolled from the first step like the online one, and its
     groups without a copy are the online ones.
     """
-    batch, x = ctx.batch, ctx.batch.inputs
+    batch, weight = method.experience(ctx)
+    ctx, x = ctx._replace(batch=batch), batch.inputs
     online_key, target_key = named(ctx.key, "online"), named(ctx.key, "target")
     zeros = method.carry(batch.reward.shape[1])
     feats, _ = method.encode(params, x, zeros, online_key)
     out, _ = method.q_values(params, x, feats, zeros)
+    if weight is not None:
+        out = out._replace(q=td.scale_gradient(out.q, weight[..., None]))
     taken = td.chosen(out.q[:-1], batch.action)
     # The last observation has no action; its entry only keeps the state GRU whole.
     padded = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
@@ -266,7 +279,7 @@ def _updater(cfg: Config, method: RoleMethod, phases: tuple[Phase, ...]) -> core
             )
             metrics |= reported
         state = state._replace(target=_move_target(cfg.target, state, t))
-        return method.after_update(state), metrics
+        return method.remember(method.after_update(state), metrics), metrics
 
     return update
 

@@ -1,11 +1,13 @@
-"""Networks that every agent carries: one copy of the weights, shared by all."""
+"""Networks that every agent carries, with weights that all share or of its own."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.layers import GRU, Linear
-from rolemarl_jax.types import Array, Inputs
+from rolemarl_jax.types import Array, Inputs, PyTree
 
 
 class Recurrent(nn.Module):
@@ -13,10 +15,15 @@ class Recurrent(nn.Module):
 
     PyMARL's `modules/agents/rnn_agent.py`; with other widths it is ACORM's
     trajectory encoder.
+
+    Attributes:
+        hidden: units of the first layer and of the GRU. out: outputs.
+        layers: widths of ReLU layers between the GRU and the outputs.
     """
 
     hidden: int
     out: int
+    layers: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array, h0: Array, reset: Array) -> tuple[Array, Array]:
@@ -30,7 +37,50 @@ class Recurrent(nn.Module):
         """
         x = nn.relu(Linear(self.hidden)(x))
         h = GRU(self.hidden)(x, h0, reset)
-        return Linear(self.out)(h), h
+        y = h
+        for width in self.layers:
+            y = nn.relu(Linear(width)(y))
+        return Linear(self.out)(y), h
+
+
+def unshared(module: type[nn.Module], in_axes: Any) -> type[nn.Module]:
+    """A module with weights for each agent, mapped over the agents' axis.
+
+    Args:
+        in_axes: where the agents are in each argument, ``None`` for none. In outputs
+            they are the third axis, `[T, B, N, ...]`.
+    """
+    return nn.vmap(
+        module,
+        in_axes=in_axes,
+        out_axes=2,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+    )
+
+
+def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) -> Array:
+    """Unrolls the network from zero for each pair of an agent's inputs and a role.
+
+    The first layer is applied to agents and roles apart, so that the pairs' inputs
+    are never laid out.
+
+    Args:
+        params: of ``net`` over inputs with the role last. x: `[T, B, N, in]`, inputs
+            without it. z: `[T, B, N, Z]`. reset: `[T, B]` bool.
+
+    Returns:
+        `[T, B, N, N, out]`: agent i with the role of agent j.
+    """
+    own = params["params"]
+    first, width = own["Linear_0"], x.shape[-1]
+    seen = x @ first["kernel"][:width] + first["bias"]
+    hidden = nn.relu(
+        seen[..., :, None, :] + (z @ first["kernel"][width:])[..., None, :, :]
+    )
+    h0 = jnp.zeros(hidden.shape[1:])
+    h = GRU(net.hidden).apply({"params": own["GRU_0"]}, hidden, h0, reset)
+    return Linear(net.out).apply({"params": own["Linear_1"]}, h)
 
 
 def features(x: Inputs, n_actions: int, last_action: bool, agent_id: bool) -> Array:

@@ -19,14 +19,20 @@ class StateEncoder(nn.Module):
     query: int
 
     @nn.compact
-    def __call__(self, state: Array, reset: Array) -> tuple[Array, Array]:
+    def __call__(
+        self, state: Array, reset: Array, h0: Array | None = None
+    ) -> tuple[Array, Array]:
         """Encodes `[T, B, S]` states, `[T, B]` resets.
+
+        Args:
+            h0: `[B, N * query]` history before the first step, zeros if not given.
 
         Returns:
             State embedding `[T, B, S]` and queries `[T, B, N, query]`.
         """
         embedded = nn.relu(Linear(state.shape[-1])(state))
-        h0 = jnp.zeros((state.shape[1], self.n_agents * self.query))
+        if h0 is None:
+            h0 = jnp.zeros((state.shape[1], self.n_agents * self.query))
         h = GRU(self.n_agents * self.query)(embedded, h0, reset)
         return embedded, h.reshape((*h.shape[:-1], self.n_agents, self.query))
 

@@ -52,6 +52,25 @@ class MLP(nn.Module):
         return Linear(self.widths[-1])(x)
 
 
+class Standardise(nn.Module):
+    """Zero mean and unit variance over given axes, then a learned scale and shift.
+
+    Over the last axis it is LayerNorm. Over the axes of a batch it is BatchNorm that
+    never leaves its training mode.
+    """
+
+    axes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps `[..., F]` to the same shape."""
+        centred = x - x.mean(self.axes, keepdims=True)
+        variance = (centred * centred).mean(self.axes, keepdims=True)
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+
+
 class GRU(nn.Module):
     """Gated recurrent unit over a time-major sequence (see ``ops.scan.gru``)."""
 

@@ -12,7 +12,10 @@ from rolemarl_jax.types import Array, PyTree
 
 
 def optimiser(
-    name: str, eps: float, clips: Mapping[tuple[str, ...], float]
+    name: str,
+    eps: float,
+    clips: Mapping[tuple[str, ...], float],
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
     """Gradient transformation without learning rate.
 
@@ -21,6 +24,8 @@ def optimiser(
             decay 0.99). eps: its epsilon.
         clips: sets of parameter groups and the norm at which each set's gradient is
             clipped; groups in no set are not clipped.
+        weight_decay: times the parameters, added to the clipped gradient (PyTorch's
+            Adam, not AdamW).
     """
     if name not in ("adam", "rmsprop"):
         raise ConfigError(f"algo.optimiser: got '{name}', allowed: adam, rmsprop")
@@ -29,7 +34,9 @@ def optimiser(
         if name == "adam"
         else optax.scale_by_rms(decay=0.99, eps=eps, eps_in_sqrt=False)
     )
-    return optax.chain(*(_clip(set(g), c) for g, c in clips.items()), scale)
+    clipped = [_clip(set(g), c) for g, c in clips.items()]
+    decayed = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+    return optax.chain(*clipped, *decayed, scale)
 
 
 def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
@@ -38,9 +45,36 @@ def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
     def update(grads: dict[str, PyTree], state: Any, params: Any = None) -> Any:
         del params
         mine = {g: v for g, v in grads.items() if g in groups}
-        factor = jnp.minimum(1.0, norm / (optax.global_norm(mine) + 1e-6))
+        factor = jnp.minimum(1.0, norm / (optax.tree.norm(mine) + 1e-6))
         clipped = jax.tree.map(lambda x: x * factor, mine)
         return {**grads, **clipped}, state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def scaled(group: str, factor: float) -> optax.GradientTransformation:
+    """Multiplies the gradient of one parameter group."""
+
+    def update(grads: dict[str, PyTree], state: Any, params: Any = None) -> Any:
+        del params
+        own = jax.tree.map(lambda x: x * factor, grads[group])
+        return {**grads, group: own}, state
+
+    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def clipped_each(norm: float) -> optax.GradientTransformation:
+    """Clips gradient norms along the leading axis, one copy of a network each."""
+
+    def update(grads: PyTree, state: Any, params: Any = None) -> Any:
+        del params
+        squares = [
+            (x**2).reshape(x.shape[0], -1).sum(-1) for x in jax.tree.leaves(grads)
+        ]
+        factor = jnp.minimum(1.0, norm / (jnp.sqrt(sum(squares)) + 1e-6))
+        return jax.tree.map(
+            lambda x: x * factor.reshape((-1,) + (1,) * (x.ndim - 1)), grads
+        ), state
 
     return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
 

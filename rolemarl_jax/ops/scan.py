@@ -4,7 +4,7 @@ A GRU inside ``lax.scan`` spends its time in many small products: the input
 projection at every step, and in the backward pass one rank-one-like update of
 each weight gradient a step. Here the caller projects all inputs in one product
 before the scan, and the gradient of the recurrent weights is one product after
-the backward scan.
+the backward scan. Without gradients the scan has a form of its own.
 """
 
 import jax
@@ -34,7 +34,7 @@ def gru(projected: Array, w: Array, b: Array, h0: Array, reset: Array) -> Array:
     Returns:
         Hidden states after each step, `[T, ..., H]`.
     """
-    return _forward(projected, w, b, h0, reset)[0]
+    return _states(projected, w, b, h0, reset)
 
 
 def _gates(x: Array, h: Array, w: Array, b: Array) -> tuple[Array, ...]:
@@ -44,6 +44,30 @@ def _gates(x: Array, h: Array, w: Array, b: Array) -> tuple[Array, ...]:
     r = jax.nn.sigmoid(x_r + h_r)
     z = jax.nn.sigmoid(x_z + h_z)
     return r, z, jnp.tanh(x_n + r * h_n), h_n
+
+
+def _states(projected: Array, w: Array, b: Array, h0: Array, reset: Array) -> Array:
+    """The states alone, where nobody asks for gradients.
+
+    With nothing else to emit, XLA would fuse all gates of a step into one loop over
+    slices, which it does not vectorise on a CPU: three products with contiguous gates
+    take a third of the time.
+    """
+    keep = _keep(reset, projected)
+    gates = jnp.split(projected, 3, axis=-1)
+    w_r, w_z, w_n = jnp.split(w, 3, axis=-1)
+    b_r, b_z, b_n = jnp.split(b, 3)
+
+    def step(h: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
+        x_r, x_z, x_n, kept = xs
+        h = h * kept
+        r = jax.nn.sigmoid(x_r + (h @ w_r + b_r))
+        z = jax.nn.sigmoid(x_z + (h @ w_z + b_z))
+        n = jnp.tanh(x_n + r * (h @ w_n + b_n))
+        h = n + z * (h - n)
+        return h, h
+
+    return jax.lax.scan(step, h0, (*gates, keep))[1]
 
 
 def _keep(reset: Array, like: Array) -> Array:

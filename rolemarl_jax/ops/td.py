@@ -63,6 +63,12 @@ def lambda_targets(
     ]
 
 
+def scale_gradient(x: Array, weight: Array) -> Array:
+    """The same values, with gradients multiplied by ``weight``."""
+    fixed = jax.lax.stop_gradient(x)
+    return fixed + jax.lax.stop_gradient(weight) * (x - fixed)
+
+
 def masked_mean(x: Array, mask: Array) -> Array:
     """``sum(mask x) / sum(mask)``; trailing axes of `x` beyond `mask` are averaged.
 

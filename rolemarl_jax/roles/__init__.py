@@ -1,29 +1,53 @@
-"""Role methods, one a file, found by name; each makes a ``RoleMethod`` record."""
+"""Role methods, one a file, found by name.
+
+Each makes a ``RoleMethod`` for value learners or a ``PolicyMethod`` for policy ones.
+"""
 
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rolemarl_jax.config import ConfigError, build, nearest
 from rolemarl_jax.roles.base import RoleMethod
 from rolemarl_jax.types import EnvSpec
 
+M = TypeVar("M")
+_PARTS = ("base", "parts", "policy_base", "shaping")
 
-def known() -> list[str]:
-    """Names of the role methods that this package holds."""
+
+def known(kind: type | None = None) -> list[str]:
+    """Names of the methods that this package holds, of one record type if given."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if name != "base")
+    names = sorted(name for name in names if name not in _PARTS)
+    return names if kind is None else [name for name in names if _makes(name) is kind]
 
 
-def make_method(values: Mapping[str, Any], spec: EnvSpec) -> RoleMethod:
-    """Makes the role method that ``algo.role`` describes.
+def _makes(name: str) -> type:
+    """The record type that a method's ``make`` is annotated to return."""
+    return importlib.import_module(f"{__name__}.{name}").make.__annotations__["return"]
+
+
+def make_method(
+    values: Mapping[str, Any], spec: EnvSpec, kind: type[M] = RoleMethod
+) -> M:
+    """Makes the method that ``algo.role`` describes.
+
+    Args:
+        kind: the record that the learner works with.
 
     Raises:
-        ConfigError: unknown name, unknown or ill-typed key, impossible sizes.
+        ConfigError: unknown name, a method for another learner, unknown or ill-typed
+            key, impossible sizes.
     """
     name = values.get("name", "")
     if name not in known():
-        raise ConfigError(f"algo.role.name: got '{name}'; {nearest(name, known())}")
+        fits = nearest(name, known(kind))
+        raise ConfigError(f"algo.role.name: got '{name}'; {fits}")
+    if _makes(name) is not kind:
+        raise ConfigError(
+            f"algo.role.name: got '{name}', which is for another algo.learner; "
+            f"allowed: {', '.join(known(kind))}"
+        )
     module = importlib.import_module(f"{__name__}.{name}")
     return module.make(build(module.Config, values, "algo.role"), spec)

@@ -14,6 +14,7 @@ from rolemarl_jax.types import (
     Inputs,
     Key,
     LearnerState,
+    Observation,
     PyTree,
 )
 
@@ -50,6 +51,7 @@ class Phase:
         scales: weight of each named loss.
         decays: whether the learner's learning-rate schedule applies.
         after: what happens to the learner state after the step.
+        also: phases that follow it on the same batch (``pretrain``).
     """
 
     name: str
@@ -62,6 +64,7 @@ class Phase:
     updates: int = 0
     decays: bool = False
     after: Callable[[LearnerState], LearnerState] = lambda state: state
+    also: tuple["Phase", ...] = ()
 
 
 def _no_losses(_: Params, __: Context, ___: AgentOut) -> Losses:
@@ -70,6 +73,23 @@ def _no_losses(_: Params, __: Context, ___: AgentOut) -> Losses:
 
 def _no_reward(_: Context, __: AgentOut) -> tuple[float, Metrics]:
     return 0.0, {}
+
+
+def _own_experience(ctx: Context) -> tuple[Batch, None]:
+    return ctx.batch, None
+
+
+class Moment(NamedTuple):
+    """What a method may read when it explores, of B worlds at one step."""
+
+    state: LearnerState
+    seen: Observation  # [B, ...]
+    reset: Array  # [B] bool
+    key: Key
+
+
+def _as_chosen(_: Moment, actions: Array, carry: Carry) -> tuple[Array, Carry]:
+    return actions, carry
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,7 @@ class RoleMethod:
     Attributes:
         init: ``key -> {group: params}``.
         target_groups: groups of which the target network keeps its own copy.
-        carry: ``rows B -> {name: zeros [B, N, H]}``, recurrent state.
+        carry: ``rows B -> {name: zeros [B, ...]}``, recurrent state.
         encode: ``(params, Inputs, carry, key | None) -> (feats, carry part)``: role
             features `[T, B, N, ...]`; no key means greedy (mean roles).
         q_values: ``(params, Inputs, feats, carry) -> (AgentOut, carry part)``.
@@ -92,10 +112,15 @@ class RoleMethod:
         hypers: initial values of the method's own hyper-parameters.
         extra_losses: ``(params, Context, AgentOut) -> {name: [T, B]}`` joining the TD
             loss.
+        experience: ``Context -> (Batch, weight [T+1, B, N] | None)``: what the TD step
+            learns from, and the factor on the gradient of each action value.
+        explore: ``(Moment, actions [B, N], carry) -> (actions, carry)``: changes what
+            epsilon-greedy chose while experience is collected.
         intrinsic: ``(Context, AgentOut) -> (reward [T, B], metrics)``.
         phases: gradient steps besides the TD step.
         init_aux: ``(key, params) -> {name: tree}`` kept beside the parameters.
         after_update: what happens to the state after each update in training.
+        remember: ``(state, metrics of the update) -> state``, last of all.
     """
 
     init: Callable[[Key], Params]
@@ -113,10 +138,13 @@ class RoleMethod:
     td_lr: Mapping[str, str]
     hypers: Mapping[str, float] = field(default_factory=dict)
     extra_losses: Callable[[Params, Context, AgentOut], Losses] = _no_losses
+    experience: Callable[[Context], tuple[Batch, Array | None]] = _own_experience
+    explore: Callable[[Moment, Array, Carry], tuple[Array, Carry]] = _as_chosen
     intrinsic: Callable[[Context, AgentOut], tuple[Array | float, Metrics]] = _no_reward
     phases: tuple[Phase, ...] = ()
     init_aux: Callable[[Key, Params], dict[str, Any]] = lambda _, __: {}
     after_update: Callable[[LearnerState], LearnerState] = lambda state: state
+    remember: Callable[[LearnerState, Metrics], LearnerState] = lambda state, _: state
 
 
 def blank_inputs(rows: int, n_agents: int, obs_dim: int) -> Inputs:

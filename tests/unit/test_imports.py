@@ -20,9 +20,10 @@ LAYERS = (
     ("nets",),
     ("roles",),
     ("learners",),
-    ("replay", "rollout", "evaluate", "bridge", "viz"),
+    ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
     ("program",),
-    ("runner", "sweep"),
+    ("plan", "compiled"),
+    ("plan", "runner", "sweep"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -64,6 +64,14 @@ def test_truncate_after_drops_newer_rows_and_the_cut_line(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
 
 
+def test_a_logger_survives_the_truncation_of_its_file(tmp_path):
+    logger = loggers.jsonl(tmp_path / "m.jsonl")
+    logger.write([row(0, 10), row(0, 20)])
+    loggers.truncate_after(tmp_path / "m.jsonl", 10)
+    logger.write([row(0, 15)])
+    assert [r["env_steps"] for r in loggers.read(tmp_path / "m.jsonl")] == [10, 15]
+
+
 def test_tensorboard_gets_means_over_seeds(tmp_path):
     logger = loggers.make({**NONE, "tensorboard": True}, tmp_path, {})
     logger.write([row(0, 5, "test", win_rate=0.0), row(1, 5, "test", win_rate=1.0)])
@@ -73,7 +81,12 @@ def test_tensorboard_gets_means_over_seeds(tmp_path):
 
 
 def test_means_skip_missing_values():
-    rows = [row(0, 5, td=1.0), row(1, 5, td=3.0), row(2, 5, td=math.nan), row(0, 2)]
+    rows = [
+        row(0, 5, td=1.0, stage="train"),
+        row(1, 5, td=3.0),
+        row(2, 5, td=math.nan),
+        row(0, 2),
+    ]
     assert list(loggers._means(rows)) == [(2, {}), (5, {"train/td": 2.0})]
 
 

@@ -11,7 +11,12 @@ def rows(seeds=3, points=5, win=True, level=2.0):
     rng = np.random.default_rng(0)
     for seed in range(seeds):
         for point in range(points):
-            base = {"seed": seed, "env_steps": 100 * point, "updates": point}
+            base = {
+                "seed": seed,
+                "env_steps": 100 * point,
+                "updates": point,
+                "stage": "train",
+            }
             yield {**base, "split": "train", "return": 1.0, "td": rng.gamma(2.0)}
             rate = point / points if win else np.nan
             yield {**base, "split": "test", "return": level, "win_rate": rate}

@@ -1,0 +1,1 @@
+"""Command lines. Importing this package, or its `cli`, does not import jax."""

@@ -1,0 +1,96 @@
+"""Measures speed and memory.
+
+python -m experiments.bench suite=update out=bench.json docs=docs/benchmarks.md
+"""
+
+import importlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments import cli, devices
+from rolemarl_jax.config import ConfigError, nearest
+
+SUITES = ("env", "update", "train", "memory")
+OPTIONS = {
+    "suite": "all",  # one of SUITES, or all
+    "out": None,  # JSON file to write
+    "docs": None,  # Markdown file that gets a table appended
+    "threads": 1,  # cores that the process may use, 0 for all
+    "algo": [],  # algorithms; what a suite takes by default if empty
+    "lengths": [60, 120],  # episode lengths of suite=update
+    "map": "2s3z",  # of suite=train and suite=memory
+    "maps": ["2s3z", "27m_vs_30m"],  # of suite=env
+    "worlds": 128,  # of suite=env
+    "steps": 50,  # of one call in suite=env
+    "seconds": 20.0,  # of each measurement in suite=train
+}
+
+
+def main() -> None:
+    """Entry point; options are listed in ``OPTIONS``."""
+    cli.guard(lambda: _main(cli.options(OPTIONS)))
+
+
+def _main(options: dict[str, Any]) -> None:
+    suites = SUITES if options["suite"] == "all" else (options["suite"],)
+    unknown = [name for name in suites if name not in SUITES]
+    if unknown:
+        known = nearest(str(unknown[0]), SUITES)
+        raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
+    _one_thread(options["threads"])
+    from rolemarl_jax import summary
+
+    record: dict[str, Any] = {
+        "device": summary.device(),
+        "threads": options["threads"],
+        "versions": summary.versions(),
+        "commit": summary.commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "suites": {},
+    }
+    for name in suites:
+        module = importlib.import_module(f"experiments.bench.{name}")
+        record["suites"][name] = module.run(options)
+        print(_table(name, record), flush=True)
+        if options["docs"]:
+            with Path(options["docs"]).open("a", encoding="utf8") as file:
+                file.write("\n" + _table(name, record))
+    if options["out"]:
+        Path(options["out"]).write_text(json.dumps(record, indent=2), encoding="utf8")
+
+
+def _one_thread(threads: int) -> None:
+    """Binds the process to some cores before jax starts; the cache stays off."""
+    if threads and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    if threads == 1:
+        devices.add_flags({"xla_cpu_multi_thread_eigen": "false"})
+
+
+def _table(name: str, record: dict[str, Any]) -> str:
+    """One suite as Markdown; rows with the same columns form one table."""
+    rows = record["suites"][name]
+    head = f"### {name}: {record['device']}, commit {str(record['commit'])[:10]}\n"
+    threads = f"{record['threads']} thread(s)" if record["threads"] else "all cores"
+    versions = record["versions"]
+    lines = [f"{head}\n{record['date']}, {threads}, jax {versions.get('jax')}.\n"]
+    columns: list[str] = []
+    for row in rows:
+        if list(row) != columns:
+            columns = list(row)
+            lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+        lines.append(f"| {' | '.join(_cell(value) for value in row.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Bytes: of one replay step for each map and store, and of one seed of a run."""
+
+from typing import Any
+
+from experiments.compose import composed, groups
+
+MAPS = ("3m", "2s3z", "5m_vs_6m", "3s5z_vs_3s6z", "27m_vs_30m", "smacv2_5_units")
+
+
+def run(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each map, then one for each algorithm on ``options["map"]``."""
+    import jax
+
+    import envs
+    from rolemarl_jax.config import ReplayConfig, build
+    from rolemarl_jax.replay import make_replay
+
+    rows = []
+    for name in MAPS:
+        values = composed(["run=paper", f"env.map={name}"]).values
+        env = envs.make(values["env"])
+        row: dict[str, Any] = {"map": name}
+        for store in ("packed", "observations"):
+            replay = {**values["replay"], "store": store, "sampling": "episodes"}
+            cfg = build(ReplayConfig, replay, "replay")
+            made = make_replay(cfg, env, values["train"]["worlds"])
+            size = jax.eval_shape(made.init)
+            total = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(size))
+            row[f"{store}, bytes a step"] = made.slot_bytes
+            row[f"{store}, MiB a seed"] = total / 2**20
+        rows.append(row)
+    names = options["algo"] or groups()["algo"]
+    return rows + [_seed_row(name, options["map"]) for name in names]
+
+
+def _seed_row(algo: str, map_name: str) -> dict[str, Any]:
+    """State and working memory of one seed, from the compiled program."""
+    import envs
+    from rolemarl_jax.compiled import compile_program
+    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.program import make_program
+
+    chosen = [f"algo={algo}", "run=paper", f"env.map={map_name}", "seeds=1"]
+    values = {**composed(chosen).values, "run_dir": ""}
+    cfg = build(RunConfig, values, "")
+    env = envs.make(cfg.env)
+    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    memory = compile_program(program, cfg).memory
+    return {
+        "algo": algo,
+        "map": map_name,
+        "parameters": memory.parameters,
+        "state, MiB a seed": memory.state / 2**20,
+        "of which replay": memory.replay / 2**20,
+        "working, MiB": memory.working / 2**20,
+    }

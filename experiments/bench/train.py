@@ -1,0 +1,60 @@
+"""Training end to end: env steps per CPU-second and per wall second."""
+
+import time
+from typing import Any
+
+from experiments.bench.timing import cpu_seconds
+from experiments.compose import composed
+
+
+def run(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each algorithm on ``options["map"]`` with the default run."""
+    names = options["algo"] or ["qmix", "acorm"]
+    return [_row(name, options["map"], options["seconds"]) for name in names]
+
+
+def _row(algo: str, map_name: str, seconds: float) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    import envs
+    from rolemarl_jax.compiled import compile_program
+    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.program import Cursor, make_program
+
+    chosen = [f"algo={algo}", f"env.map={map_name}", "seeds=1"]
+    cfg = build(RunConfig, {**composed(chosen).values, "run_dir": ""}, "")
+    env = envs.make(cfg.env)
+    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    compiled = compile_program(program, cfg)
+    warm = program.stages[0].iterations or 0
+    last = len(program.stages) - 1
+    state = compiled.init(jnp.arange(1))
+
+    def segment(state: Any, first: int, stage: int, count: int) -> Any:
+        at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (first, first, stage)))
+        return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
+
+    state, _ = jax.block_until_ready(segment(state, 0, 0, warm))
+    many, done = 20, 0
+    state, _ = jax.block_until_ready(segment(state, warm, last, many))
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    while time.perf_counter() - wall < seconds:
+        done += many
+        state, tally = segment(state, warm + done, last, many)
+        jax.block_until_ready(state)
+    wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+    steps = done * program.ticks * program.worlds
+    valid = tally.sums.get("td/valid_steps")
+    return {
+        "algo": algo,
+        "map": map_name,
+        "env steps per CPU-second": steps / cpu,
+        "env steps per second": steps / wall,
+        "updates per second": done * program.updates / wall,
+        "compile, s": compiled.seconds,
+        "valid steps": None
+        if valid is None
+        else float(valid[0] / tally.counts["td/valid_steps"][0]),
+    }

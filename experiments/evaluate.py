@@ -1,0 +1,116 @@
+"""Plays greedy episodes with the last checkpoint of a run.
+
+python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
+"""
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments import cli, devices, rundir
+from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
+
+WORLDS = 128
+
+
+def main() -> None:
+    """Entry point; options ``run_dir``, ``episodes`` and ``step`` (of a checkpoint)."""
+    cli.guard(
+        lambda: _main(cli.options({"run_dir": ..., "episodes": 320, "step": None}))
+    )
+
+
+def _main(options: dict[str, Any]) -> None:
+    cfg = rundir.load_config(options["run_dir"])
+    episodes = options["episodes"]
+    if not isinstance(episodes, int) or episodes < 1:
+        raise ConfigError(f"episodes: got {episodes!r}; allowed: a positive integer")
+    devices.prepare_devices(cfg)
+    record = play(cfg, episodes, options["step"])
+    out = Path(cfg.run_dir) / "evaluation.json"
+    scratch = out.with_suffix(".tmp")
+    scratch.write_text(json.dumps(record, indent=2), encoding="utf8")
+    os.replace(scratch, out)
+    _show(record)
+    print(f"written to {out}")
+
+
+def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
+    """Greedy episodes of every seed, and their statistics.
+
+    Args:
+        cfg: of the run. episodes: a seed. step: of the checkpoint, ``None`` for the
+            newest whole one.
+
+    Returns:
+        ``step``, ``episodes``, ``seeds`` (one record each, win rate with its Wilson
+        interval) and ``overall`` (interquartile means over seeds with bootstrap
+        intervals).
+    """
+    import jax
+    import numpy as np
+
+    import envs
+    from rolemarl_jax import checkpoint, runner, stats
+    from rolemarl_jax.evaluate import make_evaluate
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.program import initial_learner
+
+    env = envs.make(cfg.env)
+    learner = make_learner(cfg.algo, env.spec)
+    ids = jax.numpy.arange(cfg.seeds) + cfg.seed
+    abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
+    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
+    found = checkpoint.restore(folder, {"learner": abstract}, step)
+    worlds = max(n for n in range(1, min(WORLDS, episodes) + 1) if episodes % n == 0)
+    game = EvalConfig(every=cfg.eval.every, episodes=episodes, worlds=worlds)
+    one_seed = make_evaluate(game, env, learner)
+    played = jax.jit(lambda states: jax.lax.map(one_seed, states))(
+        found.state["learner"]
+    )
+    games = jax.tree.map(np.asarray, played)
+    rows = [
+        {
+            "seed": cfg.seed + i,
+            "win_rate": float(games.won[i].mean()),
+            "win_rate_interval": list(stats.wilson(int(games.won[i].sum()), episodes))[
+                1:
+            ],
+            "return": float(games.ret[i].mean()),
+            "episode_length": float(games.length[i].mean()),
+        }
+        for i in range(cfg.seeds)
+    ]
+    keys = ("win_rate", "return", "episode_length")
+    overall = {key: list(stats.iqm_ci([row[key] for row in rows])) for key in keys}
+    return {
+        "step": found.step,
+        "episodes": episodes,
+        "note": found.note,
+        "overall": overall,
+        "seeds": rows,
+    }
+
+
+def _show(record: dict[str, Any]) -> None:
+    """Prints a table, one line a seed."""
+    if record["note"]:
+        print(record["note"])
+    print(f"checkpoint {record['step']}, {record['episodes']} greedy episodes a seed")
+    print(
+        f"{'seed':>6} {'win rate':>9} {'95 % interval':>15} {'return':>8} {'length':>7}"
+    )
+    for row in record["seeds"]:
+        low, high = row["win_rate_interval"]
+        print(
+            f"{row['seed']:>6} {row['win_rate']:>9.3f} {low:>7.3f} to {high:.3f}"
+            f" {row['return']:>8.3f} {row['episode_length']:>7.1f}"
+        )
+    for key, (value, low, high) in record["overall"].items():
+        print(f"{key}: interquartile mean {value:.3f}, 95 % [{low:.3f}, {high:.3f}]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Trains one algorithm in one world over many seeds at once.
+
+python -m experiments.run algo=acorm env=smax
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import cli, rundir
+from rolemarl_jax.config import RunConfig
+
+REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
+
+
+def main() -> None:
+    """Entry point; see ``--help``."""
+    cli.launch(train)
+
+
+def train(cfg: RunConfig) -> None:
+    """Runs one experiment in this process, and leaves its files in ``run_dir``.
+
+    Raises:
+        ConfigError: the configuration cannot be run; nothing was written then.
+        SystemExit: with status 130 when the run was asked to stop.
+    """
+    import envs
+    from rolemarl_jax import loggers, progress, runner
+    from rolemarl_jax.learners import make_learner
+
+    env = envs.make(cfg.env)
+    learner = make_learner(cfg.algo, env.spec)
+    display = progress.make()
+    told: dict[str, Any] = {"drawn": time.monotonic(), "speed": {}}
+
+    def started(facts: runner.Facts) -> None:
+        rundir.create(cfg)
+        told["speed"]["compile_seconds"] = facts.compile_seconds
+        display.header(f"{cfg.algo['name']} on {env.spec.name}", _header(cfg, facts))
+
+    def moved(now: runner.Progress) -> None:
+        told["speed"]["steps_per_second"] = now.steps_done / now.seconds
+        told["speed"]["updates_per_second"] = now.updates_done / now.seconds
+        told["speed"]["wall_seconds"] = now.rows[-1]["wall_s"]
+        display.update(_status(cfg, now))
+        if time.monotonic() - told["drawn"] > REDRAW_EVERY:
+            _draw(cfg)
+            told["drawn"] = time.monotonic()
+
+    def open_logger(start: int) -> loggers.Logger:
+        return loggers.make(
+            cfg.logger, Path(cfg.run_dir), rundir.load(cfg.run_dir), start
+        )
+
+    try:
+        runner.run(cfg, env, learner, open_logger, runner.Observer(started, moved))
+    except KeyboardInterrupt:
+        display.close({"stopped, saved in": cfg.run_dir}, [_command(cfg, "run", True)])
+        sys.exit(130)
+    except BaseException:
+        display.close({}, [])
+        raise
+    display.close(_finish(cfg, told["speed"]), _next_commands(cfg))
+
+
+def _header(cfg: RunConfig, facts: Any) -> dict[str, str]:
+    """What the header shows, by label."""
+    return {
+        "device": facts.device,
+        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}",
+        "length": f"{cfg.total_steps:,} env steps a seed",
+        "parameters": f"{facts.memory.parameters:,} a seed",
+        "memory": f"{facts.memory.state / 2**20:.1f} MiB a seed, of which "
+        f"{facts.memory.replay / 2**20:.1f} MiB replay ({facts.store}), and "
+        f"{facts.memory.working / 2**20:.1f} MiB while computing",
+        "compiled in": f"{facts.compile_seconds:.1f} s",
+        "run_dir": cfg.run_dir,
+        **({"resumed at": f"{facts.resumed_at} env steps"} if cfg.resume else {}),
+        **({"note": facts.note} if facts.note else {}),
+    }
+
+
+def _status(cfg: RunConfig, now: Any) -> Any:
+    """The display's view of a leg: test results if there are new ones."""
+    from rolemarl_jax import progress
+
+    tests = [row for row in now.rows if row["split"] == "test"]
+    rows = tests or now.rows
+    return progress.Status(
+        stage=rows[0]["stage"],
+        env_steps=rows[0]["env_steps"],
+        total_steps=max(cfg.total_steps, rows[0]["env_steps"]),
+        updates=rows[0]["updates"],
+        seeds=cfg.seeds,
+        returns=[row["return"] for row in rows],
+        win_rates=[row["win_rate"] for row in rows],
+    )
+
+
+def _draw(cfg: RunConfig) -> None:
+    from rolemarl_jax import plotting
+
+    label = str(cfg.algo["name"])
+    title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
+    plotting.curves({label: cfg.run_dir}, Path(cfg.run_dir) / "curves.png", title)
+
+
+def _finish(cfg: RunConfig, speed: Mapping[str, float]) -> dict[str, str]:
+    """Writes what a finished run leaves behind; says where it is."""
+    from rolemarl_jax import loggers, summary
+
+    run_dir = Path(cfg.run_dir)
+    _draw(cfg)
+    rows = loggers.read(run_dir / loggers.METRICS)
+    record = summary.summarise(cfg, rows, speed)
+    last = record["last_three"]["win_rate"]
+    return {
+        "win rate": f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}], mean "
+        "of the last three evaluations (interquartile mean over seeds, 95 % interval)",
+        "curves": str(run_dir / "curves.png"),
+        "summary": str(summary.write(run_dir, record)),
+        "metrics": str(run_dir / loggers.METRICS),
+    }
+
+
+def _next_commands(cfg: RunConfig) -> Sequence[str]:
+    return [
+        _command(cfg, "evaluate", False) + " episodes=320",
+        _command(cfg, "report", False),
+        _command(cfg, "run", True) + f" total_steps={2 * cfg.total_steps}",
+    ]
+
+
+def _command(cfg: RunConfig, module: str, resume: bool) -> str:
+    more = " resume=true" if resume else ""
+    return f"python -m experiments.{module} run_dir={cfg.run_dir}{more}"
+
+
+if __name__ == "__main__":
+    main()

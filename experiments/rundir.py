@@ -1,0 +1,152 @@
+"""The run directory: its name, its configuration, and when it may be used again."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.compose import GLOBAL_GROUPS, Composed
+from rolemarl_jax.config import ConfigError, RunConfig, build
+
+CONFIG = "config.yaml"
+# What may differ from the configuration that a run was started with.
+FREE = (
+    *("resume", "run_dir", "logger", "total_steps"),
+    *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
+)
+
+
+def resolve(new: Composed) -> RunConfig:
+    """The configuration to run: a new one, or that of the run to be resumed.
+
+    Nothing is written.
+
+    Raises:
+        ConfigError: bad values; a directory that holds another run; nothing to
+            resume, or a command line that contradicts the run to be resumed.
+    """
+    values = dict(new.values)
+    if values.get("resume") is True:
+        return build(RunConfig, _resumed(new), "")
+    if values.get("run_dir") is None:
+        values["run_dir"] = str(_unused(default_dir(new)))
+    cfg = build(RunConfig, values, "")
+    if (Path(cfg.run_dir) / CONFIG).exists():
+        raise ConfigError(
+            f"run_dir: '{cfg.run_dir}' holds a run already; go on with it by adding "
+            "resume=true, or choose another directory"
+        )
+    return cfg
+
+
+def default_dir(new: Composed) -> Path:
+    """``runs/<algo>-<env>-<map>/<time>``."""
+    parts = [new.choices["algo"], new.choices["env"], new.values["env"].get("map")]
+    name = "-".join(str(part) for part in parts if part is not None)
+    return Path("runs") / name / time.strftime("%Y%m%d-%H%M%S")
+
+
+def load(run_dir: Path | str) -> dict[str, Any]:
+    """Stored configuration of a run, as plain containers.
+
+    Raises:
+        ConfigError: there is no run in this directory.
+    """
+    path = Path(run_dir) / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
+    return yaml.safe_load(path.read_text(encoding="utf8"))
+
+
+def load_config(run_dir: Path | str) -> RunConfig:
+    """Stored configuration of a run, as a record whose run_dir is where it lies now."""
+    return build(RunConfig, {**load(run_dir), "run_dir": str(run_dir)}, "")
+
+
+def create(cfg: RunConfig) -> Path:
+    """Makes the run directory and writes ``config.yaml`` into it, as a whole."""
+    run_dir = Path(cfg.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    values = json.loads(json.dumps(dataclasses.asdict(cfg)))  # tuples become lists
+    scratch = run_dir / f".{CONFIG}.tmp"
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=False)
+    scratch.write_text(text, encoding="utf8")
+    os.replace(scratch, run_dir / CONFIG)
+    return run_dir
+
+
+def _resumed(new: Composed) -> dict[str, Any]:
+    """Stored values, with what a command line may change."""
+    run_dir = new.values.get("run_dir")
+    if run_dir is None:
+        raise ConfigError("resume: got true without run_dir; add run_dir=<directory>")
+    stored = load(run_dir)
+    before, now = dict(_leaves(stored)), dict(_leaves(new.values))
+    typed = [key for key in now if _is_typed(key, new) and not _free(key)]
+    differ = sorted(key for key in typed if now[key] != before.get(key))
+    if differ:
+        lines = [f"{k}: stored {before.get(k)!r}, now {now[k]!r}" for k in differ]
+        raise ConfigError(
+            f"resume: '{run_dir}' was started with another configuration\n"
+            + "\n".join(lines)
+        )
+    explicit = [key for key in now if _free(key) and _named(key, new)]
+    return _updated(stored, {**{k: now[k] for k in explicit}, "resume": True,
+                             "run_dir": str(run_dir)})  # fmt: skip
+
+
+def _updated(stored: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored values with dotted keys replaced; ``total_steps`` may only grow."""
+    total = changes.get("total_steps", stored["total_steps"])
+    if isinstance(total, int) and total < stored["total_steps"]:
+        raise ConfigError(
+            f"total_steps: got {total}; allowed: {stored['total_steps']} (as the run "
+            "was started with) or more"
+        )
+    values = json.loads(json.dumps(stored))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = values
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    return values
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; an empty mapping is a value."""
+    for name, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _free(key: str) -> bool:
+    """Whether a key may differ from the stored one."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _named(key: str, new: Composed) -> bool:
+    """Whether a key, its section or its group stands on the command line."""
+    return any(key == typed or key.startswith(f"{typed}.") for typed in new.typed)
+
+
+def _is_typed(key: str, new: Composed) -> bool:
+    """The same, counting that a global group sets what no section claims."""
+    claims = any(group in new.typed for group in GLOBAL_GROUPS)
+    section = key.split(".")[0]
+    return _named(key, new) or (claims and section not in ("algo", "env", "seed"))
+
+
+def _unused(path: Path) -> Path:
+    """A directory that does not exist yet: the path, or the path with a number."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

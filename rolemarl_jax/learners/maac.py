@@ -1,0 +1,299 @@
+"""MAAC: actors with an attentive critic, off-policy (Iqbal and Sha 2019).
+
+Soft actor-critic for discrete actions (arXiv:1810.02912; authors'
+`algorithms/attention_sac.py`): a critic in which every agent attends to the others'
+observations and actions, and the advantage over what the other agents do as baseline.
+Policies are feed-forward.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.learners import core
+from rolemarl_jax.nets.dists import categorical
+from rolemarl_jax.nets.maac import Networks, make_networks
+from rolemarl_jax.ops import optim, td
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.shaping import Shaping, make_shaping, shaped
+from rolemarl_jax.types import (
+    Array,
+    Batch,
+    EnvSpec,
+    Key,
+    LearnerState,
+    Observation,
+    PyTree,
+)
+
+
+@config
+class Config:
+    """MAAC (``configs/algo``).
+
+    Attributes:
+        name: of the algorithm. learner: ``maac``, this file.
+        shaping: of the reward. shared: one set of weights for all agents, which then
+            read their index, instead of one each.
+        policy_widths: hidden layers of a policy. critic_width: units of the critic's
+            layers, all heads together. heads: of its attention.
+        actor_lr, critic_lr: learning rates. gamma: discount. tau: step of the targets.
+        reward_scale: factor on the team's reward. temperature: weight of the entropy.
+        batch: transitions of an update, drawn from the sampled episodes.
+        attention_reg, policy_reg: weights of squared attention logits and of squared
+            policy logits. weight_decay: of the critic.
+        critic_clip, actor_clip: gradient norms; the former an agent.
+    """
+
+    name: str
+    learner: str
+    shaping: dict[str, Any]
+    shared: bool
+    policy_widths: tuple[int, ...]
+    critic_width: int
+    heads: int
+    actor_lr: float
+    critic_lr: float
+    gamma: float
+    tau: float
+    reward_scale: float
+    temperature: float
+    batch: int
+    attention_reg: float
+    policy_reg: float
+    weight_decay: float
+    critic_clip: float
+    actor_clip: float
+
+
+class Transitions(NamedTuple):
+    """M transitions, in no order."""
+
+    obs: Array  # [M, N, O]
+    avail: Array  # [M, N, A] bool
+    action: Array  # [M, N] int32
+    reward: Array  # [M, N]
+    next_obs: Array  # [M, N, O]
+    next_avail: Array  # [M, N, A] bool
+    terminated: Array  # [M] bool
+    mask: Array  # [M]
+
+
+def make(cfg: Config, spec: EnvSpec) -> core.Learner:
+    """The learner for one configuration and world.
+
+    Raises:
+        ConfigError: one agent only, heads that do not fit, an unknown shaping.
+    """
+    if spec.n_agents < 2:
+        raise ConfigError(f"algo: maac needs two agents or more, {spec.name} has one")
+    if cfg.critic_width % cfg.heads:
+        raise ConfigError(
+            f"algo.heads: got {cfg.heads}, which does not divide "
+            f"algo.critic_width={cfg.critic_width}"
+        )
+    shaping = make_shaping(cfg.shaping, spec)
+    nets = make_networks(
+        spec, cfg.policy_widths, cfg.critic_width, cfg.heads, cfg.shared
+    )
+    phases = _phases(cfg, nets, spec)
+    act, greedy = _policies(nets)
+    return core.Learner(
+        spec=spec,
+        init=_initialiser(cfg, nets, shaping, phases),
+        carry=lambda _: {},
+        act=act,
+        greedy=greedy,
+        epsilon=lambda _: jnp.zeros(()),
+        update=_updater(cfg, shaping, phases),
+        pretraining=(),
+    )
+
+
+def _initialiser(
+    cfg: Config, nets: Networks, shaping: Shaping, phases: tuple[Phase, ...]
+) -> Any:
+    """``key -> LearnerState``; policies and critic have target copies."""
+    hypers = {
+        "actor_lr": cfg.actor_lr,
+        "critic_lr": cfg.critic_lr,
+        "gamma": cfg.gamma,
+        "temperature": cfg.temperature,
+        **shaping.hypers,
+    }
+
+    def init(key: Key) -> LearnerState:
+        own = nets.init(key)
+        params = {**own, **shaping.init(named(key, "shaping"))}
+        every = (*phases, *shaping.phases)
+        return LearnerState(
+            params=params,
+            target=jax.tree.map(jnp.copy, own),
+            opt=core.init_optimisers(every, params),
+            aux={},
+            hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
+        )
+
+    return init
+
+
+def critic_losses(
+    nets: Networks, params: Params, ctx: Context
+) -> tuple[Losses, Metrics]:
+    """Squared error against soft targets, summed over agents, `[M]` (MAAC eq. 7).
+
+    ``y_i = r_i + gamma (1 - d) (Q'_i(o', a') - alpha log pi'(a'_i | o'_i))`` with a'
+    from the target policies.
+    """
+    batch, state = ctx.batch, ctx.state
+    values, logits = nets.values(params, batch.obs, batch.action)
+    ahead = nets.logits(state.target["policy"], batch.next_obs)
+    policy = categorical(ahead, batch.next_avail)
+    action, log_prob = policy.sample_and_log_prob(seed=named(ctx.key, "next"))
+    later, _ = nets.values(state.target, batch.next_obs, action)
+    soft = td.chosen(later, action) - state.hypers["temperature"] * log_prob
+    goes_on = ~batch.terminated[:, None]
+    target = batch.reward + state.hypers["gamma"] * goes_on * soft
+    taken = td.chosen(values, batch.action)
+    error = (taken - jax.lax.stop_gradient(target)) ** 2
+    n = error.shape[-1]
+    losses = {
+        "td": error.sum(-1),
+        "attention": (logits**2).sum((-1, -2, -3)) / (n - 1),
+    }
+    return losses, {"q_taken": td.masked_mean(taken, batch.mask)}
+
+
+def policy_losses(
+    nets: Networks, params: Params, ctx: Context
+) -> tuple[Losses, Metrics]:
+    """Policy gradient with a counterfactual baseline, summed over agents (eq. 8, 9).
+
+    ``log pi(a_i) (alpha log pi(a_i) - (Q_i(o, a) - b_i))`` with all actions from the
+    current policies and ``b_i = E_{a ~ pi_i} Q_i(o, (a, a_others))``.
+    """
+    batch = ctx.batch
+    logits = nets.logits(params["policy"], batch.obs)
+    policy = categorical(logits, batch.avail)
+    action, log_prob = policy.sample_and_log_prob(seed=named(ctx.key, "now"))
+    values, _ = nets.values(ctx.state.params, batch.obs, action)
+    baseline = (policy.probs * values).sum(-1)
+    advantage = td.chosen(values, action) - baseline
+    weight = ctx.state.hypers["temperature"] * log_prob - advantage
+    losses = {
+        "policy": (log_prob * jax.lax.stop_gradient(weight)).sum(-1),
+        "logits": (logits**2).mean(-1).sum(-1),
+    }
+    return losses, {"entropy": td.masked_mean(policy.entropy(), batch.mask)}
+
+
+def _phases(cfg: Config, nets: Networks, spec: EnvSpec) -> tuple[Phase, ...]:
+    """Critic, then policies, on the same transitions."""
+    n = spec.n_agents
+    critic_groups = ("critic_own", "critic_shared")
+    critic_step = optim.optimiser(
+        "adam", 1e-8, {critic_groups: cfg.critic_clip * n}, cfg.weight_decay
+    )
+    whole = {("policy",): cfg.actor_clip}
+    policy_step = optim.optimiser("adam", 1e-8, whole if cfg.shared else {})
+    if not cfg.shared:
+        policy_step = optax.chain(optim.clipped_each(cfg.actor_clip), policy_step)
+    return (
+        Phase(
+            name="critic",
+            stage="train",
+            lr=dict.fromkeys(critic_groups, "critic_lr"),
+            # N agents' losses meet in what they share.
+            optimiser=optax.chain(optim.scaled("critic_shared", 1 / n), critic_step),
+            loss=lambda params, ctx: critic_losses(nets, params, ctx),
+            scales={"td": 1.0, "attention": cfg.attention_reg},
+        ),
+        Phase(
+            name="policy",
+            stage="train",
+            lr={"policy": "actor_lr"},
+            optimiser=policy_step,
+            loss=lambda params, ctx: policy_losses(nets, params, ctx),
+            scales={"policy": 1.0, "logits": cfg.policy_reg},
+        ),
+    )
+
+
+def draw(batch: Batch, reward: Array, count: int, key: Key) -> Transitions:
+    """Real transitions of a batch, uniform, without replacement.
+
+    Args:
+        reward: `[T, B, N]`. count: how many; fewer are marked by the mask if the
+            batch has fewer.
+    """
+    flat = batch.mask.reshape(-1)
+    lottery = jnp.where(flat > 0, jax.random.uniform(key, flat.shape), -1.0)
+    score, pick = jax.lax.top_k(lottery, min(count, flat.shape[0]))
+
+    def take(x: Array) -> Array:
+        return x.reshape((-1, *x.shape[2:]))[pick]
+
+    return Transitions(
+        obs=take(batch.obs[:-1]),
+        avail=take(batch.avail[:-1]),
+        action=take(batch.action),
+        reward=take(reward),
+        next_obs=take(batch.obs[1:]),
+        # Padding has no available action; its distribution only has to be finite.
+        next_avail=take(batch.avail[1:]),
+        terminated=take(batch.terminated),
+        mask=(score >= 0).astype(jnp.float32),
+    )
+
+
+def _updater(cfg: Config, shaping: Shaping, phases: tuple[Phase, ...]) -> core.Update:
+    """Shaping, critic, policies, target copies."""
+
+    def update(
+        state: LearnerState, batch: Batch, t: Array, key: Key
+    ) -> tuple[LearnerState, Metrics]:
+        metrics: Metrics = {}
+        one = jnp.ones(())
+        for phase in shaping.phases:
+            state, reported = core.run_when_due(
+                phase, state, batch, t, one, named(key, phase.name)
+            )
+            metrics |= reported
+        team = cfg.reward_scale * batch.reward
+        reward = shaped(shaping, state.params, team, batch.obs[:-1])
+        transitions = draw(batch, reward, cfg.batch, named(key, "draw"))
+        for phase in phases:
+            state, reported = core.run_phase(
+                phase, state, transitions, one, named(key, phase.name)
+            )
+            metrics |= reported
+        online = {group: state.params[group] for group in state.target}
+        moved = optim.soft_update(state.target, online, cfg.tau)
+        return state._replace(target=moved), metrics
+
+    return update
+
+
+def _policies(nets: Networks) -> tuple[Any, Any]:
+    """Sampling and greedy policies; they remember nothing."""
+
+    def act(
+        state: LearnerState, carry: PyTree, seen: Observation, *rest: Array
+    ) -> tuple[Array, PyTree]:
+        logits = nets.logits(state.params["policy"], seen.obs)
+        policy = categorical(logits, seen.avail)
+        action = policy.sample(seed=named(rest[-1], "action"))
+        return action.astype(jnp.int32), carry
+
+    def greedy(
+        state: LearnerState, carry: PyTree, seen: Observation, *_: Array
+    ) -> tuple[Array, PyTree, dict[str, Array]]:
+        logits = nets.logits(state.params["policy"], seen.obs)
+        best = categorical(logits, seen.avail).mode()
+        return best.astype(jnp.int32), carry, {}
+
+    return act, greedy

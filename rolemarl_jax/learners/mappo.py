@@ -1,0 +1,251 @@
+"""The policy learner: MAPPO, IPPO and every method on top of them.
+
+Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) with one critic
+value an agent (Yu et al. 2022, arXiv:2103.01955), on the block that the policy has just
+collected. Old log-probabilities and values are computed when the update begins: the
+parameters are still those that acted.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.learners import core
+from rolemarl_jax.learners.acting import policies
+from rolemarl_jax.learners.block import Sequences, prepare, take
+from rolemarl_jax.nets.dists import categorical
+from rolemarl_jax.ops import gae, optim
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles import make_method
+from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.policy_base import PolicyMethod
+from rolemarl_jax.roles.shaping import Shaping, make_shaping
+from rolemarl_jax.types import (
+    Array,
+    EnvSpec,
+    Fresh,
+    Key,
+    LearnerState,
+)
+
+
+@config
+class OptimiserConfig:
+    """Optimiser of the PPO steps (key ``algo.optimiser``).
+
+    Attributes:
+        name, eps: see ``ops.optim``. clip: gradient norm, for actor and critic each.
+    """
+
+    name: Literal["adam", "rmsprop"]
+    eps: float
+    clip: float
+
+
+@config
+class Config:
+    """A policy-based algorithm (``configs/algo``).
+
+    Attributes:
+        name: of the algorithm. learner: ``mappo``, this file.
+        role: record of the policy method, by its ``name``. shaping: of the reward's.
+        actor_lr, critic_lr: learning rates. gamma: discount. gae_lambda: trace decay.
+        reward_scale: factor on the team's reward.
+        clip: of the probability ratio. value_clip: of the value's change, or none.
+        value_norm: decay of the running moments that value targets are normalised
+            by, or none.
+        epochs: passes over a block. minibatch: sequences (worlds) of one step, or
+            none for all of them.
+        loss_scales: weight of ``actor``, ``critic`` and ``entropy`` (the negative
+            entropy, so that its weight is the entropy coefficient).
+        pretrain_steps: gradient steps of a pre-training phase on one block.
+    """
+
+    name: str
+    learner: str
+    role: dict[str, Any]
+    shaping: dict[str, Any]
+    actor_lr: float
+    critic_lr: float
+    gamma: float
+    gae_lambda: float
+    reward_scale: float
+    clip: float
+    value_clip: float | None
+    value_norm: float | None
+    epochs: int
+    minibatch: int | None
+    optimiser: OptimiserConfig
+    loss_scales: dict[str, float]
+    pretrain_steps: int
+
+
+def make(cfg: Config, spec: EnvSpec) -> core.Learner:
+    """The learner for one configuration and world.
+
+    Raises:
+        ConfigError: a method or shaping that cannot be made.
+    """
+    method = make_method(cfg.role, spec, PolicyMethod)
+    shaping = make_shaping(cfg.shaping, spec)
+    ppo = _ppo_phase(cfg, method)
+    train = tuple(p for p in method.phases if p.stage == "train")
+    pretrain = tuple(p for p in method.phases if p.stage == "pretrain")
+    act, greedy = policies(method)
+    return core.Learner(
+        spec=spec,
+        init=_initialiser(
+            cfg, method, shaping, (*pretrain, *train, *shaping.phases, ppo)
+        ),
+        carry=method.carry,
+        act=act,
+        greedy=greedy,
+        epsilon=lambda _: jnp.zeros(()),
+        update=_updater(cfg, method, shaping, ppo, train),
+        pretraining=tuple(
+            core.repeated(core.pretraining(p), cfg.pretrain_steps) for p in pretrain
+        ),
+        experience="fresh",
+    )
+
+
+def _initialiser(
+    cfg: Config, method: PolicyMethod, shaping: Shaping, phases: tuple[Phase, ...]
+) -> Any:
+    """``key -> LearnerState``; there is no target network."""
+    hypers = {
+        "actor_lr": cfg.actor_lr,
+        "critic_lr": cfg.critic_lr,
+        "gamma": cfg.gamma,
+        **method.hypers,
+        **shaping.hypers,
+    }
+
+    def init(key: Key) -> LearnerState:
+        params = {
+            **method.init(named(key, "policy")),
+            **shaping.init(named(key, "shaping")),
+        }
+        moments = {} if cfg.value_norm is None else {"value": gae.no_moments()}
+        return LearnerState(
+            params=params,
+            target={},
+            opt=core.init_optimisers(phases, params),
+            aux=moments,
+            hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
+        )
+
+    return init
+
+
+def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
+    """The PPO step as a phase over actor and critic."""
+    actor, critic = method.actor_groups, method.critic_groups
+    lr = {**dict.fromkeys(actor, "actor_lr"), **dict.fromkeys(critic, "critic_lr")}
+    clips = dict.fromkeys((actor, critic), cfg.optimiser.clip)
+
+    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+        return ppo_losses(cfg, method, params, ctx.batch)
+
+    return Phase(
+        name="ppo",
+        stage="train",
+        lr=lr,
+        optimiser=optim.optimiser(cfg.optimiser.name, cfg.optimiser.eps, clips),
+        loss=loss,
+        scales=cfg.loss_scales,
+    )
+
+
+def ppo_losses(
+    cfg: Config, method: PolicyMethod, params: Params, seq: Sequences
+) -> tuple[Losses, Metrics]:
+    """Clipped surrogate, squared value error and negative entropy, each `[T, B]`.
+
+    Agents without a choice, the dead among them, weigh nothing in the actor's losses.
+    """
+    feats, _ = method.encode(params, seq.inputs, seq.carry)
+    logits, _ = method.logits(params, seq.inputs, feats, seq.carry)
+    value, _ = method.value(params, seq.inputs, seq.state, feats, seq.carry)
+    policy = categorical(logits, seq.avail)
+    change = policy.log_prob(seq.action) - seq.log_prob
+    ratio = jnp.exp(change)
+    clipped = jnp.clip(ratio, 1 - cfg.clip, 1 + cfg.clip)
+    gain = jnp.minimum(ratio * seq.advantage, clipped * seq.advantage)
+    error = (value - seq.target) ** 2
+    if cfg.value_clip is not None:
+        near = jnp.clip(value, seq.value - cfg.value_clip, seq.value + cfg.value_clip)
+        error = jnp.maximum(error, (near - seq.target) ** 2)
+    entropy = policy.entropy()
+    losses = {
+        "actor": -(gain * seq.weight).mean(-1),
+        "critic": error.mean(-1),
+        "entropy": -(entropy * seq.weight).mean(-1),
+    }
+    outside = jnp.abs(ratio - 1) > cfg.clip
+    metrics = {
+        "clip_fraction": (outside * seq.weight).mean(),
+        "kl": ((ratio - 1 - change) * seq.weight).mean(),
+        "value": value.mean(),
+    }
+    return losses, metrics
+
+
+def _updater(
+    cfg: Config,
+    method: PolicyMethod,
+    shaping: Shaping,
+    ppo: Phase,
+    phases: tuple[Phase, ...],
+) -> core.Update:
+    """One iteration: the reward's shaping, PPO's epochs, the method's phases.
+
+    The last in this order, because they may move the roles that the policy acted with.
+    """
+
+    def update(
+        state: LearnerState, block: Fresh, t: Array, key: Key
+    ) -> tuple[LearnerState, Metrics]:
+        metrics: Metrics = {}
+
+        def run(phases: tuple[Phase, ...], state: LearnerState) -> LearnerState:
+            for phase in phases:
+                one, own = jnp.ones(()), named(key, phase.name)
+                state, reported = core.run_when_due(phase, state, block, t, one, own)
+                metrics.update(reported)
+            return state
+
+        state = run(shaping.phases, state)
+        sequences, state = prepare(cfg, method, shaping, state, block)
+        state, reported = _epochs(cfg, ppo, state, sequences, named(key, "ppo"))
+        metrics.update(reported)
+        state = run(phases, state)
+        return method.after_update(state), metrics
+
+    return update
+
+
+def _epochs(
+    cfg: Config, ppo: Phase, state: LearnerState, sequences: Sequences, key: Key
+) -> tuple[LearnerState, Metrics]:
+    """Passes over the block in shuffled minibatches of whole sequences."""
+    worlds = sequences.mask.shape[1]
+    size = cfg.minibatch or worlds
+    if worlds % size:
+        raise ConfigError(
+            f"algo.minibatch: got {size}; allowed: divisors of train.worlds={worlds}"
+        )
+
+    def step(state: LearnerState, pick: Array) -> tuple[LearnerState, Metrics]:
+        part = sequences if worlds == size else take(sequences, pick)
+        return core.run_phase(ppo, state, part, jnp.ones(()), key)
+
+    def shuffled(epoch: Array) -> Array:
+        order = jax.random.permutation(named(key, "epoch", epoch), worlds)
+        return order.reshape(-1, size)
+
+    picks = jax.vmap(shuffled)(jnp.arange(cfg.epochs)).reshape(-1, size)
+    state, metrics = jax.lax.scan(step, state, picks)
+    return state, {name: x.mean() for name, x in metrics.items()}

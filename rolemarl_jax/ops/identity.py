@@ -1,0 +1,56 @@
+"""Telling agents apart by what they observe: losses of EOI's identity classifier."""
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.types import Array, Key
+
+
+def own(x: Array) -> Array:
+    """What is said of agent i as agent i: the diagonal of `[..., N, N]`."""
+    return jnp.diagonal(x, axis1=-2, axis2=-1)
+
+
+def positives(p: Array, reset: Array, window: int, key: Key) -> tuple[Array, Array]:
+    """Predictions at an earlier step of the same agent's episode.
+
+    Args:
+        p: `[T, B, N, K]`. reset: `[T, B]` bool, first step of an episode.
+        window: how many steps back at most; the step is uniform among those there are.
+
+    Returns:
+        Predictions `[T, B, N, K]`, and `[T, B]` bool: false at an episode's first
+        step, which has no earlier one.
+    """
+    steps = jnp.arange(p.shape[0])[:, None]
+    age = steps - jax.lax.cummax(jnp.where(reset, steps, 0), axis=0)
+    choices = jnp.minimum(age, window)[..., None]
+    back = 1 + jnp.floor(jax.random.uniform(key, p.shape[:-1]) * choices)
+    earlier = jnp.zeros_like(p)
+    for d in range(1, window + 1):
+        before = jnp.concatenate([jnp.zeros_like(p[:d]), p[:-d]])
+        earlier = jnp.where((back == d)[..., None], before, earlier)
+    return earlier, age > 0
+
+
+def losses(log_p: Array) -> dict[str, Array]:
+    """Cross entropy with the agent's index, and entropy (EOI eq. 5, arXiv:2006.05842).
+
+    The entropy of the prediction is what the mutual information of agent and
+    observation asks to be small.
+
+    Args:
+        log_p: log probabilities of the agents' indices, `[..., N, N]`.
+
+    Returns:
+        ``identity`` and ``mutual_information``, means over agents, `[...]`.
+    """
+    return {
+        "identity": -own(log_p).mean(-1),
+        "mutual_information": cross_entropy(jnp.exp(log_p), log_p).mean(-1),
+    }
+
+
+def cross_entropy(p: Array, log_q: Array) -> Array:
+    """``-sum p log q`` over the last axis."""
+    return -(p * log_q).sum(-1)

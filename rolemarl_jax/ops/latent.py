@@ -1,0 +1,98 @@
+"""Categorical latents: mixed with the uniform, sampled straight through, compared."""
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.types import Array
+
+
+def mixed_log_probs(logits: Array, unimix: float) -> Array:
+    """``log((1 - unimix) softmax(logits) + unimix / C)`` over the last axis, `[..., C]`.
+
+    Keeps every class possible, so that divergences stay finite (DreamerV3, Hafner et
+    al. 2023, arXiv:2301.04104).
+    """
+    uniform = unimix / logits.shape[-1]
+    return jnp.log((1.0 - unimix) * jax.nn.softmax(logits) + uniform)
+
+
+def straight_through(log_probs: Array, uniform: Array | None) -> Array:
+    """One-hot samples whose gradient is that of the probabilities.
+
+    Args:
+        log_probs: `[..., C]`. uniform: `[...]` in [0, 1), one number a sample
+            (inverse of the cumulative distribution); ``None`` takes the mode.
+
+    Returns:
+        One-hot rows `[..., C]`.
+    """
+    probs = jnp.exp(log_probs)
+    fixed = jax.lax.stop_gradient(probs)
+    hard = _mode(fixed) if uniform is None else _invert(fixed, uniform)
+    # Rounds to the one-hot exactly, because probs - fixed is exactly zero.
+    return hard + (probs - fixed)
+
+
+def _mode(probs: Array) -> Array:
+    return jax.nn.one_hot(jnp.argmax(probs, -1), probs.shape[-1], dtype=probs.dtype)
+
+
+def _invert(probs: Array, uniform: Array) -> Array:
+    """The class whose share of [0, 1) holds the given number, as one-hot."""
+    classes = probs.shape[-1]
+    below = probs @ jnp.triu(jnp.ones((classes, classes)))
+    # The last sum is 1 but for rounding; it must hold every number that is left.
+    passed = (uniform[..., None] >= below[..., :-1]).astype(probs.dtype)
+    one = jnp.ones_like(passed[..., :1])
+    return jnp.concatenate([one, passed], -1) - jnp.concatenate([passed, 0 * one], -1)
+
+
+def kl(p: Array, q: Array) -> Array:
+    """``KL(p || q)`` of independent categoricals, summed.
+
+    Args:
+        p, q: log-probabilities `[..., S, C]`.
+
+    Returns:
+        Nats, `[...]`.
+    """
+    return (jnp.exp(p) * (p - q)).sum((-1, -2))
+
+
+def balanced_kl(
+    posterior: Array, prior: Array, dynamics: float, representation: float, free: float
+) -> Array:
+    """Divergence that moves the prior more than the posterior, with free nats.
+
+    ``dynamics max(KL(sg(post) || prior), free) + representation max(KL(post ||
+    sg(prior)), free)`` (DreamerV3, eq. 5; the floor applies to the sum over latents).
+
+    Args:
+        posterior, prior: log-probabilities `[..., S, C]`.
+
+    Returns:
+        Loss `[...]`.
+    """
+    stop = jax.lax.stop_gradient
+    learn_prior = jnp.maximum(kl(stop(posterior), prior), free)
+    learn_posterior = jnp.maximum(kl(posterior, stop(prior)), free)
+    return dynamics * learn_prior + representation * learn_posterior
+
+
+def entropy(log_probs: Array) -> Array:
+    """Entropy of independent categoricals `[..., S, C]` in nats, summed, `[...]`."""
+    return -(jnp.exp(log_probs) * log_probs).sum((-1, -2))
+
+
+def symlog(x: Array) -> Array:
+    """``sign(x) log(1 + |x|)``."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symlog_error(predicted: Array, x: Array) -> Array:
+    """``sum (predicted - symlog x)^2`` over the last axis, `[..., O]` to `[...]`.
+
+    Squares below 1e-8 count as zero, as in the authors' `dreamerv3-torch`.
+    """
+    square = (predicted - symlog(x)) ** 2
+    return jnp.where(square < 1e-8, 0.0, square).sum(-1)

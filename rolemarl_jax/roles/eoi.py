@@ -1,0 +1,254 @@
+"""EOI: the emergence of individuality (Jiang and Lu, arXiv:2006.05842), on QMIX.
+
+A classifier tells agents apart by their observations; how surely it names agent i is
+agent i's intrinsic reward. An intrinsic value function (IVF) of observation and action
+values predicts its return, and its gradient through the action values changes the
+utility network (eq. 5 to 7 of the version under review at ICLR 2021).
+"""
+
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.nets.agents import features, unshared
+from rolemarl_jax.nets.layers import MLP
+from rolemarl_jax.ops import identity
+from rolemarl_jax.ops.optim import optimiser, soft_update
+from rolemarl_jax.ops.td import masked_mean
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles import plain
+from rolemarl_jax.roles.base import (
+    Context,
+    Losses,
+    Metrics,
+    Params,
+    Phase,
+    RoleMethod,
+    blank_inputs,
+)
+from rolemarl_jax.types import (
+    AgentOut,
+    Array,
+    Batch,
+    EnvSpec,
+    Inputs,
+    Key,
+    LearnerState,
+)
+
+
+@config
+class Config:
+    """EOI's parts (key ``algo.role``).
+
+    Attributes:
+        agent: the utility network, a record of ``roles/plain.py``; where its weights
+            are each agent's own, the IVF's are too.
+        classifier, ivf: hidden widths of the two networks.
+        classifier_lr, ivf_lr: their learning rates.
+        tau: step of the IVF's target towards it, each update.
+        positive_distance, mutual_information: weights of the classifier's
+            regularisers. window: steps back that positives come from.
+        borrow: share of the rows in which agents learn from each other's experience.
+    """
+
+    name: str
+    agent: plain.Config
+    classifier: tuple[int, ...]
+    ivf: tuple[int, ...]
+    classifier_lr: float
+    ivf_lr: float
+    tau: float
+    positive_distance: float
+    mutual_information: float
+    window: int
+    borrow: float
+
+
+class Parts(NamedTuple):
+    """What the functions of the method share."""
+
+    cfg: Config
+    spec: EnvSpec
+    utility: RoleMethod
+    classifier: nn.Module
+    ivf: nn.Module
+
+
+def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
+    """The method record of EOI.
+
+    Raises:
+        ConfigError: a share of rows outside [0, 1], or a window without a step.
+    """
+    if not 0 <= cfg.borrow <= 1:
+        raise ConfigError(f"algo.role.borrow: got {cfg.borrow}, allowed: 0 to 1")
+    if cfg.window < 1:
+        raise ConfigError(f"algo.role.window: got {cfg.window}, allowed: at least 1")
+    mlp = MLP if cfg.agent.shared else unshared(MLP, (2,))
+    parts = Parts(
+        cfg=cfg,
+        spec=spec,
+        utility=plain.make(cfg.agent, spec),
+        classifier=MLP((*cfg.classifier, spec.n_agents)),
+        ivf=mlp((*cfg.ivf, 1)),
+    )
+    changes = {"experience": partial(borrowed, parts)} if cfg.borrow else {}
+    return dataclasses.replace(
+        parts.utility,
+        init=partial(_init, parts),
+        hypers={"classifier_lr": cfg.classifier_lr, "ivf_lr": cfg.ivf_lr},
+        extra_losses=partial(individuality, parts),
+        phases=(
+            classifier_phase(
+                partial(classifier_losses, parts),
+                {
+                    "mutual_information": cfg.mutual_information,
+                    "positive_distance": cfg.positive_distance,
+                },
+            ),
+            ivf_phase(partial(ivf_losses, parts), cfg.tau),
+        ),
+        init_aux=lambda _, params: {"ivf": jax.tree.map(jnp.copy, params["ivf"])},
+        **changes,
+    )
+
+
+def _init(parts: Parts, key: Key) -> Params:
+    x = blank_inputs(1, parts.spec.n_agents, parts.spec.obs_dim)
+    q = jnp.zeros((1, 1, parts.spec.n_agents, parts.spec.n_actions))
+    return {
+        **parts.utility.init(key),
+        "classifier": parts.classifier.init(named(key, "classifier"), x.obs),
+        "ivf": parts.ivf.init(named(key, "ivf"), _judged(parts, x, q)),
+    }
+
+
+def _judged(parts: Parts, x: Inputs, q: Array) -> Array:
+    """Input of the IVF: observation, agent's index if it is shared, action values."""
+    seen = features(x, parts.spec.n_actions, False, parts.cfg.agent.shared)
+    return jnp.concatenate([seen, q], axis=-1)
+
+
+def intrinsic_values(parts: Parts, ivf: Params, x: Inputs, q: Array) -> Array:
+    """Intrinsic value of each agent's action values, `[T, B, N]`."""
+    return parts.ivf.apply(ivf, _judged(parts, x, q))[..., 0]
+
+
+def log_identity(classifier: nn.Module, params: Params, obs: Array) -> Array:
+    """Log probability of each index given each agent's observation, `[..., N, N]`."""
+    return jax.nn.log_softmax(classifier.apply(params["classifier"], obs))
+
+
+def classifier_phase(loss: partial, regularisers: dict[str, float]) -> Phase:
+    """The classifier's gradient step on every batch, with weights of its losses."""
+    return Phase(
+        name="classifier",
+        stage="train",
+        lr={"classifier": "classifier_lr"},
+        optimiser=optimiser("adam", 1e-8, {}),
+        loss=loss,
+        scales={"identity": 1.0, **regularisers},
+    )
+
+
+def ivf_phase(loss: partial, tau: float) -> Phase:
+    """The IVF's gradient step on every batch, then its target's step towards it."""
+
+    def after(state: LearnerState) -> LearnerState:
+        target = soft_update(state.aux["ivf"], state.params["ivf"], tau)
+        return state._replace(aux={**state.aux, "ivf": target})
+
+    return Phase(
+        name="ivf",
+        stage="train",
+        lr={"ivf": "ivf_lr"},
+        optimiser=optimiser("adam", 1e-8, {}),
+        loss=loss,
+        scales={"ivf": 1.0},
+        after=after,
+    )
+
+
+def classifier_losses(
+    parts: Parts, params: Params, ctx: Context
+) -> tuple[Losses, Metrics]:
+    """Eq. 5: cross entropies with the index, with a positive and with itself.
+
+    The positive is a fixed target, as in the authors' later code.
+    """
+    log_p = log_identity(parts.classifier, params, ctx.batch.obs[:-1])
+    earlier, there = identity.positives(
+        jax.lax.stop_gradient(jnp.exp(log_p)),
+        ctx.batch.reset[:-1],
+        parts.cfg.window,
+        ctx.key,
+    )
+    distance = identity.cross_entropy(earlier, log_p).mean(-1) * there
+    sure = jnp.exp(identity.own(log_p))
+    metrics = {"probability": masked_mean(sure, ctx.batch.mask)}
+    return {**identity.losses(log_p), "positive_distance": distance}, metrics
+
+
+def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+    """Eq. 6: TD error with the probability of one's own index as reward.
+
+    The reward is that of the classifier as it now is. The target judges the target
+    utility network's values.
+    """
+    x, state = ctx.batch.inputs, ctx.state
+    zeros = parts.utility.carry(ctx.batch.reward.shape[1])
+    q, target_q = (
+        parts.utility.q_values(groups, x, {}, zeros)[0].q
+        for groups in (params, state.target)
+    )
+    log_p = log_identity(parts.classifier, params, ctx.batch.obs[:-1])
+    ahead = intrinsic_values(parts, state.aux["ivf"], x, target_q)[1:]
+    goes_on = 1.0 - ctx.batch.terminated[..., None]
+    goal = jnp.exp(identity.own(log_p)) + state.hypers["gamma"] * goes_on * ahead
+    value = intrinsic_values(parts, params["ivf"], x, q)[:-1]
+    error = value - jax.lax.stop_gradient(goal)
+    return {"ivf": (error**2).mean(-1)}, {"value": masked_mean(value, ctx.batch.mask)}
+
+
+def individuality(
+    parts: Parts, params: Params, ctx: Context, out: AgentOut
+) -> dict[str, Array]:
+    """Eq. 7: minus the intrinsic value, for the utility network to make it large.
+
+    Summed over agents, so that each one's own weights feel the paper's alpha.
+    """
+    x, q = jax.tree.map(lambda v: v[:-1], (ctx.batch.inputs, out.q))
+    fixed = jax.lax.stop_gradient(params["ivf"])
+    return {"individuality": -intrinsic_values(parts, fixed, x, q).sum(-1)}
+
+
+def borrowed(parts: Parts, ctx: Context) -> tuple[Batch, Array]:
+    """Learning from others (appendix A.1): agents trade places in some rows.
+
+    Whole rows are rearranged, so that recurrent networks see real trajectories.
+
+    Returns:
+        The batch, and the weight of each action value's gradient `[T+1, B, N]`: the
+        probability that the observation is the agent's own in those rows, else 1.
+    """
+    batch = ctx.batch
+    rows, n = batch.action.shape[1:]
+    which, places = named(ctx.key, "rows"), named(ctx.key, "places")
+    traded = jax.random.permutation(which, rows) < round(parts.cfg.borrow * rows)
+    order = jnp.argsort(jax.random.uniform(places, (rows, n)), axis=-1)
+    order = jnp.where(traded[:, None], order, jnp.arange(n))
+
+    def rearranged(x: Array) -> Array:
+        index = order.reshape((1, rows, n) + (1,) * (x.ndim - 3))
+        return jnp.take_along_axis(x, index, axis=2)
+
+    names = ("obs", "avail", "last_action", "action")
+    batch = batch._replace(**{name: rearranged(getattr(batch, name)) for name in names})
+    log_p = log_identity(parts.classifier, ctx.state.params, batch.obs)
+    return batch, jnp.where(traded[:, None], jnp.exp(identity.own(log_p)), 1.0)

@@ -1,0 +1,131 @@
+"""A run that was stopped and goes on equals the one that was not, bit for bit."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import worlds
+from support import run_config, small_algo
+
+from rolemarl_jax import checkpoint, loggers, runner
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import make_learner
+
+SEEDS = 3
+
+
+class KilledError(Exception):
+    """What the test does to a run."""
+
+
+def config(run_dir, **changes):
+    over = {
+        "run_dir": str(run_dir),
+        "total_steps": 960,
+        "log_every": 100,
+        "eval": {"every": 200},
+        "checkpoint": {"every": 400, "keep": 2, "replay": True},
+        **changes,
+    }
+    algo = small_algo("acorm", {"role": {"contrastive_every": 3}})
+    return run_config(algo, SEEDS, over)
+
+
+def train(cfg, stop_at=None):
+    """Runs to the end, or dies without warning after ``stop_at`` env steps."""
+    folder = Path(cfg.run_dir)
+    folder.mkdir(exist_ok=True)
+
+    def moved(now):
+        if stop_at is not None and now.rows[0]["env_steps"] >= stop_at:
+            raise KilledError
+
+    runner.run(
+        cfg,
+        worlds.probe(worlds.KINDS.index("memory")),
+        make_learner(cfg.algo, worlds.SPEC),
+        lambda _: loggers.jsonl(folder / loggers.METRICS),
+        runner.Observer(lambda _: None, moved),
+    )
+
+
+def rows(run_dir):
+    found = loggers.read(Path(run_dir) / loggers.METRICS)
+    return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    train(config(folder))
+    return folder
+
+
+def states(cfg):
+    """Restored parts of the newest checkpoint, keys as numbers."""
+    learner = make_learner(cfg.algo, worlds.SPEC)
+    program = runner.make_program(
+        cfg, worlds.probe(worlds.KINDS.index("memory")), learner
+    )
+    ids = jnp.arange(program.seeds)
+    parts = jax.eval_shape(lambda: runner.parts(cfg, program.init(ids)))
+    found = checkpoint.restore(Path(cfg.run_dir) / runner.CHECKPOINTS, parts)
+    plain = jax.tree.map(
+        lambda x: (
+            jax.random.key_data(x)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+            else x
+        ),
+        found.state,
+    )
+    return found.step, [np.asarray(x) for x in jax.tree.leaves(plain)]
+
+
+@pytest.mark.parametrize("stop_at", [420, 700])
+def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
+    with pytest.raises(KilledError):
+        train(config(tmp_path), stop_at)
+    train(config(tmp_path, resume=True))
+    np.testing.assert_equal(rows(tmp_path), rows(whole))
+    step, ours = states(config(tmp_path))
+    expected_step, expected = states(config(whole))
+    assert step == expected_step == 960
+    assert len(ours) == len(expected) > 50
+    for a, b in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_checkpoint_cut_short_costs_no_more_than_itself(whole, tmp_path):
+    with pytest.raises(KilledError):
+        train(config(tmp_path), 900)
+    newest = Path(tmp_path) / runner.CHECKPOINTS / "800"
+    for path in newest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    train(config(tmp_path, resume=True))
+    np.testing.assert_equal(rows(tmp_path), rows(whole))
+
+
+def test_total_steps_may_grow(whole, tmp_path):
+    shorter = config(tmp_path, total_steps=720)
+    train(shorter)
+    train(config(tmp_path, resume=True))
+    last = [row for row in rows(tmp_path) if row["env_steps"] == 960]
+    assert last == [row for row in rows(whole) if row["env_steps"] == 960]
+
+
+def test_nothing_to_resume(tmp_path):
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        train(config(tmp_path, resume=True))
+
+
+def test_a_run_too_short_to_train(tmp_path):
+    with pytest.raises(ConfigError, match="total_steps"):
+        train(config(tmp_path, total_steps=100))
+
+
+def test_intervals_have_to_fit(tmp_path):
+    with pytest.raises(ConfigError, match=r"eval\.every"):
+        train(config(tmp_path, log_every=90))

@@ -1,0 +1,87 @@
+"""Training on all probes at once, in one compiled program."""
+
+import json
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from probes import worlds
+from support import merge, run_config, small_algo
+
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program import Cursor, make_program
+
+# Fast learning and uniform exploration: probes test what is learned, not how soon.
+FAST = {
+    "lr": 5e-3,
+    "reward_scale": 1.0,
+    "optimiser": {"decay": 1.0},
+    "target": {"mode": "soft", "tau": 0.05},
+    "epsilon": {"start": 1.0, "finish": 1.0},
+}
+PARTS = 2
+
+
+def calls(program, iterations):
+    """Cursors and lengths of the segments of a run, stacked; train comes in parts."""
+    rows, tick = [], 0
+    for index, stage in enumerate(program.stages):
+        left = stage.iterations
+        lengths = [left] if left is not None else [iterations // PARTS] * PARTS
+        update = 0
+        for length in lengths:
+            rows.append((tick, update, index, length))
+            tick += length * program.ticks
+            update += length * program.updates * stage.updates
+    return jnp.asarray(rows, jnp.int32)
+
+
+def fast(algo):
+    """Changes that make a configuration learn fast; only of keys that it has."""
+    rates = {key: 5e-3 for key in algo["role"] if key.endswith("_lr")}
+    return {key: FAST[key] for key in FAST if key in algo} | {"role": rates}
+
+
+@cache
+def train(name, role="{}", iterations=300):
+    """Trains one algorithm on every probe.
+
+    Args:
+        role: changes to ``algo.role``, as JSON.
+
+    Returns:
+        Greedy returns ``{kind: [episode]}``, and metrics of the last part,
+        ``{kind: {name: mean}}``.
+    """
+    algo = small_algo(name)
+    algo = merge(merge(algo, fast(algo)), {"role": json.loads(role)})
+    learner = make_learner(algo, worlds.SPEC)
+    cfg = run_config(algo)
+    discounts = jnp.asarray([worlds.DISCOUNTS[kind] for kind in worlds.KINDS])
+
+    def run(kind, gamma):
+        program = make_program(cfg, worlds.probe(kind), learner)
+        state = program.init(jnp.zeros(1, jnp.int32))
+        hypers = {**state.learner.hypers, "gamma": gamma[None]}
+        state = state._replace(learner=state.learner._replace(hypers=hypers))
+
+        def part(state, call):
+            cursor = Cursor(*call[:3])
+            return program.segment(state, cursor, call[3])
+
+        state, tallies = jax.lax.scan(part, state, calls(program, iterations))
+        return program.evaluate(state).ret[0], tallies
+
+    kinds = jnp.arange(len(worlds.KINDS))
+    returns, tallies = jax.tree.map(
+        np.asarray, jax.jit(jax.vmap(run))(kinds, discounts)
+    )
+    means = {
+        name: x[:, -1, 0] / np.maximum(tallies.counts[name][:, -1, 0], 1)
+        for name, x in tallies.sums.items()
+    }
+    return dict(zip(worlds.KINDS, returns, strict=True)), {
+        kind: {name: x[i] for name, x in means.items()}
+        for i, kind in enumerate(worlds.KINDS)
+    }

@@ -1,0 +1,197 @@
+"""Wrong names and values stop at the door; a run is never written over."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from experiments import cli, compose, devices, rundir
+from rolemarl_jax.config import ConfigError
+
+
+def resolve(*arguments):
+    return rundir.resolve(compose.composed(arguments))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults_and_overrides_are_composed(tmp_path):
+    cfg = resolve("algo=vdn", "env=smax", "env.map=2s3z", "seeds=7", "run=debug")
+    assert (cfg.algo["name"], cfg.env["map"], cfg.seeds) == ("vdn", "2s3z", 7)
+    assert cfg.preset == "debug"
+    assert cfg.run_dir.startswith(os.path.join("runs", "vdn-smax-2s3z", ""))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("run", compose.groups()["run"])
+def test_every_preset_is_a_whole_configuration(run):
+    cfg = resolve(f"run={run}")
+    assert cfg.preset == run
+    assert cfg.eval.every % cfg.log_every == 0
+    assert cfg.checkpoint.every % cfg.eval.every == 0
+    assert cfg.eval.episodes % cfg.eval.worlds == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("algo=acrom", r"algo: got 'acrom'; known: .*did you mean 'acorm'\?"),
+        ("env=", r"env: got ''; known: .*smax"),
+        ("sedes=4", r"sedes: unknown key; known: .*did you mean 'seeds'\?"),
+        ("lr=1", r"lr: unknown key; .*did you mean 'algo\.lr'\?"),
+        ("eval.evry=1", r"known: eval\.episodes, eval\.every, .*'eval\.every'"),
+        (
+            "env.map.size=1",
+            r"env\.map\.size: unknown key; 'env\.map' is a single value",
+        ),
+        ("train=fast", r"train: got 'fast', but it is a section; set train\."),
+        ("seeds=0.5", r"seeds: got 0\.5; input should be a valid integer"),
+        ("seeds=0", r"seeds: got 0; .*greater than or equal to 1"),
+        ("train.seeds_by=pmap", r"seeds_by: got 'pmap'; .*'auto', 'map' or 'vmap'"),
+        ("+extra=1", r"extra: unknown key"),
+        ("seeds", r"'seeds': got no key=value"),
+        ("algo=vdn,qmix", r"add --multirun"),
+        ("resume=true", r"resume: got true without run_dir"),
+        ("resume=1", r"resume: got 1; input should be a valid boolean"),
+    ],
+)
+def test_errors_name_key_value_and_what_is_allowed(argument, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(argument)
+
+
+def test_exit_status_is_2_before_jax_is_imported_or_anything_written(tmp_path, repo):
+    code = (
+        "import sys; from experiments import cli\n"
+        "try: cli.launch(print, ['algo=acrom'])\n"
+        "except SystemExit as e: sys.exit(f'jax={\"jax\" in sys.modules} {e.code}')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(repo)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert done.stderr.startswith("error: algo: got 'acrom'")
+    assert done.stderr.rstrip().endswith("jax=False 2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_launch_gives_the_job_a_record_and_reports_its_errors(capsys, monkeypatch):
+    monkeypatch.setattr(devices, "prepare_devices", lambda cfg: None)
+    seen = []
+    cli.launch(seen.append, ["seeds=3", "run_dir=x"])
+    assert (seen[0].seeds, seen[0].run_dir) == (3, "x")
+
+    def job(cfg):
+        raise ConfigError("env.map: got 'x'; known: y")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.launch(job, [])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: env.map: got 'x'; known: y\n"
+
+
+def test_config_yaml_repeats_the_run():
+    cfg = resolve("algo=vdn", "run_dir=a", "seeds=3")
+    assert rundir.create(cfg).joinpath("config.yaml").is_file()
+    assert rundir.load_config("a") == cfg
+    assert [path.name for path in rundir.create(cfg).iterdir()] == ["config.yaml"]
+
+
+def test_a_run_is_not_written_over():
+    rundir.create(resolve("run_dir=a"))
+    with pytest.raises(ConfigError, match=r"'a' holds a run already.*resume=true"):
+        resolve("run_dir=a")
+    first = resolve()
+    rundir.create(first)
+    assert resolve().run_dir != first.run_dir
+
+
+def test_resume_takes_the_stored_configuration():
+    cfg = resolve("algo=vdn", "run_dir=a", "seeds=3", "run=debug")
+    rundir.create(cfg)
+    assert resolve("run_dir=a", "resume=true") == dataclasses.replace(cfg, resume=True)
+    again = ("algo=vdn", "run_dir=a", "seeds=3", "run=debug", "resume=true")
+    assert resolve(*again) == dataclasses.replace(cfg, resume=True)
+    more = cfg.total_steps + 1000
+    grown = resolve("run_dir=a", "resume=true", f"total_steps={more}", "logger=offline")
+    assert grown.total_steps == more
+    assert grown.logger["wandb"] == "offline"
+    assert grown.checkpoint == cfg.checkpoint
+
+
+def test_resume_names_what_differs():
+    cfg = resolve("algo=vdn", "run_dir=a", "seeds=3", "env.map=3m")
+    rundir.create(cfg)
+    with pytest.raises(ConfigError) as error:
+        resolve("run_dir=a", "resume=true", "seeds=4", "algo=vdn", "env.map=8m")
+    lines = str(error.value).split("\n")[1:]
+    assert lines == ["env.map: stored '3m', now '8m'", "seeds: stored 3, now 4"]
+    with pytest.raises(ConfigError, match=f"preset: stored '{cfg.preset}', now"):
+        resolve("run_dir=a", "resume=true", "run=debug")
+    with pytest.raises(
+        ConfigError, match=r"total_steps: got 1; allowed: \d+ .*or more"
+    ):
+        resolve("run_dir=a", "resume=true", "total_steps=1")
+    with pytest.raises(ConfigError, match="'b' holds no run"):
+        resolve("run_dir=b", "resume=true")
+
+
+def test_options_of_small_commands():
+    known = {"runs": ..., "out": "curves.png"}
+    got = cli.options(known, ["runs=[a,b/c]"])
+    assert got == {"runs": ["a", "b/c"], "out": "curves.png"}
+    for bad, message in [
+        (["out=x"], "runs: missing"),
+        (["runs=a", "ouut=b"], "ouut: unknown option; .*did you mean 'out'"),
+        (["runs=a", "runs=b"], "given twice"),
+        (["runs"], "no key=value"),
+        (["runs=[a"], "no YAML value"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            cli.options(known, bad)
+
+
+def test_devices_flags_are_added_once_and_the_users_win(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=5")
+    monkeypatch.setattr(devices, "use_cache", lambda folder: None)
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    devices.prepare_devices(resolve("deterministic=true"))
+    assert os.environ["XLA_FLAGS"] == (
+        "--xla_force_host_platform_device_count=5 --xla_gpu_deterministic_ops=true"
+    )
+    assert devices.host_devices(resolve("seeds=1")) == 1
+    assert devices.host_devices(resolve("seeds=3")) == 3
+    assert devices.host_devices(resolve("seeds=9")) == 4
+    assert devices.host_devices(resolve("seeds=9", "train.host_devices=2")) == 2
+
+
+def test_every_configuration_file_says_what_it_is(repo):
+    for path in (repo / "configs").rglob("*.yaml"):
+        lines = path.read_text().splitlines()
+        assert lines[0].startswith("#"), path
+        assert yaml.safe_load("\n".join(lines)) is not None, path
+
+
+def test_help_lists_groups_and_keys(tmp_path, repo):
+    code = "from experiments import cli; cli.launch(print, ['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(repo)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert "run: debug, default, paper" in done.stdout
+    assert "total_steps:" in done.stdout
+    assert list(tmp_path.iterdir()) == []

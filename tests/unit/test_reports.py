@@ -1,0 +1,86 @@
+"""The plot and report commands, on a run made by hand."""
+
+import re
+
+import pytest
+
+from experiments import compose, plot, report, rundir
+from rolemarl_jax import loggers, summary
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def make(name, *arguments):
+        cfg = rundir.resolve(compose.composed([f"run_dir={name}", *arguments]))
+        folder = rundir.create(cfg)
+        rows = [
+            {
+                "seed": seed,
+                "env_steps": steps,
+                "split": split,
+                "updates": steps,
+                "return": float(steps + seed),
+                "win_rate": 0.5,
+                "td": 1.0,
+            }
+            for seed in (0, 1)
+            for steps in (10, 20)
+            for split in ("train", "test")
+        ]
+        logger = loggers.jsonl(folder / "metrics.jsonl")
+        logger.write(rows)
+        logger.close()
+        summary.write(folder, summary.summarise(cfg, rows, {"steps_per_second": 7.0}))
+        return folder
+
+    return make
+
+
+def test_plot_labels_tell_runs_apart(make_run):
+    make_run("a", "algo=vdn")
+    make_run("b", "algo=qmix")
+    make_run("c", "algo=vdn")
+    make_run("d", "algo=vdn", "env.map=8m")
+    assert plot.labels(["a", "b"]) == ["vdn", "qmix"]
+    assert plot.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
+    first, second = plot.labels(["a", "d"])
+    assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
+
+
+def test_plot_command(make_run, tmp_path, capsys):
+    make_run("a", "algo=vdn")
+    make_run("b", "algo=qmix")
+    plot.main(["runs=[a,b]", "out=x/both.png"])
+    assert (tmp_path / "x" / "both.png").stat().st_size > 5000
+    for wrong in (["runs=[a,a]"], ["runs=[]"], ["runs=nope"], ["run=a"], []):
+        with pytest.raises(SystemExit) as stop:
+            plot.main(wrong)
+        assert stop.value.code == 2
+    assert "runs: missing" in capsys.readouterr().err
+
+
+def test_report_is_self_contained(make_run, tmp_path):
+    run = make_run("a", "algo=vdn")
+    report.main(["run_dir=a"])
+    html = (run / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 1
+    assert re.findall(r'(?:src|href)="(?!data:)', html) == []
+    assert "<h1>vdn on smax/" in html
+    assert "20.50 [20.00, 21.00]" in html
+    assert "50.0% [50.0%, 50.0%]" in html
+    assert "steps per second</td><td>7.00" in html
+    assert "total_steps:" in html
+    report.main(["run_dir=a", "out=elsewhere/r.html"])
+    assert (tmp_path / "elsewhere" / "r.html").is_file()
+
+
+def test_report_of_an_unfinished_run(make_run):
+    run = make_run("a")
+    (run / "summary.json").unlink()
+    (run / "metrics.jsonl").unlink()
+    assert "has not finished" in report.page(run)
+    with pytest.raises(SystemExit) as stop:
+        report.main(["run_dir=nope"])
+    assert stop.value.code == 2
