@@ -34,9 +34,10 @@ def load_algo(name, over=None):
     path = REPO / "configs" / "algo" / f"{name}.yaml"
     own = yaml.safe_load(path.read_text(encoding="utf8"))
     out = {}
-    for entry in own.pop("defaults", ["_self_"]):
-        if isinstance(entry, str):  # what is in other groups concerns the run
-            out = merge(out, own if entry == "_self_" else load_algo(entry))
+    entries = own.pop("defaults", ["_self_"])
+    # Entries that are mappings fill other sections than `algo`.
+    for entry in (entry for entry in entries if isinstance(entry, str)):
+        out = merge(out, own if entry == "_self_" else load_algo(entry))
     return merge(out, over or {})
 
 
@@ -154,8 +155,6 @@ def shrink(values, small=16):
             value = shrink(value, small)
         elif isinstance(value, int) and not isinstance(value, bool):
             value = _shrunk(key, value, small)
-        elif isinstance(value, list):
-            value = [min(width, small) for width in value]
         out[key] = value
     return out
 
@@ -167,7 +166,7 @@ def _shrunk(key, value, small):
         return min(value, 2)
     if any(word in key for word in ("every", "steps", "interval")):
         return value
-    return min(value, 64 if key == "batch" else small)
+    return min(value, small)
 
 
 def small_algo(name, over=None):
@@ -177,7 +176,7 @@ def small_algo(name, over=None):
 
 def run_config(algo, seeds=1, over=None):
     """A ``RunConfig`` for toy worlds: 8 of them, little between updates."""
-    replayed = algo["learner"] != "mappo"
+    replayed = algo["learner"] == "qmix"
     values = {
         "algo": algo,
         "env": {"name": "probe"},
