@@ -13,7 +13,9 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program import Cursor, make_program
 
 # Fast learning and uniform exploration: probes test what is learned, not how soon.
+# One-step targets, for Peng's Q(lambda) would learn the value of the exploration.
 FAST = {
+    "td_lambda": 0.0,
     "lr": 5e-3,
     "actor_lr": 5e-3,
     "critic_lr": 5e-3,
