@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import cli, devices, rundir
+from experiments import chunks, cli, devices, rundir
 from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
 
 WORLDS = 128
@@ -28,7 +28,8 @@ def _main(options: dict[str, Any]) -> None:
     if not isinstance(episodes, int) or episodes < 1:
         raise ConfigError(f"episodes: got {episodes!r}; allowed: a positive integer")
     devices.prepare_devices(cfg)
-    record = play(cfg, episodes, options["step"])
+    parts = [rundir.load_config(part) for part in chunks.folders(cfg.run_dir)]
+    record = _together([play(part, episodes, options["step"]) for part in parts])
     out = Path(cfg.run_dir) / "evaluation.json"
     scratch = out.with_suffix(".tmp")
     scratch.write_text(json.dumps(record, indent=2), encoding="utf8")
@@ -83,15 +84,33 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
         }
         for i in range(cfg.seeds)
     ]
-    keys = ("win_rate", "return", "episode_length")
-    overall = {key: list(stats.iqm_ci([row[key] for row in rows])) for key in keys}
     return {
         "step": found.step,
         "episodes": episodes,
         "note": found.note,
-        "overall": overall,
+        "overall": _overall(rows),
         "seeds": rows,
     }
+
+
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record of all chunks; the step is that of the chunk that got least far."""
+    rows = [row for part in parts for row in part["seeds"]]
+    return {
+        **parts[0],
+        "step": min(part["step"] for part in parts),
+        "note": " ".join(part["note"] for part in parts if part["note"]),
+        "overall": _overall(rows),
+        "seeds": rows,
+    }
+
+
+def _overall(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Interquartile means over seeds with their bootstrap intervals."""
+    from rolemarl_jax import stats
+
+    keys = ("win_rate", "return", "episode_length")
+    return {key: list(stats.iqm_ci([row[key] for row in rows])) for key in keys}
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import cli, rundir
+from experiments import chunks, cli, rundir
 from rolemarl_jax.config import RunConfig
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
@@ -21,7 +21,29 @@ def main() -> None:
 
 
 def train(cfg: RunConfig) -> None:
-    """Runs one experiment in this process, and leaves its files in ``run_dir``.
+    """Runs all seeds in this process, in chunks where they do not fit at once.
+
+    Raises:
+        ConfigError: the configuration cannot be run; nothing was written then.
+        SystemExit: with status 130 when the run was asked to stop.
+    """
+    chosen = chunks.plan(cfg)
+    if cfg.sweep.plan_only:
+        return
+    if chosen.sweep.chunk is None or chosen.sweep.chunk >= cfg.seeds:
+        train_together(chosen)
+        return
+    began = time.monotonic()
+
+    def merged() -> None:
+        _finish(cfg, {"wall_seconds": time.monotonic() - began})
+
+    chunks.run(chosen, train_together, merged)
+    print(f"all {cfg.seeds} seeds: {cfg.run_dir}")
+
+
+def train_together(cfg: RunConfig) -> None:
+    """Runs all seeds in one program, and leaves its files in ``run_dir``.
 
     Raises:
         ConfigError: the configuration cannot be run; nothing was written then.

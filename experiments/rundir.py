@@ -18,6 +18,7 @@ CONFIG = "config.yaml"
 FREE = (
     *("resume", "run_dir", "logger", "total_steps"),
     *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
+    *("sweep.plan_only", "sweep.device_memory"),
 )
 
 

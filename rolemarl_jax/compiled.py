@@ -31,7 +31,7 @@ class Compiled(NamedTuple):
 
     Attributes:
         init, segment, evaluate: as in ``Program``. seconds: that compiling took.
-        memory: of one seed.
+        memory: of one seed. peak: bytes of all seeds when most is needed.
     """
 
     init: Any
@@ -39,6 +39,7 @@ class Compiled(NamedTuple):
     evaluate: Any
     seconds: float
     memory: Memory
+    peak: int
 
 
 def compile_program(program: Program, cfg: RunConfig) -> Compiled:
@@ -55,7 +56,18 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
     segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
     evaluate = program.evaluate.lower(state).compile()
     seconds = time.perf_counter() - began
-    return Compiled(init, segment, evaluate, seconds, _memory(program, state, segment))
+    memory = _memory(program, state, segment)
+    peak = max(_peak(segment), _peak(evaluate))
+    return Compiled(init, segment, evaluate, seconds, memory, peak)
+
+
+def _peak(compiled: Any) -> int:
+    """Bytes of arguments, results and temporaries; donated arguments count once."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    kept = found.argument_size_in_bytes - found.alias_size_in_bytes
+    return kept + found.output_size_in_bytes + found.temp_size_in_bytes
 
 
 def _memory(program: Program, state: SeedState, segment: Any) -> Memory:

@@ -93,6 +93,8 @@ class TrainConfig:
             program), ``vmap`` (one batched program) or ``auto`` (map on a CPU).
         host_devices: CPU devices that seeds are spread over; ``None`` takes one for
             each core, at most one a seed. Accelerators are not concerned.
+        seeds_together: seeds that ``vmap`` batches, group after group, which bounds
+            the memory of an update; ``None`` batches all.
     """
 
     worlds: Positive
@@ -100,6 +102,7 @@ class TrainConfig:
     warmup_steps: Natural | None
     seeds_by: Literal["auto", "map", "vmap"]
     host_devices: Positive | None
+    seeds_together: Positive | None
 
 
 @config
@@ -162,6 +165,23 @@ class CheckpointConfig:
 
 
 @config
+class SweepConfig:
+    """How many seeds run at once (key ``sweep``).
+
+    Attributes:
+        chunk: seeds of one program, the rest follow; ``None``: as many as fit.
+        device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
+        fraction: of it that a chunk may take, in (0, 1].
+        plan_only: whether to print the plan and stop.
+    """
+
+    chunk: Positive | None
+    device_memory: str | None
+    fraction: float
+    plan_only: bool
+
+
+@config
 class RunConfig:
     """The whole experiment, as ``config.yaml`` in the run directory has it.
 
@@ -184,6 +204,7 @@ class RunConfig:
     replay: ReplayConfig
     eval: EvalConfig
     checkpoint: CheckpointConfig
+    sweep: SweepConfig
     seeds: Positive
     seed: Natural
     total_steps: Positive

@@ -249,9 +249,12 @@ def _over_seeds(
 
     def over(f: Callable, unbatched: int = 0) -> Callable:
         def seeds(states: Any, *shared: Any) -> Any:
+            one = lambda state: f(state, *shared)  # noqa: E731
             if by == "map":
-                return jax.lax.map(lambda state: f(state, *shared), states)
-            return jax.vmap(lambda state: f(state, *shared))(states)
+                return jax.lax.map(one, states)
+            if cfg.train.seeds_together is None:
+                return jax.vmap(one)(states)
+            return jax.lax.map(one, states, batch_size=cfg.train.seeds_together)
 
         specs = (PartitionSpec("seed"), *[PartitionSpec()] * unbatched)
         return jax.shard_map(

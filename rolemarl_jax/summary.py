@@ -101,6 +101,12 @@ def write(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     return path
 
 
+def read(run_dir: Path) -> dict[str, Any] | None:
+    """``summary.json`` of a finished run, None where there is none."""
+    path = run_dir / SUMMARY
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
 def device() -> str:
     """Kind and number of the devices in use, e.g. ``NVIDIA H100 x 1``."""
     devices = jax.devices()

@@ -14,8 +14,10 @@ from experiments import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
 
 SUITES = ("env", "update", "train", "memory")
+# Suites that need something besides this package; suite=all leaves them out.
+SPECIAL = ("peer",)
 OPTIONS = {
-    "suite": "all",  # one of SUITES, or all
+    "suite": "all",  # one of SUITES or SPECIAL, or all of SUITES
     "out": None,  # JSON file to write
     "docs": None,  # Markdown file that gets a table appended
     "threads": 1,  # cores that the process may use, 0 for all
@@ -25,7 +27,9 @@ OPTIONS = {
     "maps": ["2s3z", "27m_vs_30m"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
-    "seconds": 20.0,  # of each measurement in suite=train
+    "seconds": 20.0,  # of each measurement in suite=train and suite=peer
+    "peer": None,  # a checkout of JaxMARL, for suite=peer
+    "hidden": [64, 512],  # network sizes of suite=peer
 }
 
 
@@ -36,9 +40,9 @@ def main() -> None:
 
 def _main(options: dict[str, Any]) -> None:
     suites = SUITES if options["suite"] == "all" else (options["suite"],)
-    unknown = [name for name in suites if name not in SUITES]
+    unknown = [name for name in suites if name not in (*SUITES, *SPECIAL)]
     if unknown:
-        known = nearest(str(unknown[0]), SUITES)
+        known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
     _one_thread(options["threads"])
     from rolemarl_jax import summary

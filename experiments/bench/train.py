@@ -10,10 +10,24 @@ from experiments.compose import composed
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each algorithm on ``options["map"]`` with the default run."""
     names = options["algo"] or ["qmix", "acorm"]
-    return [_row(name, options["map"], options["seconds"]) for name in names]
+    world = options["map"]
+    return [
+        {
+            "algo": name,
+            "map": world,
+            **measured([f"algo={name}", f"env.map={world}"], options["seconds"]),
+        }
+        for name in names
+    ]
 
 
-def _row(algo: str, map_name: str, seconds: float) -> dict[str, Any]:
+def measured(chosen: list[str], seconds: float) -> dict[str, Any]:
+    """Speed of training with one seed.
+
+    Args:
+        chosen: what would stand on the command line of ``experiments.run``.
+        seconds: how long to measure, after compilation and warm-up.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -23,8 +37,8 @@ def _row(algo: str, map_name: str, seconds: float) -> dict[str, Any]:
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program import Cursor, make_program
 
-    chosen = [f"algo={algo}", f"env.map={map_name}", "seeds=1"]
-    cfg = build(RunConfig, {**composed(chosen).values, "run_dir": ""}, "")
+    values = composed([*chosen, "seeds=1"]).values
+    cfg = build(RunConfig, {**values, "run_dir": ""}, "")
     env = envs.make(cfg.env)
     program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
     compiled = compile_program(program, cfg)
@@ -48,8 +62,6 @@ def _row(algo: str, map_name: str, seconds: float) -> dict[str, Any]:
     steps = done * program.ticks * program.worlds
     valid = tally.sums.get("td/valid_steps")
     return {
-        "algo": algo,
-        "map": map_name,
         "env steps per CPU-second": steps / cpu,
         "env steps per second": steps / wall,
         "updates per second": done * program.updates / wall,

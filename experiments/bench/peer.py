@@ -1,0 +1,112 @@
+"""QMIX of JaxMARL beside ours: env steps per CPU-second while learning.
+
+Equal on both sides: the map, 16 worlds, 8 updates of 32 rows of 128 steps every 2,048
+env steps, the widths of agent and mixer, double Q-learning. The peer's other settings
+are those of its `ql_rnn_smax.yaml`; its evaluation during training is off. The peer
+returns its whole replay, so its speed is the difference of a long and a short run.
+"""
+
+import copy
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.bench.timing import cpu_seconds
+from experiments.bench.train import measured
+from rolemarl_jax.config import ConfigError
+
+FOLDER = Path("baselines") / "QLearning"
+CHUNK = 2048  # env steps between two rounds of its updates
+FILL = 34  # chunks after which it learns
+# Hidden units: widths of the mixer and its hypernetworks, chunks that are measured.
+SIZES = {64: (32, 64, 40), 512: (64, 256, 3)}
+OURS = (
+    *("algo=qmix", "train.worlds=16", "train.steps_per_update=256"),
+    *("replay.rows=32", "replay.row_length=128"),
+)
+
+
+def run(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each side and network size.
+
+    Raises:
+        ConfigError: no checkout of the peer is named, or a size that is not listed.
+    """
+    path = options["peer"]
+    if path is None or not (Path(path) / FOLDER / "qmix_rnn.py").is_file():
+        raise ConfigError(f"peer: got {path}; allowed: the path of a JaxMARL checkout")
+    rows = []
+    for hidden in options["hidden"]:
+        if hidden not in SIZES:
+            raise ConfigError(f"hidden: got {hidden}; allowed: {sorted(SIZES)}")
+        ours = measured(_ours(hidden, options["map"]), options["seconds"])
+        speed = ours["env steps per CPU-second"]
+        peer = _peer(Path(path), hidden, options["map"])
+        rows += [
+            _row("ours", options["map"], hidden, speed, speed / peer),
+            _row("JaxMARL", options["map"], hidden, peer, 1.0),
+        ]
+    return rows
+
+
+def _row(who: str, world: str, hidden: int, speed: float, ratio: float) -> dict:
+    return {
+        "QMIX of": who,
+        "map": world,
+        "hidden": hidden,
+        "env steps per CPU-second": speed,
+        "ratio": ratio,
+    }
+
+
+def _ours(hidden: int, world: str) -> list[str]:
+    embed, hypernet, _ = SIZES[hidden]
+    return [
+        *OURS,
+        f"env.map={world}",
+        f"algo.role.hidden={hidden}",
+        f"algo.mixer.embed={embed}",
+        f"algo.mixer.hypernet_hidden={hypernet}",
+    ]
+
+
+def _peer(path: Path, hidden: int, world: str) -> float:
+    """Env steps per CPU-second of the peer's learning part."""
+    import jax
+
+    sys.path.insert(0, str(path / FOLDER))
+    peer = importlib.import_module("qmix_rnn")
+    text = (path / FOLDER / "config" / "alg" / "ql_rnn_smax.yaml").read_text("utf8")
+    embed, hypernet, chunks = SIZES[hidden]
+    base = {
+        **yaml.safe_load(text),
+        "ALG_NAME": "qmix_rnn",
+        "MAP_NAME": world,
+        "HIDDEN_SIZE": hidden,
+        "MIXER_EMBEDDING_DIM": embed,
+        "MIXER_HYPERNET_HIDDEN_DIM": hypernet,
+        "LR": 5e-5,
+        "SEED": 0,
+        "NUM_SEEDS": 1,
+        "TEST_DURING_TRAINING": False,
+        "TEST_INTERVAL": 0.05,
+        "TEST_NUM_ENVS": 16,
+        "WANDB_MODE": "disabled",
+        "WANDB_LOG_ALL_SEEDS": False,
+    }
+    peer.wandb.log = lambda *_, **__: None
+
+    def seconds(total: int) -> float:
+        config = {**copy.deepcopy(base), "TOTAL_TIMESTEPS": total}
+        env, _ = peer.env_from_config(copy.deepcopy(config))
+        keys = jax.random.split(jax.random.PRNGKey(0), 1)
+        train = jax.jit(jax.vmap(peer.make_train(config, env))).lower(keys).compile()
+        began = cpu_seconds()
+        jax.block_until_ready(train(keys))
+        return cpu_seconds() - began
+
+    short, long = FILL * CHUNK, (FILL + chunks) * CHUNK
+    return (long - short) / (seconds(long) - seconds(short))

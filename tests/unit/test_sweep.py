@@ -1,0 +1,108 @@
+"""How many seeds fit, and chunks of those that do not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import pytest
+from probes import worlds
+from support import run_config, small_algo
+
+from experiments import chunks
+from rolemarl_jax import summary, sweep
+from rolemarl_jax.compiled import compile_program
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program import make_program
+
+ENV = worlds.probe(worlds.KINDS.index("match"))
+
+
+def config(**changes):
+    cfg = run_config(small_algo("qmix"), 40, {"replay": {"episodes": 512, "batch": 8}})
+    return replace(cfg, sweep=replace(cfg.sweep, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("80GB", 80 * 10**9), ("512 MB", 512 * 10**6), ("1.5e3", 1500)]
+)
+def test_bytes(text, count):
+    assert sweep.parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-3GB", "80 GiB", "0", "1.2.3MB"])
+def test_no_bytes(text):
+    with pytest.raises(ConfigError, match=r"sweep\.device_memory"):
+        sweep.parse_bytes(text)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_plan_holds_for_a_program_of_its_size():
+    """What is planned for a chunk is what its program is compiled to need."""
+    cfg = config(device_memory="4MB", fraction=1.0)
+    learner = make_learner(cfg.algo, ENV.spec)
+    plan = sweep.make_plan(cfg, ENV, learner)
+    assert 1 < plan.chunk < 40 and plan.chunk * plan.chunks >= 40
+    program = make_program(
+        replace(cfg, seeds=plan.chunk), ENV, learner, jax.devices()[:1]
+    )
+    peak = compile_program(program, cfg).peak
+    assert peak == pytest.approx(plan.fixed + plan.chunk * plan.seed, rel=0.05)
+    assert peak <= 1.05 * plan.memory
+    with pytest.raises(ConfigError, match=r"sweep\.chunk: got 39"):
+        sweep.make_plan(
+            config(chunk=39, device_memory="4MB", fraction=1.0), ENV, learner
+        )
+
+
+def trainer(log, fits=99):
+    """Stands in for a run: more than ``fits`` seeds are too many."""
+
+    def train(cfg):
+        log.append((cfg.seed, cfg.seeds, cfg.resume))
+        folder = Path(cfg.run_dir)
+        (folder / "checkpoints").mkdir(parents=True)
+        if cfg.seeds > fits:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        rows = [{"seed": cfg.seed + i, "env_steps": 1} for i in range(cfg.seeds)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "metrics.jsonl").write_text(text)
+        summary.write(folder, {"env_steps": cfg.total_steps})
+
+    return train
+
+
+def seeds_in(cfg):
+    lines = (Path(cfg.run_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["seed"] for line in lines]
+
+
+def test_chunks_are_run_once(tmp_path):
+    cfg = replace(config(chunk=3), run_dir=str(tmp_path), seeds=7, seed=10)
+    log: list = []
+    chunks.run(cfg, trainer(log), lambda: None)
+    assert log == [(10, 3, False), (13, 3, False), (16, 1, False)]
+    assert seeds_in(cfg) == list(range(10, 17))
+    chunks.run(cfg, trainer(log), lambda: None)
+    assert len(log) == 3
+    more = replace(cfg, total_steps=2 * cfg.total_steps)
+    with pytest.raises(FileExistsError):  # the stand-in's: it was asked to resume
+        chunks.run(more, trainer(log), lambda: None)
+    assert log[-1] == (10, 3, True)
+
+
+def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
+    cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=6, seed=0)
+    log: list = []
+    chunks.run(cfg, trainer(log, fits=2), lambda: None)
+    assert [entry[:2] for entry in log] == [(0, 4), (0, 2), (2, 2), (4, 2)]
+    assert seeds_in(cfg) == list(range(6))
+    chunks.run(cfg, trainer(log, fits=2), lambda: None)
+    assert len(log) == 4, "finished halves are known again"
+
+
+def test_one_seed_too_many(tmp_path):
+    cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=2)
+    with pytest.raises(ConfigError, match="seed 0 alone"):
+        chunks.run(cfg, trainer([], fits=0), lambda: None)
