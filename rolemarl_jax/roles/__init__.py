@@ -15,7 +15,7 @@ from rolemarl_jax.types import EnvSpec
 M = TypeVar("M")
 _PARTS = (
     *("base", "parts", "policy_base", "shaping"),
-    *("foresight", "world_models"),
+    *("foresight", "identity", "world_models"),
 )
 
 
