@@ -125,12 +125,12 @@ def world_phases(
 
     def phase(name: str) -> Phase:
         def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-            found = model_losses(
-                cfg, nets[name], params[name], ctx.batch, roles(ctx), ctx.key
-            )
+            net, batch = nets[name], ctx.batch
+            role = roles(ctx) if net.role else jnp.zeros((*batch.obs.shape[:-1], 0))
+            found = model_losses(cfg, net, params[name], batch, role, ctx.key)
             names = ("observation", "divergence")
             return {
-                n: per_transition(x.mean(-1), ctx.batch)
+                n: per_transition(x.mean(-1), batch)
                 for n, x in zip(names, found, strict=True)
             }, {}
 
