@@ -90,6 +90,11 @@ class Env:
     unpack: Callable[[PackedState], EnvState]
 
 
+def shaped(shape: tuple[int, ...], dtype: Any) -> Any:
+    """The shape and type of an array that is yet to be made."""
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
 class Inputs(NamedTuple):
     """What a policy reads, for a sequence of steps (T = 1 when acting)."""
 
