@@ -117,8 +117,8 @@ def _run(study: Study, world: World, algo: Algorithm, folder: Path, scale: str) 
         f"total_steps={world.total_steps}",
         *(*study.overrides, *world.overrides, *algo.overrides, *last),
     )
-    chosen = dict(argument.partition("=")[::2] for argument in every)
-    arguments = [f"{key}={value}" for key, value in chosen.items()]
+    chosen = {argument.partition("=")[0]: argument for argument in every}
+    arguments = list(chosen.values())
     env = compose.composed(arguments).values["env"]
     name = "-".join(str(env[key]) for key in ("name", "map") if key in env)
     # Two files of configs/env may describe worlds of one name.

@@ -8,9 +8,8 @@ utility network (eq. 5 to 7 of the version under review at ICLR 2021).
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -80,13 +79,13 @@ class Config:
 
 
 class Parts(NamedTuple):
-    """What the functions of the method share."""
+    """What the functions of the method share; ``ivf`` is a network."""
 
     cfg: Config
     spec: EnvSpec
     utility: RoleMethod
     classifier: Classifier
-    ivf: nn.Module
+    ivf: Any
 
 
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
