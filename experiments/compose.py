@@ -19,6 +19,8 @@ from rolemarl_jax.config import ConfigError, nearest
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 # Groups that fill keys of the top level; they have no section of their own.
 GLOBAL_GROUPS = ("run",)
+# Folders of configs/ that another command reads.
+NOT_GROUPS = ("study",)
 
 
 class Composed(NamedTuple):
@@ -36,7 +38,11 @@ class Composed(NamedTuple):
 
 def groups() -> dict[str, list[str]]:
     """Configuration groups and the files to choose from (`_*.yaml` are parts)."""
-    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir())
+    folders = sorted(
+        path
+        for path in CONFIGS.iterdir()
+        if path.is_dir() and path.name not in NOT_GROUPS
+    )
     found = {p.name: sorted(f.stem for f in p.glob("[!_]*.yaml")) for p in folders}
     return {group: files for group, files in found.items() if files}
 

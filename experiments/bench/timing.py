@@ -15,12 +15,14 @@ class Timing(NamedTuple):
     """Seconds of one call: medians over repetitions.
 
     ``cpu`` adds up all threads of this process and is the figure that survives other
-    work on the machine; on an accelerator only ``wall`` means anything.
+    work on the machine; on an accelerator only ``wall`` means anything. ``working`` is
+    the memory in bytes that a call needs besides its arguments and results.
     """
 
     cpu: float
     wall: float
     compile: float
+    working: int
 
 
 def cpu_seconds() -> float:
@@ -42,7 +44,13 @@ def measure(function: Callable[..., Any], *args: Any, seconds: float = 3.0) -> T
         jax.block_until_ready(compiled(*args))
         cpu.append(cpu_seconds() - c)
         wall.append(time.perf_counter() - w)
-    return Timing(statistics.median(cpu), statistics.median(wall), compile_seconds)
+    memory = compiled.memory_analysis()
+    return Timing(
+        statistics.median(cpu),
+        statistics.median(wall),
+        compile_seconds,
+        memory.temp_size_in_bytes if memory else 0,
+    )
 
 
 def peak_gflops(size: int = 1024) -> float:

@@ -1,5 +1,6 @@
 """Seconds of one learner update at the sizes of SMAC's 2s3z, for every algorithm."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from experiments.bench.timing import busy, counted_gflop, measure, peak_gflops
@@ -19,28 +20,43 @@ AUTHORS = {
     ("roma", 120): 0.837,
     ("r3dm", 60): 4.744,
     ("r3dm", 120): 10.748,
+    ("r3dm + contrastive", 60): 7.839,
+    # Their pass over classifier and intrinsic values, and PyMARL's QMIX.
+    ("eoi_explore", 60): 0.237,
+    ("mappo, one minibatch", 60): 0.588,
+    ("acorm_mappo, one minibatch", 60): 1.887,
+    ("acorm_mappo, one minibatch + contrastive", 60): 5.426,
 }
 SIZES = {"n_agents": 5, "n_actions": 11, "obs_dim": 80, "state_dim": 120}
 ROWS = 32
 
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each algorithm and length, and one with the contrastive step due.
+    """One row for each algorithm and length, with variants where there are any.
 
     Args:
         options: ``algo`` (names; all if empty) and ``lengths``.
     """
     peak = peak_gflops()
-    rows = []
-    for name in options["algo"] or groups()["algo"]:
-        values = composed([f"algo={name}"]).values["algo"]
-        for length in options["lengths"]:
-            rows.append(_row(name, values, length, peak))
-            if values["role"].get("contrastive_every", 1) > 1:
-                role = {**values["role"], "contrastive_every": 1}
-                due = {**values, "role": role}
-                rows.append(_row(f"{name} + contrastive", due, length, peak))
-    return rows
+    return [
+        _row(label, values, length, peak)
+        for name in options["algo"] or groups()["algo"]
+        for length in options["lengths"]
+        for label, values in _variants(name, composed([f"algo={name}"]).values["algo"])
+    ]
+
+
+def _variants(name: str, values: dict[str, Any]) -> Iterator[tuple[str, dict]]:
+    """The algorithm, that with one minibatch an epoch, and the contrastive step due."""
+    own = [(name, values)]
+    if values.get("minibatch"):
+        own.append((f"{name}, one minibatch", {**values, "minibatch": None}))
+    for label, each in own:
+        yield label, each
+        role = each.get("role", {})
+        if role.get("contrastive") and role["contrastive_every"] > 1:
+            due = {**role, "contrastive_every": 1}
+            yield f"{label} + contrastive", {**each, "role": due}
 
 
 def _row(name: str, values: dict[str, Any], length: int, peak: float) -> dict[str, Any]:
@@ -52,11 +68,15 @@ def _row(name: str, values: dict[str, Any], length: int, peak: float) -> dict[st
 
     spec = EnvSpec(name="2s3z sizes", episode_limit=length, **SIZES)
     learner = make_learner(values, spec)
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
+    experience = random_batch(spec, length, ROWS)
+    if learner.experience == "fresh":
+        experience = as_fresh(experience, learner.carry(ROWS))
     at = jnp.zeros((), jnp.int32)
-    args = (state, random_batch(spec, length, ROWS), at, jax.random.key(1))
+    args = (state, experience, at, jax.random.key(1))
     timing = measure(learner.update, *args)
     gflop = counted_gflop(learner.update, *args)
+    size = sum(x.nbytes for x in jax.tree.leaves(state))
     return {
         "algo": name,
         "T": length,
@@ -66,6 +86,8 @@ def _row(name: str, values: dict[str, Any], length: int, peak: float) -> dict[st
         "gflop": gflop,
         "gflop/s": gflop / busy(timing),
         "of peak": gflop / busy(timing) / peak,
+        "state, MiB a seed": size / 2**20,
+        "working, MiB": timing.working / 2**20,
         "authors": AUTHORS.get((name, length)),
     }
 
@@ -94,4 +116,29 @@ def random_batch(spec: Any, length: int, rows: int) -> Any:
         terminated=jnp.zeros(many, bool).at[-1].set(True),
         truncated=jnp.zeros(many, bool),
         mask=jnp.ones(many),
+    )
+
+
+def as_fresh(batch: Any, carry: Any) -> Any:
+    """The same episodes as a block that a policy has just collected."""
+    import jax
+    import jax.numpy as jnp
+
+    from rolemarl_jax.types import Fresh, Observation
+
+    length, rows = batch.reward.shape
+    last = jax.tree.map(
+        lambda x: x[-1:], Observation(batch.obs, batch.state, batch.avail)
+    )
+    # A block has room for one truncation, of which there is none, and for its end.
+    final = jax.tree.map(lambda x: jnp.concatenate([x, x]), last)
+    return Fresh(
+        **{
+            name: getattr(batch, name)[:length]
+            for name in Fresh._fields
+            if name not in ("carry", "final", "final_at")
+        },
+        carry=carry,
+        final=final,
+        final_at=jnp.array([[length], [length - 1]]) * jnp.ones((1, rows), jnp.int32),
     )

@@ -56,8 +56,8 @@ def prepare(
 
     mean, scale = _moments(state)
     ahead = gae.following(value, final, block.final_at) * scale + mean
-    team = cfg.reward_scale * block.reward
-    reward = shaped(shaping, params, team, block.obs)
+    own = shaped(shaping, params, block.reward, block.obs)
+    reward = cfg.reward_scale * own
     advantage = gae.gae(
         reward,
         value * scale + mean,

@@ -42,7 +42,8 @@ class Config:
         policy_widths: hidden layers of a policy. critic_width: units of the critic's
             layers, all heads together. heads: of its attention.
         actor_lr, critic_lr: learning rates. gamma: discount. tau: step of the targets.
-        reward_scale: factor on the team's reward. temperature: weight of the entropy.
+        reward_scale: factor on rewards, shaping included. temperature: weight of the
+            entropy.
         batch: transitions of an update, drawn from the sampled episodes.
         attention_reg, policy_reg: weights of squared attention logits and of squared
             policy logits. weight_decay: of the critic.
@@ -265,9 +266,8 @@ def _updater(cfg: Config, shaping: Shaping, phases: tuple[Phase, ...]) -> core.U
                 phase, state, batch, t, one, named(key, phase.name)
             )
             metrics |= reported
-        team = cfg.reward_scale * batch.reward
-        reward = shaped(shaping, state.params, team, batch.obs[:-1])
-        transitions = draw(batch, reward, cfg.batch, named(key, "draw"))
+        own = shaped(shaping, state.params, batch.reward, batch.obs[:-1])
+        transitions = draw(batch, cfg.reward_scale * own, cfg.batch, named(key, "draw"))
         for phase in phases:
             state, reported = core.run_phase(
                 phase, state, transitions, one, named(key, phase.name)

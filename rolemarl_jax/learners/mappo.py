@@ -52,7 +52,7 @@ class Config:
         name: of the algorithm. learner: ``mappo``, this file.
         role: record of the policy method, by its ``name``. shaping: of the reward's.
         actor_lr, critic_lr: learning rates. gamma: discount. gae_lambda: trace decay.
-        reward_scale: factor on the team's reward.
+        reward_scale: factor on rewards, shaping included.
         clip: of the probability ratio. value_clip: of the value's change, or none.
         value_norm: decay of the running moments that value targets are normalised
             by, or none.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
+from rolemarl_jax.nets.layers import Module
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
@@ -47,14 +48,14 @@ def uniform_mean_fan(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -
     return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
 
 
-def _norm(module: nn.Module, name: str, width: int) -> Norm:
+def _norm(module: Module, name: str, width: int) -> Norm:
     return Norm(
         module.param(f"{name}_scale", nn.initializers.ones, (width,)),
         module.param(f"{name}_bias", nn.initializers.zeros, (width,)),
     )
 
 
-class Head(nn.Module):
+class Head(Module):
     """Layers without bias, LayerNorm, SiLU; then a linear map if ``out`` is given."""
 
     widths: tuple[int, ...]
@@ -72,7 +73,7 @@ class Head(nn.Module):
         return x @ kernel + self.param("bias", nn.initializers.zeros, (self.out,))
 
 
-class RSSM(nn.Module):
+class RSSM(Module):
     """The model; ``role`` is 0 for the one that knows no roles.
 
     Attributes:

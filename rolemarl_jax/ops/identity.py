@@ -51,6 +51,22 @@ def losses(log_p: Array) -> dict[str, Array]:
     }
 
 
+def positive_distance(log_p: Array, reset: Array, window: int, key: Key) -> Array:
+    """Cross entropy with an earlier prediction for the same agent (EOI eq. 4).
+
+    The earlier prediction is a fixed target, as in the authors' later code.
+
+    Args:
+        log_p: `[T, B, N, N]`. reset: `[T, B]` bool. window: see ``positives``.
+
+    Returns:
+        Means over agents `[T, B]`, 0 at an episode's first step.
+    """
+    p = jax.lax.stop_gradient(jnp.exp(log_p))
+    earlier, there = positives(p, reset, window, key)
+    return cross_entropy(earlier, log_p).mean(-1) * there
+
+
 def cross_entropy(p: Array, log_q: Array) -> Array:
     """``-sum p log q`` over the last axis."""
     return -(p * log_q).sum(-1)

@@ -13,7 +13,10 @@ from rolemarl_jax.roles.base import RoleMethod
 from rolemarl_jax.types import EnvSpec
 
 M = TypeVar("M")
-_PARTS = ("base", "parts", "policy_base", "shaping")
+_PARTS = (
+    *("base", "parts", "policy_base", "shaping"),
+    *("foresight", "identity", "world_models"),
+)
 
 
 def known(kind: type | None = None) -> list[str]:

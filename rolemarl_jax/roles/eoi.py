@@ -7,18 +7,15 @@ utility network (eq. 5 to 7 of the version under review at ICLR 2021).
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.nets.agents import features, unshared
 from rolemarl_jax.nets.layers import MLP
-from rolemarl_jax.ops import identity
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
@@ -31,6 +28,13 @@ from rolemarl_jax.roles.base import (
     Phase,
     RoleMethod,
     blank_inputs,
+)
+from rolemarl_jax.roles.identity import (
+    Classifier,
+    Loss,
+    classifier_phase,
+    make_classifier,
+    paper_losses,
 )
 from rolemarl_jax.types import (
     AgentOut,
@@ -75,13 +79,13 @@ class Config:
 
 
 class Parts(NamedTuple):
-    """What the functions of the method share."""
+    """What the functions of the method share; ``ivf`` is a network."""
 
     cfg: Config
     spec: EnvSpec
     utility: RoleMethod
-    classifier: nn.Module
-    ivf: nn.Module
+    classifier: Classifier
+    ivf: Any
 
 
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
@@ -92,14 +96,12 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """
     if not 0 <= cfg.borrow <= 1:
         raise ConfigError(f"algo.role.borrow: got {cfg.borrow}, allowed: 0 to 1")
-    if cfg.window < 1:
-        raise ConfigError(f"algo.role.window: got {cfg.window}, allowed: at least 1")
     mlp = MLP if cfg.agent.shared else unshared(MLP, (2,))
     parts = Parts(
         cfg=cfg,
         spec=spec,
         utility=plain.make(cfg.agent, spec),
-        classifier=MLP((*cfg.classifier, spec.n_agents)),
+        classifier=make_classifier(cfg.classifier, spec),
         ivf=mlp((*cfg.ivf, 1)),
     )
     changes = {"experience": partial(borrowed, parts)} if cfg.borrow else {}
@@ -110,7 +112,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         extra_losses=partial(individuality, parts),
         phases=(
             classifier_phase(
-                partial(classifier_losses, parts),
+                paper_losses(parts.classifier, cfg.window, "algo.role.window"),
                 {
                     "mutual_information": cfg.mutual_information,
                     "positive_distance": cfg.positive_distance,
@@ -128,7 +130,7 @@ def _init(parts: Parts, key: Key) -> Params:
     q = jnp.zeros((1, 1, parts.spec.n_agents, parts.spec.n_actions))
     return {
         **parts.utility.init(key),
-        "classifier": parts.classifier.init(named(key, "classifier"), x.obs),
+        **parts.classifier.init(key),
         "ivf": parts.ivf.init(named(key, "ivf"), _judged(parts, x, q)),
     }
 
@@ -144,26 +146,6 @@ def _judged(parts: Parts, x: Inputs, q: Array) -> Array:
 def intrinsic_values(parts: Parts, ivf: Params, x: Inputs, q: Array) -> Array:
     """Intrinsic value of each agent's action values, `[T, B, N]`."""
     return parts.ivf.apply(ivf, _judged(parts, x, q))[..., 0]
-
-
-def log_identity(classifier: nn.Module, params: Params, obs: Array) -> Array:
-    """Log probability of each index given each agent's observation, `[..., N, N]`."""
-    return jax.nn.log_softmax(classifier.apply(params["classifier"], obs))
-
-
-Loss = Callable[[Params, Context], tuple[Losses, Metrics]]
-
-
-def classifier_phase(loss: Loss, regularisers: dict[str, float]) -> Phase:
-    """The classifier's gradient step on every batch, with weights of its losses."""
-    return Phase(
-        name="classifier",
-        stage="train",
-        lr={"classifier": "classifier_lr"},
-        optimiser=optimiser("adam", 1e-8, {}),
-        loss=loss,
-        scales={"identity": 1.0, **regularisers},
-    )
 
 
 def ivf_phase(loss: Loss, tau: float) -> Phase:
@@ -184,26 +166,6 @@ def ivf_phase(loss: Loss, tau: float) -> Phase:
     )
 
 
-def classifier_losses(
-    parts: Parts, params: Params, ctx: Context
-) -> tuple[Losses, Metrics]:
-    """Eq. 5: cross entropies with the index, with a positive and with itself.
-
-    The positive is a fixed target, as in the authors' later code.
-    """
-    log_p = log_identity(parts.classifier, params, ctx.batch.obs[:-1])
-    earlier, there = identity.positives(
-        jax.lax.stop_gradient(jnp.exp(log_p)),
-        ctx.batch.reset[:-1],
-        parts.cfg.window,
-        ctx.key,
-    )
-    distance = identity.cross_entropy(earlier, log_p).mean(-1) * there
-    sure = jnp.exp(identity.own(log_p))
-    metrics = {"probability": masked_mean(sure, ctx.batch.mask)}
-    return {**identity.losses(log_p), "positive_distance": distance}, metrics
-
-
 def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metrics]:
     """Eq. 6: TD error with the probability of one's own index as reward.
 
@@ -216,10 +178,10 @@ def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metr
         parts.utility.q_values(groups, x, {}, zeros)[0].q
         for groups in (params, state.target)
     )
-    log_p = log_identity(parts.classifier, params, ctx.batch.obs[:-1])
+    sure = parts.classifier.own(params, ctx.batch.obs[:-1])
     ahead = intrinsic_values(parts, state.aux["ivf"], x, target_q)[1:]
     goes_on = 1.0 - ctx.batch.terminated[..., None]
-    goal = jnp.exp(identity.own(log_p)) + state.hypers["gamma"] * goes_on * ahead
+    goal = sure + state.hypers["gamma"] * goes_on * ahead
     value = intrinsic_values(parts, params["ivf"], x, q)[:-1]
     error = value - jax.lax.stop_gradient(goal)
     return {"ivf": (error**2).mean(-1)}, {"value": masked_mean(value, ctx.batch.mask)}
@@ -257,5 +219,5 @@ def borrowed(parts: Parts, ctx: Context) -> tuple[Batch, Array]:
 
     names = ("obs", "avail", "last_action", "action")
     batch = batch._replace(**{name: rearranged(getattr(batch, name)) for name in names})
-    log_p = log_identity(parts.classifier, ctx.state.params, batch.obs)
-    return batch, jnp.where(traded[:, None], jnp.exp(identity.own(log_p)), 1.0)
+    sure = parts.classifier.own(ctx.state.params, batch.obs)
+    return batch, jnp.where(traded[:, None], sure, 1.0)

@@ -28,7 +28,13 @@ from rolemarl_jax.roles.base import (
     RoleMethod,
     blank_inputs,
 )
-from rolemarl_jax.roles.eoi import classifier_phase, ivf_phase, log_identity
+from rolemarl_jax.roles.eoi import ivf_phase
+from rolemarl_jax.roles.identity import (
+    Classifier,
+    certainty,
+    classifier_phase,
+    make_classifier,
+)
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 
@@ -67,7 +73,7 @@ class Parts(NamedTuple):
     cfg: Config
     spec: EnvSpec
     utility: RoleMethod
-    classifier: MLP
+    classifier: Classifier
     ivf: MLP
 
 
@@ -77,7 +83,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         cfg=cfg,
         spec=spec,
         utility=plain.make(cfg.agent, spec),
-        classifier=MLP((*cfg.classifier, spec.n_agents)),
+        classifier=make_classifier(cfg.classifier, spec),
         ivf=MLP((*cfg.ivf, spec.n_actions)),
     )
     regularisers = {"mutual_information": cfg.mutual_information}
@@ -102,7 +108,7 @@ def _init(parts: Parts, key: Key) -> Params:
     x = blank_inputs(1, parts.spec.n_agents, parts.spec.obs_dim)
     return {
         **parts.utility.init(key),
-        "classifier": parts.classifier.init(named(key, "classifier"), x.obs),
+        **parts.classifier.init(key),
         "ivf": parts.ivf.init(named(key, "ivf"), _seen(parts, x)),
     }
 
@@ -116,10 +122,8 @@ def classifier_losses(
     parts: Parts, params: Params, ctx: Context
 ) -> tuple[Losses, Metrics]:
     """Cross entropy with the agent's index, and entropy, of what was seen next."""
-    log_p = log_identity(parts.classifier, params, ctx.batch.obs[1:])
-    sure = jnp.exp(identity.own(log_p))
-    metrics = {"probability": td.masked_mean(sure, ctx.batch.mask)}
-    return identity.losses(log_p), metrics
+    log_p = parts.classifier.log_p(params, ctx.batch.obs[1:])
+    return identity.losses(log_p), certainty(log_p, ctx.batch.mask)
 
 
 def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metrics]:
@@ -129,11 +133,11 @@ def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metr
     """
     batch, cfg = ctx.batch, parts.cfg
     seen = _seen(parts, batch.inputs)
-    log_p = log_identity(parts.classifier, params, batch.obs[:-1])
+    sure = parts.classifier.own(params, batch.obs[:-1])
     ahead = parts.ivf.apply(ctx.state.aux["ivf"], seen)[1:]
     best = td.mask_unavailable(ahead, batch.avail[1:]).max(-1)
     goes_on = 1.0 - batch.terminated[..., None]
-    goal = cfg.reward * jnp.exp(identity.own(log_p)) + cfg.gamma * goes_on * best
+    goal = cfg.reward * sure + cfg.gamma * goes_on * best
     value = td.chosen(parts.ivf.apply(params["ivf"], seen)[:-1], batch.action)
     error = value - jax.lax.stop_gradient(goal)
     return {"ivf": (error**2).mean(-1)}, {"value": td.masked_mean(value, batch.mask)}

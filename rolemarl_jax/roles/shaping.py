@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, build, config, nearest
-from rolemarl_jax.nets.identity import (
-    IdentityClassifier,
-    identity_losses,
-    own_probability,
+from rolemarl_jax.roles.base import Params, Phase
+from rolemarl_jax.roles.identity import (
+    classifier_phase,
+    make_classifier,
+    paper_losses,
 )
-from rolemarl_jax.ops.optim import optimiser
-from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Key
 
 
@@ -48,17 +46,20 @@ class EoiConfig:
     """EOI's individuality reward (``algo.shaping``).
 
     Attributes:
-        alpha: weight of ``P(i | o_i)``. widths: hidden layers of the classifier.
-        lr: its learning rate. distance, entropy: beta_1 and beta_2, weights of its
+        alpha: weight of ``P(i | o_i)``; ``None`` takes the number of the world's
+            family. per_env: weights by family, with an entry ``default``.
+        widths: hidden layers of the classifier. lr: its learning rate.
+        positive_distance, mutual_information: beta_1 and beta_2, weights of its
             regularisers. window: steps that a positive may lie back.
     """
 
     name: str
-    alpha: float
+    alpha: float | None
+    per_env: dict[str, float]
     widths: tuple[int, ...]
     lr: float
-    distance: float
-    entropy: float
+    positive_distance: float
+    mutual_information: float
     window: int
 
 
@@ -68,31 +69,33 @@ def _none(_: NoneConfig, __: EnvSpec) -> Shaping:
 
 def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
     """``r_i = r + alpha P(i | o_i)`` (EOI eq. 1)."""
-    net = IdentityClassifier(cfg.widths, spec.n_agents)
-
-    def init(key: Key) -> Params:
-        obs = jnp.zeros((1, spec.obs_dim))
-        return {"classifier": net.init(named(key, "classifier"), obs)}
-
-    def bonus(params: Params, obs: Array) -> Array:
-        return cfg.alpha * own_probability(net.apply(params["classifier"], obs))
-
-    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-        steps = ctx.batch.reward.shape[0]
-        obs, reset = ctx.batch.obs[:steps], ctx.batch.reset[:steps]
-        log_p = net.apply(params["classifier"], obs)
-        losses = identity_losses(log_p, reset, cfg.window, named(ctx.key, "positive"))
-        return losses, {"own_probability": own_probability(log_p).mean()}
-
-    learn = Phase(
-        name="classifier",
-        stage="train",
-        lr={"classifier": "classifier_lr"},
-        optimiser=optimiser("adam", 1e-8, {}),
-        loss=loss,
-        scales={"identity": 1.0, "distance": cfg.distance, "entropy": cfg.entropy},
+    net, alpha = make_classifier(cfg.widths, spec), _alpha(cfg, spec)
+    learn = classifier_phase(
+        paper_losses(net, cfg.window, "algo.shaping.window"),
+        {
+            "positive_distance": cfg.positive_distance,
+            "mutual_information": cfg.mutual_information,
+        },
     )
-    return Shaping(bonus, init, (learn,), {"classifier_lr": cfg.lr})
+    return Shaping(
+        bonus=lambda params, obs: alpha * net.own(params, obs),
+        init=net.init,
+        phases=(learn,),
+        hypers={"classifier_lr": cfg.lr},
+    )
+
+
+def _alpha(cfg: EoiConfig, spec: EnvSpec) -> float:
+    """Weight of the reward: as given, else the family's, else the default one.
+
+    Raises:
+        ConfigError: no entry ``default``.
+    """
+    if "default" not in cfg.per_env:
+        raise ConfigError("algo.shaping.per_env: missing key default")
+    if cfg.alpha is not None:
+        return cfg.alpha
+    return cfg.per_env.get(spec.name.partition("/")[0], cfg.per_env["default"])
 
 
 _SHAPINGS: dict[str, tuple[type, Callable[[Any, EnvSpec], Shaping]]] = {

@@ -16,14 +16,15 @@ from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent, td
 from rolemarl_jax.ops.optim import soft_update
-from rolemarl_jax.roles import make_method, r3dm
+from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.base import Context
+from rolemarl_jax.roles.world_models import WorldConfig, model_losses
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 SPEC = EnvSpec("synthetic/3s5z_vs_3s6z", 5, 11, 80, 120, 12)
 NET = RSSMConfig(hidden=128, deter=128, latents=16, classes=16, unimix=0.01)
 NETS = {"world_role": RSSM(NET, 80, 11, 64), "world": RSSM(NET, 80, 11, 0)}
-WORLD = build(r3dm.Config, load_algo("r3dm")["role"], "algo.role").world
+WORLD = build(WorldConfig, load_algo("r3dm")["role"]["world"], "algo.role.world")
 THEIRS = {"world_role": "wm_role", "world": "wm"}
 
 
@@ -190,7 +191,7 @@ def authors_loss(params, name, batch, role):
 
     Their mask repeats its last column for the observation after the last step.
     """
-    losses = r3dm.model_losses(WORLD, NETS[name], params, batch, role, None)
+    losses = model_losses(WORLD, NETS[name], params, batch, role, None)
     mask = jnp.concatenate([batch.mask, batch.mask[-1:]])[..., None]
     error, divergence = ((x * mask).mean() for x in losses)
     return error + divergence, error

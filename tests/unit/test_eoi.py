@@ -1,20 +1,29 @@
-"""EOI against plain NumPy: classifier, intrinsic values, who learns from which."""
+"""EOI against plain NumPy: intrinsic values, who learns from which."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from eoi_reference import (
+    GAMMA,
+    A,
+    N,
+    intrinsic,
+    method_of,
+    own,
+    phase_loss,
+    probabilities,
+    q_of,
+    state_of,
+    update,
+)
 from support import SPEC, learner_of, load_algo, random_batch
 
 from rolemarl_jax.config import ConfigError, build
-from rolemarl_jax.ops import identity, td
-from rolemarl_jax.roles import eoi, make_method, plain
-from rolemarl_jax.roles.base import Context, Moment
-from rolemarl_jax.types import LearnerState, Observation
+from rolemarl_jax.ops import td
+from rolemarl_jax.roles import eoi, plain
+from rolemarl_jax.roles.base import Context
 
-N, A = SPEC.n_agents, SPEC.n_actions
-GAMMA = 0.97
-ALGOS = ("eoi", "eoi_grid")
 # Shared and own weights, action values that the IVF reads standardised or raw.
 CASES = [("eoi", True), ("eoi_grid", True), ("eoi_grid", False)]
 
@@ -28,158 +37,6 @@ def batch():
 def qmix_step(batch):
     """QMIX's parameters after one update."""
     return update("qmix", {}, batch).params
-
-
-def update(algo, over, batch):
-    learner = learner_of(algo, SPEC, over)
-    state = jax.jit(learner.init)(jax.random.key(0))
-    return jax.jit(learner.update)(state, batch, 0, jax.random.key(1))[0]
-
-
-def method_of(algo, **keys):
-    return make_method(load_algo(algo)["role"] | keys, SPEC)
-
-
-def state_of(method):
-    """A learner state whose targets differ from what they copy."""
-    params = jax.jit(method.init)(jax.random.key(0))
-    scaled = jax.tree.map(lambda p: 0.7 * p, params)
-    aux = {"ivf": scaled["ivf"]}
-    hypers = {"gamma": jnp.asarray(GAMMA)}
-    return LearnerState(params, {"agent": scaled["agent"]}, {}, aux, hypers)
-
-
-def phase_loss(method, name, ctx):
-    phase = next(p for p in method.phases if p.name == name)
-    return jax.jit(lambda ctx: phase.loss(ctx.state.params, ctx))(ctx)
-
-
-def mlp(params, x, agent=None):
-    """ReLU perceptron in NumPy, of one agent where each has its own weights."""
-    layers = params["params"]
-    for i in range(len(layers)):
-        p = layers[f"Linear_{i}"]
-        w, b = (np.asarray(p[n]) for n in ("kernel", "bias"))
-        if agent is not None:
-            w, b = w[agent], b[agent]
-        x = x @ w + b
-        x = np.maximum(x, 0) if i < len(layers) - 1 else x
-    return x
-
-
-def probabilities(params, obs):
-    z = np.exp(mlp(params["classifier"], np.asarray(obs)))
-    return z / z.sum(-1, keepdims=True)
-
-
-def own(p):
-    return np.stack([p[..., i, i] for i in range(N)], -1)
-
-
-def q_of(method, params, batch):
-    zeros = method.carry(batch.reward.shape[1])
-    return method.q_values(params, batch.inputs, {}, zeros)[0].q
-
-
-def intrinsic(params, obs, q, shared, standardise=True):
-    """Q^p in NumPy, `[T, B, N]`."""
-    values = []
-    if standardise:
-        q = q - q.mean(-1, keepdims=True)
-        q = q / np.sqrt(q.var(-1, keepdims=True) + 1e-5)
-    for i in range(N):
-        ids = np.broadcast_to(np.eye(N)[i], (*obs.shape[:2], N))
-        seen = [obs[:, :, i], *([ids] if shared else []), q[:, :, i]]
-        x = np.concatenate(seen, -1)
-        values.append(mlp(params, x, None if shared else i)[..., 0])
-    return np.stack(values, -1)
-
-
-# The classifier
-
-
-def test_positives_are_of_the_same_episode_and_near():
-    T, B, window = 12, 5, 4
-    reset = np.zeros((T, B), bool)
-    reset[0], reset[5, 1:], reset[6, 2] = True, True, True
-    stamp = np.arange(T)[:, None, None, None] + np.zeros((T, B, N, 2))
-    begun = np.maximum.accumulate(np.where(reset, np.arange(T)[:, None], 0))
-    draw = jax.jit(lambda key: identity.positives(stamp, reset, window, key))
-    seen = set()
-    for seed in range(40):
-        key = jax.random.key(seed)
-        earlier, there = draw(key)
-        np.testing.assert_array_equal(there, np.arange(T)[:, None] > begun)
-        back = (stamp - earlier)[..., 0][np.asarray(there)]
-        age = np.broadcast_to((np.arange(T)[:, None] - begun)[..., None], (T, B, N))
-        assert (back >= 1).all()
-        assert (back <= np.minimum(age[np.asarray(there)], window)).all()
-        seen |= set(back[age[np.asarray(there)] >= window].tolist())
-    assert seen == {1, 2, 3, 4}
-
-
-def test_positives_of_a_window_longer_than_the_row():
-    p = jnp.arange(3.0)[:, None, None, None] + jnp.ones((3, 1, N, 2))
-    reset = jnp.array([[True], [False], [False]])
-    earlier, there = identity.positives(p, reset, 50, jax.random.key(0))
-    assert there[:, 0].tolist() == [False, True, True]
-    assert (earlier[1] == 1).all() and np.isin(earlier[2], (1, 2)).all()
-
-
-@pytest.mark.parametrize("algo", ALGOS)
-def test_classifier_loss(batch, algo):
-    """Cross entropy + beta1 positive distance + beta2 entropy, by hand.
-
-    With a window of one step the positive is the step before.
-    """
-    method = method_of(algo, window=1)
-    state = state_of(method)
-    losses, metrics = phase_loss(
-        method, "classifier", Context(state, batch, jax.random.key(3))
-    )
-    p = probabilities(state.params, batch.obs[:-1])
-    log_p = np.log(p)
-    before = np.concatenate([np.zeros_like(p[:1]), p[:-1]])
-    expected = {
-        "identity": -own(log_p).mean(-1),
-        "mutual_information": -(p * log_p).sum(-1).mean(-1),
-        "positive_distance": -(before * log_p).sum(-1).mean(-1),
-    }
-    assert losses.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(losses[name], value, rtol=1e-4, err_msg=name)
-    mask = np.asarray(batch.mask)
-    sure = (own(p).mean(-1) * mask).sum() / mask.sum()
-    np.testing.assert_allclose(metrics["probability"], sure, rtol=1e-5)
-    beta = {"eoi": (0.01, 0.01), "eoi_grid": (0.04, 0.1)}[algo]
-    phase = method.phases[0]
-    assert set(phase.lr) == {"classifier"} and phase.scales == {
-        "identity": 1.0,
-        "positive_distance": beta[0],
-        "mutual_information": beta[1],
-    }
-
-
-def test_positives_are_fixed_targets(batch):
-    """The gradient of the positive distance is that of cross entropy with constants."""
-    method = method_of("eoi", window=1)
-    state = state_of(method)
-    fixed = probabilities(state.params, batch.obs[:-1])
-    fixed = jnp.asarray(np.concatenate([np.zeros_like(fixed[:1]), fixed[:-1]]))
-
-    def given(params):
-        logits = eoi.MLP((64, 64, N)).apply(params, batch.obs[:-1])
-        return -(fixed * jax.nn.log_softmax(logits)).sum(-1).mean(-1).sum()
-
-    def ours(params):
-        ctx = Context(state, batch, jax.random.key(0))
-        all_params = {**state.params, "classifier": params}
-        return method.phases[0].loss(all_params, ctx)[0]["positive_distance"].sum()
-
-    grads = [jax.jit(jax.grad(f))(state.params["classifier"]) for f in (given, ours)]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *grads
-    )
 
 
 # Intrinsic values
@@ -374,89 +231,3 @@ def test_nested_keys_are_named():
     role["agent"] = role["agent"] | {"hiden": 3}
     with pytest.raises(ConfigError, match=r"algo\.role\.agent\.hiden.*'hidden'"):
         build(eoi.Config, role, "algo.role")
-
-
-# The exploring form
-
-
-def test_exploring_losses(batch):
-    method = method_of("eoi_explore")
-    state = state_of(method)
-    ctx = Context(state, batch, jax.random.key(0))
-    losses, _ = phase_loss(method, "classifier", ctx)
-    p = probabilities(state.params, batch.obs[1:])
-    np.testing.assert_allclose(losses["identity"], -np.log(own(p)).mean(-1), rtol=1e-4)
-    np.testing.assert_allclose(
-        losses["mutual_information"], -(p * np.log(p)).sum(-1).mean(-1), rtol=1e-4
-    )
-    ids = np.broadcast_to(np.eye(N), (*batch.obs.shape[:-1], N))
-    seen = np.concatenate([batch.obs, ids], -1)
-    online, target = (mlp(p, seen) for p in (state.params["ivf"], state.aux["ivf"]))
-    best = np.where(batch.avail, target, -9999999.0).max(-1)[1:]
-    goes_on = 1.0 - np.asarray(batch.terminated, float)[..., None]
-    reward = 10.0 * own(probabilities(state.params, batch.obs[:-1]))
-    taken = np.take_along_axis(online[:-1], np.asarray(batch.action)[..., None], -1)
-    error = taken[..., 0] - (reward + 0.92 * goes_on * best)
-    losses, _ = phase_loss(method, "ivf", ctx)
-    real = np.asarray(batch.mask) > 0
-    np.testing.assert_allclose(
-        losses["ivf"][real], (error**2).mean(-1)[real], rtol=1e-4
-    )
-
-
-@pytest.mark.parametrize("algo", ["eoi_explore"])
-def test_exploration(algo):
-    """Rates of individual episodes and steps; one agent at most; its liked action."""
-    rows = 4000
-    method = method_of(algo, explore_ratio=0.3)
-    state = state_of(method)
-    batch = random_batch(SPEC, T=1, B=rows)
-    seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
-    carry = method.carry(rows)
-    chosen = jnp.full((rows, N), A, jnp.int32)  # no action: every change is seen
-    step = jax.jit(
-        lambda reset, carry, key: method.explore(
-            Moment(state, seen, reset, key), chosen, carry
-        )
-    )
-    actions, carry = step(jnp.ones(rows, bool), carry, jax.random.key(0))
-    individual = np.asarray(carry["individual"])
-    np.testing.assert_allclose(individual.mean(), 0.4, atol=0.03)
-    led = np.asarray(actions) != A
-    assert (led.sum(1) <= 1).all() and not led[~individual].any()
-    np.testing.assert_allclose(led[individual].any(1).mean(), 0.3, atol=0.04)
-    np.testing.assert_allclose(led.mean(0), 0.4 * 0.3 / N, atol=0.015)
-    ids = np.broadcast_to(np.eye(N), (rows, N, N))
-    q = mlp(state.params["ivf"], np.concatenate([seen.obs, ids], -1))
-    liked = np.where(seen.avail, q, -np.inf).argmax(-1)
-    np.testing.assert_array_equal(np.asarray(actions)[led], liked[led])
-
-    # The kind of an episode lasts until the next begins, and other steps are drawn.
-    half = jnp.arange(rows) < rows // 2
-    later, carry = step(half, carry, jax.random.key(1))
-    kept = np.asarray(carry["individual"])[rows // 2 :]
-    np.testing.assert_array_equal(kept, individual[rows // 2 :])
-    assert (np.asarray(carry["individual"]) != individual)[: rows // 2].any()
-    assert ((np.asarray(later) != A) != led)[rows // 2 :].any()
-
-
-def test_exploring_carry_survives_acting_and_greedy_ignores_it():
-    learner = learner_of("eoi_explore", SPEC, {"role": {"episode_ratio": 1.0}})
-    state, rows = jax.jit(learner.init)(jax.random.key(0)), 3
-    batch = random_batch(SPEC, T=1, B=rows)
-    seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
-    last, reset = batch.last_action[0], batch.reset[0]
-    start = learner.carry(rows)
-    _, carry = jax.jit(learner.act)(
-        state, start, seen, last, reset, jnp.zeros(()), jax.random.key(1)
-    )
-    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, start)
-    assert carry["individual"].all()
-    _, carry, _ = jax.jit(learner.greedy)(state, start, seen, last, reset)
-    assert not carry["individual"].any()
-
-
-def test_default_method_does_not_change_actions():
-    method = method_of("qmix")
-    actions, carry = jnp.arange(3), {"x": jnp.ones(1)}
-    assert method.explore(None, actions, carry) == (actions, carry)

@@ -11,7 +11,6 @@ from policy_worlds import algo
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners import maac, make_learner
 from rolemarl_jax.nets.dists import categorical
-from rolemarl_jax.nets.identity import earlier, identity_losses
 from rolemarl_jax.nets.maac import make_networks
 from rolemarl_jax.ops.optim import clipped_each, optimiser, scaled
 from rolemarl_jax.rng import named
@@ -251,46 +250,13 @@ def test_optimiser_parts():
     np.testing.assert_allclose(new["w"], [1.0, -1.0], rtol=1e-5)
 
 
-def test_earlier_stays_in_the_episode():
-    reset = jnp.zeros((12, 2), bool).at[0].set(True).at[5, 0].set(True)
-    draw, seen = jax.jit(partial(earlier, reset, 4)), set()
-    for seed in range(40):
-        at, known = map(np.array, draw(jax.random.key(seed)))
-        steps = np.arange(12)[:, None] - at
-        begun = np.where((np.arange(12)[:, None] >= 5) & np.array([True, False]), 5, 0)
-        assert (known == (np.arange(12)[:, None] > begun)).all()
-        assert (at >= begun)[known].all() and (steps[known] <= 4).all()
-        assert (steps[known] >= 1).all()
-        seen |= set(steps[10])
-    assert seen == {1, 2, 3, 4}
-
-
-def test_identity_losses_against_numpy():
-    rng = np.random.default_rng(0)
-    steps, key = 6, jax.random.key(1)
-    p = rng.dirichlet(np.ones(N), (steps, 2, N)).astype(np.float32)
-    reset = jnp.zeros((steps, 2), bool).at[0].set(True).at[3, 1].set(True)
-    losses = identity_losses(jnp.log(p), reset, 2, key)
-    at, known = map(np.array, earlier(reset, 2, key))
-    for t, b in np.ndindex(steps, 2):
-        own = np.mean([-np.log(p[t, b, i, i]) for i in range(N)])
-        entropy = np.mean([-(p[t, b, i] * np.log(p[t, b, i])).sum() for i in range(N)])
-        before = p[at[t, b], b]
-        distance = np.mean([-(before[i] * np.log(p[t, b, i])).sum() for i in range(N)])
-        np.testing.assert_allclose(losses["identity"][t, b], own, rtol=1e-4)
-        np.testing.assert_allclose(losses["entropy"][t, b], entropy, rtol=1e-4)
-        np.testing.assert_allclose(
-            losses["distance"][t, b], distance * known[t, b], 1e-4
-        )
-
-
 def test_shaped_reward():
     values = {**algo("eoi_maac")["shaping"], "alpha": 0.5}
     shaping = make_shaping(values, SPEC)
     params = shaping.init(jax.random.key(0))
     obs = jax.random.normal(jax.random.key(1), (2, 3, N, OBS))
     got = shaped(shaping, params, jnp.ones((2, 3)), obs)
-    hidden, tree = np.array(obs), params["classifier"]["params"]["MLP_0"]
+    hidden, tree = np.array(obs), params["classifier"]["params"]
     for i in range(3):
         layer = jax.tree.map(np.array, tree[f"Linear_{i}"])
         hidden = hidden @ layer["kernel"] + layer["bias"]
@@ -300,6 +266,23 @@ def test_shaped_reward():
     np.testing.assert_allclose(got, 1 + 0.5 * own, rtol=1e-4)
     none = make_shaping({"name": "none"}, SPEC)
     np.testing.assert_array_equal(shaped(none, {}, jnp.ones((2, 3)), obs), 1.0)
+
+
+def test_alpha_is_the_given_one_the_familys_or_the_default():
+    values = algo("eoi_maac")["shaping"] | {"per_env": {"default": 0.2, "smax": 0.1}}
+
+    def alpha(name, **changes):
+        spec = EnvSpec(name, N, A, OBS, 2, 9)
+        shaping = make_shaping(values | changes, spec)
+        params = jax.tree.map(jnp.zeros_like, shaping.init(jax.random.key(0)))
+        return float(shaping.bonus(params, jnp.ones((N, OBS)))[0]) * N
+
+    got = [alpha("smax/3m"), alpha("pac_men"), alpha("smax/3m", alpha=0.3)]
+    np.testing.assert_allclose(got, [0.1, 0.2, 0.3], rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"algo\.shaping\.per_env: missing key"):
+        alpha("smax/3m", per_env={"smax": 0.1})
+    with pytest.raises(ConfigError, match=r"algo\.shaping\.window: got 0"):
+        alpha("smax/3m", window=0)
 
 
 def test_impossible_sizes():

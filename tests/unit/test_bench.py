@@ -1,0 +1,50 @@
+"""The benchmark of updates handles every algorithm, whatever it learns from."""
+
+import jax
+import numpy as np
+import pytest
+from support import small_algo
+
+from experiments.bench import timing, update
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.types import EnvSpec
+
+SPEC = EnvSpec("tiny", 3, 5, 7, 6, 4)
+
+
+@pytest.mark.parametrize("name", ["r3dm", "acorm_mappo", "eoi_ippo", "eoi_maac"])
+def test_every_kind_of_learner_takes_a_random_batch(name):
+    learner = make_learner(small_algo(name, {}), SPEC)
+    batch = update.random_batch(SPEC, 4, 16)
+    if learner.experience == "fresh":
+        batch = update.as_fresh(batch, learner.carry(16))
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    after, _ = jax.eval_shape(learner.update, state, batch, 0, jax.random.key(0))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_a_block_ends_with_its_last_observation():
+    batch = update.random_batch(SPEC, 4, 2)
+    block = update.as_fresh(batch, {})
+    assert block.final_at.tolist() == [[4, 4], [3, 3]]
+    np.testing.assert_array_equal(block.final.obs[1], batch.obs[-1])
+    np.testing.assert_array_equal(block.last_action, batch.last_action[:-1])
+
+
+def test_variants():
+    values = small_algo("acorm_mappo", {"minibatch": 8})
+    assert [label for label, _ in update._variants("a", values)] == [
+        "a",
+        "a + contrastive",
+        "a, one minibatch",
+        "a, one minibatch + contrastive",
+    ]
+    for name in ("r3dm_no_contrastive", "maac"):
+        assert len(list(update._variants("b", small_algo(name)))) == 1
+
+
+def test_products_are_counted_in_loops_too():
+    def function(x):
+        return jax.lax.scan(lambda c, _: (c @ x, None), x, None, length=3)[0]
+
+    assert timing.counted_gflop(function, np.ones((4, 4))) * 1e9 == 3 * 2 * 4**3

@@ -1,0 +1,180 @@
+"""Studies: what is run, what is kept, and which part of the results they own."""
+
+import json
+
+import pytest
+
+from experiments import compose, reproduce, results, rundir, study
+from experiments.study import Run
+from rolemarl_jax import loggers, summary
+from rolemarl_jax.config import ConfigError
+
+STUDIES = sorted(path.stem for path in study.FOLDER.glob("*.yaml"))
+TINY = """
+title: Two on a grid
+note: A note.
+measure: return
+seeds: 3
+overrides: [run=debug]
+worlds:
+  - {env: pac_men, total_steps: 600, overrides: [env.dots=2]}
+algos:
+  - {algo: vdn, overrides: [seeds=2], smoke: []}
+  - {algo: iql, overrides: [], smoke: [total_steps=300]}
+smoke: [total_steps=400]
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+
+class Stub:
+    """Leaves what a run leaves; ``statuses`` are its exit statuses by algorithm."""
+
+    def __init__(self, **statuses):
+        self.statuses, self.calls = statuses, []
+
+    def __call__(self, arguments):
+        self.calls.append(arguments)
+        cfg = rundir.resolve(compose.composed(arguments))
+        folder = rundir.create(cfg)
+        status = self.statuses.get(cfg.algo["name"], 0)
+        if status == 130:
+            (folder / "checkpoints" / "64").mkdir(parents=True)
+        if status == 0:
+            self.finish(cfg, folder)
+        return status
+
+    def finish(self, cfg, folder):
+        rows = [
+            {"seed": seed, "env_steps": steps, "split": "test", "return": 1.0 + seed}
+            for seed in range(cfg.seeds)
+            for steps in (100, cfg.total_steps)
+        ]
+        with_loss = [{**row, "split": "train", "td": 1.0} for row in rows]
+        logger = loggers.jsonl(folder / "metrics.jsonl")
+        logger.write([{"win_rate": 0.0, "updates": 1, **r} for r in rows + with_loss])
+        logger.close()
+        summary.write(folder, summary.summarise(cfg, rows, {}))
+
+
+def go(stub, *options):
+    reproduce.main(["study=tiny", "docs=docs", *options], stub)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_runs_are_made_once_and_tabulated(tmp_path):
+    stub = Stub()
+    go(stub)
+    assert [call[0] for call in stub.calls] == ["algo=vdn", "algo=iql"]
+    folder = tmp_path / "runs/studies/tiny/paper/pac_men"
+    stored = rundir.load(folder / "vdn")
+    assert (stored["seeds"], stored["total_steps"], stored["env"]["dots"]) == (
+        2,
+        600,
+        2,
+    )
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "## Two on a grid\n\nA note.\n\n### pac_men\n" in text
+    # Seeds have returned 1, 2 (and 3), of which four or fewer none is trimmed.
+    assert "| vdn | 1.50 [1.00, 2.00] | 2 | 600 |" in text
+    assert "| iql | 2.00 [" in text
+    assert (tmp_path / "docs/results/tiny-pac_men.png").is_file()
+    again = Stub()
+    go(again)
+    assert again.calls == []
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_stopped_run_is_resumed_and_a_failed_one_does_not_stop_the_rest(tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        go(Stub(vdn=130))
+    assert stopped.value.code == 130
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert text.count("not finished") == 2
+    second = Stub(vdn=1)
+    with pytest.raises(SystemExit) as failed:
+        go(second)
+    assert failed.value.code == 1
+    assert [call[-1] == "resume=true" for call in second.calls] == [True, False]
+    # Without a checkpoint there is nothing to resume.
+    folder = tmp_path / "runs/studies/tiny/paper/pac_men/vdn"
+    (folder / "checkpoints" / "64").rmdir()
+    third = Stub()
+    go(third)
+    assert [call[-1] for call in third.calls] == [
+        f"run_dir={folder.relative_to(tmp_path)}"
+    ]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_smoke_keeps_to_its_own_folder(tmp_path):
+    stub = Stub()
+    reproduce.main(["study=tiny", "scale=smoke"], stub)
+    assert [call[3] for call in stub.calls] == ["total_steps=400", "total_steps=300"]
+    assert (tmp_path / "runs/studies/tiny/smoke/results.md").is_file()
+    assert not (tmp_path / "docs").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_results_of_another_configuration_are_not_taken_for_these(tmp_path, capsys):
+    go(Stub())
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("dots=2", "dots=3"))
+    with pytest.raises(SystemExit) as error:
+        go(Stub())
+    assert error.value.code == 2
+    assert "env.dots: stored 2, now 3" in capsys.readouterr().err
+
+
+def test_studies_own_their_sections():
+    one = results.replaced("# Results\n", "a", "old a")
+    both = results.replaced(one, "b", "old b")
+    new = results.replaced(both, "a", "new a")
+    assert new == both.replace("old a", "new a") and "old b" in new
+    assert new.count("<!-- study a -->") == new.count("<!-- end of study a -->") == 1
+    with pytest.raises(ConfigError, match="needs both"):
+        results.replaced(new.replace("<!-- end of study b -->", ""), "b", "x")
+
+
+def test_win_rates_have_three_digits(tmp_path):
+    found = {"iqm": 0.25, "low": 0.125, "high": 0.5}
+    facts = {"seeds": 5, "env_steps": 300000, "commit": "0123456789ab+changes"}
+    record = {"last_three": {"win_rate": found}, "device": "cpu x 1", **facts}
+    (tmp_path / "summary.json").write_text(json.dumps(record))
+    text = results.table("win_rate", [Run("w", "acorm", tmp_path, ())])
+    row = (
+        "| acorm | 0.250 [0.125, 0.500] | 5 | 300,000 | 0123456789+changes | cpu x 1 |"
+    )
+    assert text.splitlines()[-1] == row
+
+
+@pytest.mark.parametrize("scale", study.SCALES)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_can_be_composed(name, scale, tmp_path):
+    planned = study.runs(study.load(name), tmp_path, scale)
+    assert len({run.folder for run in planned}) == len(planned)
+    for run in planned:
+        rundir.resolve(compose.composed(run.arguments))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["study=tiny2"], "study: got 'tiny2'; known: tiny; did you mean 'tiny'?"),
+        (["study=tiny", "scale=papers"], "scale: got 'papers'; known: paper, smoke"),
+        ([], "study: missing"),
+        (["study=bad"], "study.bad.measure: got 'loss'"),
+    ],
+)
+@pytest.mark.usefixtures("tiny")
+def test_faults_are_named(options, message, tmp_path, capsys):
+    if options == ["study=bad"]:
+        bad = TINY.replace("measure: return", "measure: loss")
+        (tmp_path / "bad.yaml").write_text(bad)
+    with pytest.raises(SystemExit) as error:
+        reproduce.main(options, Stub())
+    assert error.value.code == 2 and message in capsys.readouterr().err
