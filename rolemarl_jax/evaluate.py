@@ -85,11 +85,12 @@ def _stepper(
         )
         keys = jax.random.split(named(key, "step", game.at), worlds)
         after, now = jax.vmap(env.step)(keys, game.env, actions)
-        live = game.playing.astype(jnp.float32)
-        played = Played(
-            ret=game.played.ret + live * now.reward,
-            won=game.played.won + live * now.won,
-            length=game.played.length + live,
+        # Chosen, not multiplied: a world may return anything after its end.
+        gained = Played(now.reward, now.won.astype(jnp.float32), jnp.ones(worlds))
+        played = jax.tree.map(
+            lambda total, x: jnp.where(game.playing, total + x, total),
+            game.played,
+            gained,
         )
         playing = game.playing & ~(now.terminated | now.truncated)
         return _Game(after, carry, actions, playing, game.at + 1, played)

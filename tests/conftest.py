@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,13 @@ def shared_dir() -> Path:
         if folder.is_dir():
             return folder
     return REPO / "tests" / "data" / "shared"
+
+
+@pytest.fixture
+def quick_compile() -> Iterator[None]:
+    """Programs that run briefly: less optimisation, half the time to compile."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -34,7 +34,9 @@ def load_algo(name, over=None):
     path = REPO / "configs" / "algo" / f"{name}.yaml"
     own = yaml.safe_load(path.read_text(encoding="utf8"))
     out = {}
-    for entry in own.pop("defaults", ["_self_"]):
+    entries = own.pop("defaults", ["_self_"])
+    # Entries that are mappings fill other sections than `algo`.
+    for entry in (entry for entry in entries if isinstance(entry, str)):
         out = merge(out, own if entry == "_self_" else load_algo(entry))
     return merge(out, over or {})
 

@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import GRU, Linear
+from rolemarl_jax.nets.layers import GRU, Linear, Module
 from rolemarl_jax.types import Array, Inputs, PyTree
 
 
-class Recurrent(nn.Module):
+class Recurrent(Module):
     """Linear, ReLU, GRU, Linear over a sequence: utility network or encoder.
 
     PyMARL's `modules/agents/rnn_agent.py`; with other widths it is ACORM's

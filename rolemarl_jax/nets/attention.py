@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import GRU, Linear
+from rolemarl_jax.nets.layers import GRU, Linear, Module
 from rolemarl_jax.types import Array
 
 
-class StateEncoder(nn.Module):
+class StateEncoder(Module):
     """Embeds the state, and keeps its history in N query vectors.
 
     ``s~ = relu(Linear(s))``; a GRU over ``s~`` of N x query units gives one query an
@@ -37,7 +37,7 @@ class StateEncoder(nn.Module):
         return embedded, h.reshape((*h.shape[:-1], self.n_agents, self.query))
 
 
-class AttentionContext(nn.Module):
+class AttentionContext(Module):
     """Multi-head attention without residual, norm or mask (ACORM eq. 6 to 8).
 
     Query and key maps have no bias, the value map has one, as in the authors'

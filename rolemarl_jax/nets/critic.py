@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
-from rolemarl_jax.nets.layers import GRU, Linear, uniform_fan
+from rolemarl_jax.nets.layers import GRU, Linear, Module, uniform_fan
 from rolemarl_jax.types import Array
 
 
-class RoleCritic(nn.Module):
+class RoleCritic(Module):
     """ACORM-MAPPO's critic: own observation, and the state attending to roles.
 
     ``V_i = head([GRU(o_i), q_1..q_N, m_1..m_N])``, where q are the rows of the state

@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import MLP
+from rolemarl_jax.nets.layers import MLP, Module
 from rolemarl_jax.types import Array, Key
 
 
-class IdentityClassifier(nn.Module):
+class IdentityClassifier(Module):
     """``log P(I | o)``: ReLU layers and a softmax over the agents."""
 
     widths: tuple[int, ...]

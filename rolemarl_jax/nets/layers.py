@@ -1,7 +1,7 @@
 """Building blocks with PyTorch's initialisation, which the source papers used."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,16 @@ def uniform_fan(fan_in: int) -> Init:
     return init
 
 
-class Linear(nn.Module):
+class Module(nn.Module):
+    """``nn.Module`` whose ``apply`` has no second, mutable output in its type."""
+
+    if TYPE_CHECKING:
+
+        def apply(self, *args: Any, **kwargs: Any) -> Any:
+            """Output of the module's method."""
+
+
+class Linear(Module):
     """Affine map `[..., in]` to `[..., features]`."""
 
     features: int
@@ -39,7 +48,7 @@ class Linear(nn.Module):
         return y
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """ReLU layers of the given widths, the last one linear."""
 
     widths: tuple[int, ...]
@@ -52,7 +61,7 @@ class MLP(nn.Module):
         return Linear(self.widths[-1])(x)
 
 
-class Standardise(nn.Module):
+class Standardise(Module):
     """Zero mean and unit variance over given axes, then a learned scale and shift.
 
     Over the last axis it is LayerNorm. Over the axes of a batch it is BatchNorm that
@@ -71,7 +80,7 @@ class Standardise(nn.Module):
         return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
 
 
-class GRU(nn.Module):
+class GRU(Module):
     """Gated recurrent unit over a time-major sequence (see ``ops.scan.gru``)."""
 
     hidden: int

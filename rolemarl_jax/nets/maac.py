@@ -13,12 +13,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import Linear
+from rolemarl_jax.nets.layers import Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
 
-class Leaky(nn.Module):
+class Leaky(Module):
     """Linear maps of the given widths with LeakyReLU (0.01) after all but the last.
 
     The first ``normalised`` input features are normalised, without learned scale.
@@ -70,7 +70,7 @@ def per_agent(net: nn.Module, n_agents: int, shared: bool) -> PerAgent:
     return PerAgent(many, apply)
 
 
-class Others(nn.Module):
+class Others(Module):
     """Each agent's attention over the others (MAAC eq. 5 and 6).
 
     Keys, values and selectors are shared by all agents; values pass a LeakyReLU.

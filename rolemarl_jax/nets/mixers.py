@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, build, config, nearest
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
-from rolemarl_jax.nets.layers import MLP, Linear
+from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
@@ -96,7 +96,7 @@ class AttentionConfig:
     own_state_encoder: bool
 
 
-class Monotonic(nn.Module):
+class Monotonic(Module):
     """QMIX's monotonic mixing network (Rashid et al. 2018, arXiv:1803.11485, sec. 4).
 
     ``Q_tot = |w2(s)| . elu(|W1(s)| q + b1(s)) + v(s)``.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.ops import latent_scan
-from rolemarl_jax.ops.latent import mixed_log_probs, straight_through, symlog
+from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
 from rolemarl_jax.types import Array, Key
 
@@ -55,7 +55,7 @@ def _norm(module: nn.Module, name: str, width: int) -> Norm:
 
 
 class Head(nn.Module):
-    """Layers without bias, LayerNorm and SiLU, then a linear map if ``out`` is given."""
+    """Layers without bias, LayerNorm, SiLU; then a linear map if ``out`` is given."""
 
     widths: tuple[int, ...]
     out: int | None
@@ -138,7 +138,7 @@ class RSSM(nn.Module):
     def _vectors(self) -> Vectors:
         """Vectors of the scan, with the learned initial state and its mode."""
         deter = jnp.tanh(self.start)
-        first = straight_through(self.prior(deter), None)
+        first = start_latent(self.prior(deter))
         norms = self.norm_in, self.norm_cell, self.norm_post
         return Vectors(*norms, self.post_bias, deter, first)
 

@@ -9,8 +9,8 @@ from rolemarl_jax.types import Array
 def policy_divergence(own: Array, others: Array, temperature: float | Array) -> Array:
     """How much its role shapes an agent's policy.
 
-    ``KL(softmax(temperature q_i(. | z_i)) || mean_j softmax(q_i(. | z_j)))`` (R3DM, Goel
-    et al. 2025, eq. 7 and 15; the temperature as in the authors' code).
+    ``KL(softmax(temperature q_i(. | z_i)) || mean_j softmax(q_i(. | z_j)))`` (R3DM,
+    Goel et al. 2025, eq. 7 and 15; the temperature as in the authors' code).
 
     Args:
         own: `[..., N, A]` values of agent i in its own role.

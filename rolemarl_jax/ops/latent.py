@@ -7,7 +7,7 @@ from rolemarl_jax.types import Array
 
 
 def mixed_log_probs(logits: Array, unimix: float) -> Array:
-    """``log((1 - unimix) softmax(logits) + unimix / C)`` over the last axis, `[..., C]`.
+    """``log((1 - unimix) softmax(logits) + unimix / C)`` over the last axis.
 
     Keeps every class possible, so that divergences stay finite (DreamerV3, Hafner et
     al. 2023, arXiv:2301.04104).
@@ -17,7 +17,7 @@ def mixed_log_probs(logits: Array, unimix: float) -> Array:
 
 
 def straight_through(log_probs: Array, uniform: Array | None) -> Array:
-    """One-hot samples whose gradient is that of the probabilities.
+    """One-hot samples with the gradient of the probabilities.
 
     Args:
         log_probs: `[..., C]`. uniform: `[...]` in [0, 1), one number a sample
@@ -28,13 +28,24 @@ def straight_through(log_probs: Array, uniform: Array | None) -> Array:
     """
     probs = jnp.exp(log_probs)
     fixed = jax.lax.stop_gradient(probs)
-    hard = _mode(fixed) if uniform is None else _invert(fixed, uniform)
-    # Rounds to the one-hot exactly, because probs - fixed is exactly zero.
-    return hard + (probs - fixed)
+    return _attach(_mode(fixed) if uniform is None else _invert(fixed, uniform), probs)
 
 
-def _mode(probs: Array) -> Array:
-    return jax.nn.one_hot(jnp.argmax(probs, -1), probs.shape[-1], dtype=probs.dtype)
+def start_latent(log_probs: Array) -> Array:
+    """Modes `[..., C]` with the gradient of the log-probabilities.
+
+    So the authors' `dreamerv3-torch` begins an episode (`OneHotDist.mode`).
+    """
+    return _attach(_mode(jax.lax.stop_gradient(log_probs)), log_probs)
+
+
+def _attach(hard: Array, soft: Array) -> Array:
+    """The value of one with the gradient of the other; the difference is exact zero."""
+    return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+def _mode(scores: Array) -> Array:
+    return jax.nn.one_hot(jnp.argmax(scores, -1), scores.shape[-1], dtype=scores.dtype)
 
 
 def _invert(probs: Array, uniform: Array) -> Array:

@@ -7,6 +7,7 @@ utility network (eq. 5 to 7 of the version under review at ICLR 2021).
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ class Config:
         classifier, ivf: hidden widths of the two networks.
         classifier_lr, ivf_lr: their learning rates.
         tau: step of the IVF's target towards it, each update.
+        standardise: the IVF reads action values scaled to mean 0 and variance 1 over
+            actions, so that it cannot be pleased by ever larger ones.
         positive_distance, mutual_information: weights of the classifier's
             regularisers. window: steps back that positives come from.
         borrow: share of the rows in which agents learn from each other's experience.
@@ -64,6 +67,7 @@ class Config:
     classifier_lr: float
     ivf_lr: float
     tau: float
+    standardise: bool
     positive_distance: float
     mutual_information: float
     window: int
@@ -132,6 +136,8 @@ def _init(parts: Parts, key: Key) -> Params:
 def _judged(parts: Parts, x: Inputs, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
     seen = features(x, parts.spec.n_actions, False, parts.cfg.agent.shared)
+    if parts.cfg.standardise:
+        q = jax.nn.standardize(q, axis=-1)
     return jnp.concatenate([seen, q], axis=-1)
 
 
@@ -145,7 +151,10 @@ def log_identity(classifier: nn.Module, params: Params, obs: Array) -> Array:
     return jax.nn.log_softmax(classifier.apply(params["classifier"], obs))
 
 
-def classifier_phase(loss: partial, regularisers: dict[str, float]) -> Phase:
+Loss = Callable[[Params, Context], tuple[Losses, Metrics]]
+
+
+def classifier_phase(loss: Loss, regularisers: dict[str, float]) -> Phase:
     """The classifier's gradient step on every batch, with weights of its losses."""
     return Phase(
         name="classifier",
@@ -157,7 +166,7 @@ def classifier_phase(loss: partial, regularisers: dict[str, float]) -> Phase:
     )
 
 
-def ivf_phase(loss: partial, tau: float) -> Phase:
+def ivf_phase(loss: Loss, tau: float) -> Phase:
     """The IVF's gradient step on every batch, then its target's step towards it."""
 
     def after(state: LearnerState) -> LearnerState:
@@ -216,9 +225,7 @@ def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metr
     return {"ivf": (error**2).mean(-1)}, {"value": masked_mean(value, ctx.batch.mask)}
 
 
-def individuality(
-    parts: Parts, params: Params, ctx: Context, out: AgentOut
-) -> dict[str, Array]:
+def individuality(parts: Parts, params: Params, ctx: Context, out: AgentOut) -> Losses:
     """Eq. 7: minus the intrinsic value, for the utility network to make it large.
 
     Summed over agents, so that each one's own weights feel the paper's alpha.

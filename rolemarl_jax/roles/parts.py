@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.nets.agents import Recurrent, features
-from rolemarl_jax.nets.layers import MLP, Linear
+from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser, soft_update
@@ -37,7 +37,7 @@ class PartsConfig(Protocol):
     pretrain_contrastive: int
 
 
-class RoleEncoder(nn.Module):
+class RoleEncoder(Module):
     """Role of an embedding: ``sigmoid(Linear(e))``, LayerNorm before it by choice."""
 
     role: int

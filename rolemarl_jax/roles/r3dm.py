@@ -257,6 +257,10 @@ def model_losses(
     return latent.symlog_error(predicted, batch.obs), divergence
 
 
+def _stream(key: Key | None, name: str) -> Key | None:
+    return None if key is None else named(key, name)
+
+
 def foresee(
     net: RSSM, params: PyTree, batch: Batch, role: Array, horizon: int, key: Key | None
 ) -> Foresight:
@@ -273,9 +277,14 @@ def foresee(
     role = role[..., : net.role]
     drive, before = story(batch, role, net.actions)
     fixed = role[:-1]
-    seen_key = None if key is None else named(key, "seen")
     seen = net.apply(
-        params, batch.obs, drive, before, batch.reset, seen_key, method=net.observe
+        params,
+        batch.obs,
+        drive,
+        before,
+        batch.reset,
+        _stream(key, "seen"),
+        method=net.observe,
     )
 
     def look(deter: Array, j: int | Array) -> tuple[Array, Foresight]:
@@ -324,7 +333,7 @@ def _intrinsic(
             utility, state.params["agent"], seen, role[:-1], batch.reset[:-1]
         )
         temperature = h.get("temperature", h["beta1"])
-        keys = {name: ctx.key and named(ctx.key, name) for name in MODELS}
+        keys = {name: _stream(ctx.key, name) for name in MODELS}
         said = {
             name: foresee(net, state.aux[name], batch, role, cfg.horizon, keys[name])
             for name, net in nets.items()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import features
-from rolemarl_jax.nets.layers import GRU, Linear, Standardise, uniform_fan
+from rolemarl_jax.nets.layers import GRU, Linear, Module, Standardise, uniform_fan
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
@@ -66,7 +66,7 @@ class Config:
     enough: float
 
 
-class Trunk(nn.Module):
+class Trunk(Module):
     """The utility network up to its last layer: Linear, ReLU, GRU."""
 
     hidden: int
@@ -77,7 +77,7 @@ class Trunk(nn.Module):
         return GRU(self.hidden)(nn.relu(Linear(self.hidden)(x)), h0, reset)
 
 
-class Head(nn.Module):
+class Head(Module):
     """Linear, normalisation, LeakyReLU, Linear."""
 
     hidden: int
@@ -91,7 +91,7 @@ class Head(nn.Module):
         return Linear(self.out)(x)
 
 
-class Decoder(nn.Module):
+class Decoder(Module):
     """Hypernetwork: the role makes weights and bias of the utility's last layer.
 
     ``Q = h W(rho) + b(rho)`` with W and b linear in a hidden layer g(rho). The sum

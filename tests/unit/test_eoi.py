@@ -15,11 +15,25 @@ from rolemarl_jax.types import LearnerState, Observation
 N, A = SPEC.n_agents, SPEC.n_actions
 GAMMA = 0.97
 ALGOS = ("eoi", "eoi_grid")
+# Shared and own weights, action values that the IVF reads standardised or raw.
+CASES = [("eoi", True), ("eoi_grid", True), ("eoi_grid", False)]
 
 
 @pytest.fixture(scope="module")
 def batch():
     return random_batch(SPEC, T=7, B=4, lengths=[7, 4, 2, 6])
+
+
+@pytest.fixture(scope="module")
+def qmix_step(batch):
+    """QMIX's parameters after one update."""
+    return update("qmix", {}, batch).params
+
+
+def update(algo, over, batch):
+    learner = learner_of(algo, SPEC, over)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    return jax.jit(learner.update)(state, batch, 0, jax.random.key(1))[0]
 
 
 def method_of(algo, **keys):
@@ -67,9 +81,12 @@ def q_of(method, params, batch):
     return method.q_values(params, batch.inputs, {}, zeros)[0].q
 
 
-def intrinsic(params, obs, q, shared):
+def intrinsic(params, obs, q, shared, standardise=True):
     """Q^p in NumPy, `[T, B, N]`."""
     values = []
+    if standardise:
+        q = q - q.mean(-1, keepdims=True)
+        q = q / np.sqrt(q.var(-1, keepdims=True) + 1e-5)
     for i in range(N):
         ids = np.broadcast_to(np.eye(N)[i], (*obs.shape[:2], N))
         seen = [obs[:, :, i], *([ids] if shared else []), q[:, :, i]]
@@ -87,10 +104,11 @@ def test_positives_are_of_the_same_episode_and_near():
     reset[0], reset[5, 1:], reset[6, 2] = True, True, True
     stamp = np.arange(T)[:, None, None, None] + np.zeros((T, B, N, 2))
     begun = np.maximum.accumulate(np.where(reset, np.arange(T)[:, None], 0))
+    draw = jax.jit(lambda key: identity.positives(stamp, reset, window, key))
     seen = set()
     for seed in range(40):
         key = jax.random.key(seed)
-        earlier, there = identity.positives(jnp.asarray(stamp), reset, window, key)
+        earlier, there = draw(key)
         np.testing.assert_array_equal(there, np.arange(T)[:, None] > begun)
         back = (stamp - earlier)[..., 0][np.asarray(there)]
         age = np.broadcast_to((np.arange(T)[:, None] - begun)[..., None], (T, B, N))
@@ -167,17 +185,17 @@ def test_positives_are_fixed_targets(batch):
 # Intrinsic values
 
 
-@pytest.mark.parametrize("algo", ALGOS)
-def test_intrinsic_value_loss(batch, algo):
-    method = method_of(algo)
+@pytest.mark.parametrize(("algo", "scaled"), CASES)
+def test_intrinsic_value_loss(batch, algo, scaled):
+    method = method_of(algo, standardise=scaled)
     state = state_of(method)
     losses, _ = phase_loss(method, "ivf", Context(state, batch, jax.random.key(0)))
     obs, shared = np.asarray(batch.obs), algo == "eoi"
     q, target_q = (
         np.asarray(q_of(method, p, batch)) for p in (state.params, state.target)
     )
-    value = intrinsic(state.params["ivf"], obs, q, shared)[:-1]
-    ahead = intrinsic(state.aux["ivf"], obs, target_q, shared)[1:]
+    value = intrinsic(state.params["ivf"], obs, q, shared, scaled)[:-1]
+    ahead = intrinsic(state.aux["ivf"], obs, target_q, shared, scaled)[1:]
     goes_on = 1.0 - np.asarray(batch.terminated, float)[..., None]
     reward = own(probabilities(state.params, obs[:-1]))
     error = value - (reward + GAMMA * goes_on * ahead)
@@ -202,13 +220,13 @@ def test_target_of_the_intrinsic_value_function_is_a_slow_copy(batch):
     assert all(any(jax.tree.leaves(tree)) for tree in moved.values())
 
 
-@pytest.mark.parametrize("algo", ALGOS)
-def test_auxiliary_gradient(batch, algo):
+@pytest.mark.parametrize(("algo", "scaled"), CASES)
+def test_auxiliary_gradient(batch, algo, scaled):
     """Chain rule of eq. 7: dQ^p/dQ^a by finite differences, then through the network.
 
     It reaches the utility network and nothing else.
     """
-    method = method_of(algo)
+    method = method_of(algo, standardise=scaled)
     state = state_of(method)
     ctx = Context(state, batch, jax.random.key(0))
     zeros = method.carry(batch.reward.shape[1])
@@ -231,7 +249,7 @@ def test_auxiliary_gradient(batch, algo):
         up, down = q.copy(), q.copy()
         up[..., a] += 1e-6
         down[..., a] -= 1e-6
-        values = [intrinsic(ivf, obs, x, algo == "eoi") for x in (up, down)]
+        values = [intrinsic(ivf, obs, x, algo == "eoi", scaled) for x in (up, down)]
         slope[..., a] = (values[0] - values[1]) / 2e-6
     weight = jnp.asarray(-slope * np.asarray(batch.mask)[..., None, None], jnp.float32)
 
@@ -282,19 +300,17 @@ def test_agents_feel_their_own_intrinsic_value_only(batch):
         assert not any(np.delete(x, i, 0).any() for x in jax.tree.leaves(one))
 
 
-def test_no_intrinsic_value_is_qmix(batch):
-    """With alpha = 0 the utility network and mixer learn exactly as QMIX's do."""
-    over = {"loss_scales": {"individuality": 0.0}}
-    ours, qmix = learner_of("eoi", SPEC, over), learner_of("qmix", SPEC)
-    one, two = (jax.jit(x.init)(jax.random.key(0)) for x in (ours, qmix))
-    one, two = (
-        jax.jit(x.update)(s, batch, 0, jax.random.key(1))[0]
-        for x, s in ((ours, one), (qmix, two))
-    )
+@pytest.mark.parametrize(
+    ("algo", "over"),
+    [("eoi", {"loss_scales": {"individuality": 0.0}}), ("eoi_explore", {})],
+)
+def test_without_the_auxiliary_gradient_it_is_qmix(batch, qmix_step, algo, over):
+    """Utility network and mixer learn exactly as QMIX's do."""
+    params = update(algo, over, batch).params
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        {g: one.params[g] for g in two.params},
-        two.params,
+        {group: params[group] for group in qmix_step},
+        qmix_step,
     )
 
 
@@ -438,20 +454,6 @@ def test_exploring_carry_survives_acting_and_greedy_ignores_it():
     assert carry["individual"].all()
     _, carry, _ = jax.jit(learner.greedy)(state, start, seen, last, reset)
     assert not carry["individual"].any()
-
-
-def test_exploring_form_leaves_qmix_alone(batch):
-    ours, qmix = learner_of("eoi_explore", SPEC), learner_of("qmix", SPEC)
-    one, two = (jax.jit(x.init)(jax.random.key(0)) for x in (ours, qmix))
-    one, two = (
-        jax.jit(x.update)(s, batch, 0, jax.random.key(1))[0]
-        for x, s in ((ours, one), (qmix, two))
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        {g: one.params[g] for g in two.params},
-        two.params,
-    )
 
 
 def test_default_method_does_not_change_actions():

@@ -1,0 +1,62 @@
+"""Epsilon-greedy exploration."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rolemarl_jax.config import build
+from rolemarl_jax.learners import explore
+
+ROWS, N, A = 4000, 3, 4
+act = jax.jit(explore.epsilon_greedy, static_argnums=3)
+
+
+def world(seed=0):
+    g = np.random.default_rng(seed)
+    q = g.normal(size=(ROWS, N, A)).astype(np.float32)
+    avail = g.random((ROWS, N, A)) < 0.6
+    avail[..., 1] |= ~avail.any(-1)
+    return q, avail, np.where(avail, q, -np.inf).argmax(-1)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
+def test_rates(joint, epsilon):
+    q, avail, best = world()
+    got = np.asarray(act(q, avail, epsilon, joint, jax.random.key(1)))
+    assert np.take_along_axis(avail, got[..., None], -1).all()
+    # A random action is the greedy one as often as there are few others.
+    chance = (1 - 1 / avail.sum(-1)).mean()
+    assert (got != best).mean() == pytest.approx(epsilon * chance, abs=0.02)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_coins(joint):
+    """One coin a team, or independent ones."""
+    q = np.broadcast_to(np.eye(50, dtype=np.float32)[0], (ROWS, N, 50))
+    avail = np.ones((ROWS, N, 50), bool)
+    random = np.asarray(act(q, avail, 0.5, joint, jax.random.key(2))) != 0
+    share = np.bincount(random.sum(1), minlength=N + 1) / ROWS
+    apart = np.array([1, 3, 3, 1]) / 8
+    expected = [0.5, 0, 0, 0.5] if joint else apart
+    np.testing.assert_allclose(share, expected, atol=0.06)
+
+
+def test_random_actions_are_uniform():
+    q, avail, _ = world()
+    avail[:] = np.array([True, False, True, True])
+    got = np.asarray(act(q, avail, 1.0, False, jax.random.key(3)))
+    share = np.bincount(got.ravel(), minlength=A) / got.size
+    np.testing.assert_allclose(share, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.02)
+
+
+def test_schedule():
+    cfg = build(
+        explore.EpsilonConfig,
+        {"start": 1.0, "finish": 0.2, "steps": 100, "joint": False},
+        "algo.epsilon",
+    )
+    rate = explore.linear_epsilon(cfg)
+    steps = jnp.array([0, 25, 100, 10**9])
+    np.testing.assert_allclose(rate(steps), [1.0, 0.8, 0.2, 0.2], rtol=1e-6)
