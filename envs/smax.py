@@ -8,8 +8,8 @@ learn. docs/environments.md has all differences.
 from typing import Literal
 
 from envs.battle import fast
-from envs.battle.maps import find
 from envs.battle.observe import observer, sizes
+from envs.battle.teams import Wish, find
 from envs.battle.world import Rules, codec
 from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.types import Env, EnvSpec
@@ -26,13 +26,14 @@ class Config:
     enemies: dict[str, int] | None
     random_positions: bool | None
     random_types: bool | None
+    type_weights: dict[str, float] | None
     shields: bool
     max_steps: int
     walls_cause_death: bool
     see_enemy_actions: bool
     won_battle_bonus: float
     enemy_shoots: bool
-    attack_mode: Literal["closest", "random"]
+    attack_mode: Literal["closest", "random", "focus"]
     state: Literal["normalised", "raw"]
 
 
@@ -79,10 +80,16 @@ def make(cfg: Config) -> Env:
 
 def _rules(cfg: Config) -> Rules:
     """The battle's rules."""
+    wish = Wish(
+        map=cfg.map,
+        allies=cfg.allies,
+        enemies=cfg.enemies,
+        random_positions=cfg.random_positions,
+        random_types=cfg.random_types,
+        type_weights=cfg.type_weights,
+    )
     return Rules(
-        battle=find(
-            cfg.map, cfg.allies, cfg.enemies, cfg.random_positions, cfg.random_types
-        ),
+        battle=find(wish),
         # JaxMARL's limit tests the clock before it advances.
         steps=cfg.max_steps + 1,
         shields=cfg.shields,

@@ -148,7 +148,8 @@ def _fighter(rules: Rules, told: Orders, types: Array) -> Callable[[Body, Array]
             gone = fires & suicidal
             after = after._replace(health=jnp.where(gone, 0.0, after.health))
         if rules.heals:
-            mends = able & told.heals & (body.cooldown > 0)
+            wounded = (body.health < look_up(rules.full, types))[told.target]
+            mends = able & told.heals & wounded & (body.cooldown > 0)
             after = _healed(rules, after, told, mends, types)
             spent = unit.HEAL_A_SECOND * unit.ENERGY_A_HEALTH * mends
             energy = body.cooldown + (unit.ENERGY_A_SECOND - spent) * SECONDS

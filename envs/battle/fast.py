@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from envs.battle import dynamics as physics
-from envs.battle import enemy
-from envs.battle.starts import starter
-from envs.battle.world import SECONDS, SUBSTEPS, Rules, Units, look_up
+from envs.battle import scripted
+from envs.battle.starts import MARGIN, starter
+from envs.battle.world import SECONDS, SIZE, SUBSTEPS, Rules, Units, look_up
 from rolemarl_jax.types import Array, Key, Step
 
 
@@ -17,7 +17,7 @@ class World(NamedTuple):
     """A battle: what can be observed, and what cannot."""
 
     units: Units
-    memory: enemy.Memory
+    memory: scripted.Memory
     quiet: Array | None  # [U] seconds since damage, where shields are on
 
 
@@ -38,6 +38,8 @@ def dynamics(rules: Rules) -> tuple[Callable, Callable]:
         body = physics.body_of(world.units, world.quiet)
         body = physics.pusher(rules, world.units.types)(body)
         position = jnp.stack([body.x, body.y], 1)
+        if rules.battle.starts == "smacv2":
+            position = jnp.clip(position, MARGIN, jnp.array(SIZE) - MARGIN)
         return world._replace(units=world.units._replace(position=position))
 
     def step(key: Key, world: World, actions: Array) -> tuple[World, Step]:
@@ -52,7 +54,8 @@ def dynamics(rules: Rules) -> tuple[Callable, Callable]:
 
 def stepper(rules: Rules) -> Callable[[World, Array, Chances], tuple[World, Step]]:
     """Makes ``step`` without its randomness."""
-    decide = enemy.decider(rules)
+    enemies = scripted.team(rules, allies=False)
+    decide = scripted.decider(rules, enemies, rules.enemies_pick, rules.enemies_shoot)
 
     def go(world: World, actions: Array, chances: Chances) -> tuple[World, Step]:
         before = world.units
@@ -78,10 +81,12 @@ def _outcome(rules: Rules, before: Units, after: Units) -> Step:
     """Reward and ends of a step.
 
     The reward is the part of the enemies' health that was lost, so that it adds up
-    to 1 over a won battle; what they heal counts against it.
+    to 1 over a won battle in which all die; what they heal counts against it.
     """
     n = rules.n_allies
-    alive = after.health > 0
+    # Who can only heal has lost.
+    fights = look_up(rules.table("heals"), before.types) == 0
+    alive = (after.health > 0) & fights if rules.heals else after.health > 0
     ally, enemies = alive[:n].any(), alive[n:].any()
     whole = look_up(rules.table("whole"), before.types)
     lost = (_whole(before) - _whole(after)) / whole
@@ -112,6 +117,6 @@ def restorer(rules: Rules) -> Callable[[Units], World]:
 
     def restore(units: Units) -> World:
         quiet = jnp.zeros(rules.n_units) if rules.shields else None
-        return World(units, enemy.blank(rules), quiet)
+        return World(units, scripted.blank(rules.n_enemies), quiet)
 
     return restore

@@ -1,17 +1,13 @@
-"""Maps of the battle environments, and teams from the configuration."""
+"""Maps of the battle environments."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from envs.battle.units import BY_NAME, JAXMARL, Kind, pool
-from rolemarl_jax.config import ConfigError, nearest
-
-CUSTOM = "custom"
-# A previous action is packed into one byte; five actions are not attacks.
-MAX_TEAM = 250
+from envs.battle.units import JAXMARL, Kind, pool
 
 Team = Mapping[str, int]
+Starts = Literal["facing", "jaxmarl", "smacv2"]
 
 
 class Choke(NamedTuple):
@@ -30,18 +26,16 @@ class Battle:
     Attributes:
         allies: types of the team that is learned, one name a unit.
         enemies: types of the scripted team.
-        random_positions: SMACv2's start positions, else two groups that face.
+        starts: two groups that face, or random starts, as JaxMARL has them (where
+            units may lie at the border and die in the first step) or as SMACv2 has.
         weights: chances of types where resets draw them (SMACv2), else ``None``.
-        clipped: random start positions are kept inside of the map. JaxMARL's
-            are not: it loses units at the border in the first step.
         choke: rock that units must go around.
     """
 
     allies: tuple[str, ...]
     enemies: tuple[str, ...]
-    random_positions: bool = False
-    weights: Team | Mapping[str, float] | None = None
-    clipped: bool = True
+    starts: Starts = "facing"
+    weights: Mapping[str, float] | None = None
     choke: Choke | None = None
 
     @property
@@ -50,20 +44,20 @@ class Battle:
         return pool(self.weights or {*self.allies, *self.enemies})
 
 
-def _team(units: Team) -> tuple[str, ...]:
+def team(units: Team) -> tuple[str, ...]:
     """One name a unit, in the order given."""
     return tuple(name for name, count in units.items() for _ in range(count))
 
 
 def _fixed(allies: Team, enemies: Team | None = None, **more: object) -> Battle:
     """A map with fixed teams; without ``enemies`` both are equal."""
-    return Battle(_team(allies), _team(enemies or allies), **more)  # type: ignore
+    return Battle(team(allies), team(enemies or allies), **more)  # type: ignore
 
 
-def _drawn(n: int, m: int, weights: Mapping[str, float], clipped: bool) -> Battle:
+def _drawn(n: int, m: int, weights: Mapping[str, float], starts: Starts) -> Battle:
     """A SMACv2 map of ``n`` against ``m`` units."""
     first = next(iter(weights))
-    return Battle((first,) * n, (first,) * m, True, weights, clipped)
+    return Battle((first,) * n, (first,) * m, starts, weights)
 
 
 _ANY = {kind.name: 1 / len(JAXMARL) for kind in JAXMARL}
@@ -85,9 +79,9 @@ MAPS = {
     "3s5z_vs_3s6z": _fixed({"stalker": 3, "zealot": 5}, {"stalker": 3, "zealot": 6}),
     "3s_vs_5z": _fixed({"stalker": 3}, {"zealot": 5}),
     "6h_vs_8z": _fixed({"hydralisk": 6}, {"zealot": 8}),
-    "smacv2_5_units": _drawn(5, 5, _ANY, clipped=False),
-    "smacv2_10_units": _drawn(10, 10, _ANY, clipped=False),
-    "smacv2_20_units": _drawn(20, 20, _ANY, clipped=False),
+    "smacv2_5_units": _drawn(5, 5, _ANY, "jaxmarl"),
+    "smacv2_10_units": _drawn(10, 10, _ANY, "jaxmarl"),
+    "smacv2_20_units": _drawn(20, 20, _ANY, "jaxmarl"),
     "MMM": _fixed({"marine": 7, "marauder": 2, "medivac": 1}),
     "MMM2": _fixed(
         {"marine": 7, "marauder": 2, "medivac": 1},
@@ -108,72 +102,7 @@ MAPS = {
     "2c_vs_64zg": _fixed({"colossus": 2}, {"zergling": 64}),
     "so_many_baneling": _fixed({"zealot": 7}, {"baneling": 32}),
 } | {
-    f"smacv2_{race}_{n}_vs_{m}": _drawn(n, m, weights, clipped=True)
+    f"smacv2_{race}_{n}_vs_{m}": _drawn(n, m, weights, "smacv2")
     for race, weights in _RACES.items()
     for n, m in ((5, 5), (10, 10), (10, 11))
 }
-
-
-def find(
-    name: str,
-    allies: Team | None,
-    enemies: Team | None,
-    random_positions: bool | None,
-    random_types: bool | None,
-) -> Battle:
-    """The battle that the configuration asks for.
-
-    Args:
-        name: a map, or ``custom``.
-        allies: types and counts of a custom map's allies.
-        enemies: types and counts of its enemies.
-        random_positions: SMACv2's start positions; ``None`` keeps the map's.
-        random_types: SMACv2's random types; ``None`` keeps the map's.
-
-    Raises:
-        ConfigError: unknown map or type, an empty or too large team, or teams
-            given for a map that has its own.
-    """
-    if name == CUSTOM:
-        battle = Battle(_checked("allies", allies), _checked("enemies", enemies))
-    elif name not in MAPS:
-        raise ConfigError(f"env.map: got {name!r}; {nearest(name, [*MAPS, CUSTOM])}")
-    elif allies is not None or enemies is not None:
-        raise ConfigError(
-            f"env.allies, env.enemies: map {name!r} has its own teams; leave both "
-            f"null, or set env.map={CUSTOM}"
-        )
-    else:
-        battle = MAPS[name]
-    if random_positions is not None:
-        battle = replace(battle, random_positions=random_positions)
-    if random_types is False and battle.weights:
-        raise ConfigError(
-            f"env.random_types: got false; map {name!r} has no teams of its own, "
-            f"set env.map={CUSTOM} and name them"
-        )
-    if random_types and not battle.weights:
-        weights = {kind.name: 1 / len(battle.kinds) for kind in battle.kinds}
-        battle = replace(battle, weights=weights)
-    return battle
-
-
-def _checked(key: str, team: Team | None) -> tuple[str, ...]:
-    """One team of a custom map."""
-    if not team:
-        raise ConfigError(
-            f"env.{key}: got {team!r}; map {CUSTOM!r} needs at least one unit, "
-            f"as {{type: count}}; types: {', '.join(BY_NAME)}"
-        )
-    for name, count in team.items():
-        if name not in BY_NAME:
-            raise ConfigError(
-                f"env.{key}: unknown type {name!r}; {nearest(name, BY_NAME)}"
-            )
-        if count < 1:
-            raise ConfigError(f"env.{key}.{name}: got {count}; at least 1 is needed")
-    if sum(team.values()) > MAX_TEAM:
-        raise ConfigError(
-            f"env.{key}: got {sum(team.values())} units; at most {MAX_TEAM} fit"
-        )
-    return _team(team)

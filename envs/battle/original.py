@@ -26,6 +26,10 @@ def simulator(rules: Rules) -> HeuristicEnemySMAX:
     _refuse("types that it lacks", rules.kinds != JAXMARL)
     _refuse("a choke", battle.choke is not None)
     _refuse("shields", rules.shields)
+    _refuse("SMACv2's own starts", battle.starts == "smacv2")
+    _refuse("enemies that focus their fire", rules.enemies_pick == "focus")
+    weights = set((battle.weights or {}).values())
+    _refuse("types that are not equally likely", len(weights) > 1)
     drawn = bool(battle.weights)
     types = np.zeros(rules.n_units, np.uint8) if drawn else rules.types
     return HeuristicEnemySMAX(
@@ -35,7 +39,7 @@ def simulator(rules: Rules) -> HeuristicEnemySMAX:
             jnp.array(types),
             rules.n_allies,
             rules.n_enemies,
-            battle.random_positions,
+            battle.starts != "facing",
             drawn,
         ),
         # The simulator tests the clock before it advances.

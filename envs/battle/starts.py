@@ -11,7 +11,9 @@ from envs.battle.world import SIZE, STOP, Rules, Units, look_up
 from rolemarl_jax.types import Array, Key
 
 SPREAD = 2.0  # of a group, to each side
-MARGIN = 1.0  # between the border and a clipped start position
+# SMACv2's: from the middle to the nearest group, and to mirrored allies.
+AROUND, GAP = 2.0, 1.0
+MARGIN = 1.0  # between the border and SMACv2's starts
 CORNERS = ((0.0, 0.0), (0.0, SIZE[1]), (SIZE[0], 0.0), SIZE)
 
 
@@ -24,10 +26,7 @@ def starter(rules: Rules) -> Callable[[Key], Units]:
             types = _random_types(rules, kind)
         else:
             types = jnp.array(rules.types, jnp.int32)
-        if rules.battle.random_positions:
-            position = _random_positions(rules, place)
-        else:
-            position = _facing(rules, place)
+        position = PLACES[rules.battle.starts](rules, place)
         energy = look_up(rules.table("heals"), types) * ENERGY_AT_START
         return Units(
             position=position,
@@ -54,7 +53,7 @@ def _facing(rules: Rules, key: Key) -> Array:
     return jnp.array(centre, jnp.float32) + _noise(key, rules.n_units)
 
 
-def _random_positions(rules: Rules, key: Key) -> Array:
+def _jaxmarl(rules: Rules, key: Key) -> Array:
     """One team surrounded by the other, or both mirrored; evens."""
     which, inner, *keys = jax.random.split(key, 5)
     n, m = rules.n_allies, rules.n_enemies
@@ -65,11 +64,8 @@ def _random_positions(rules: Rules, key: Key) -> Array:
         jnp.concatenate([ally_side, enemy_side]),
         jnp.concatenate([ally_ring, enemy_centre]),
     )
-    mirrored = _mirrored(keys[2], n, m)
-    position = jnp.where(jax.random.bernoulli(which), surrounded, mirrored)
-    if rules.battle.clipped:
-        position = jnp.clip(position, MARGIN, np.array(SIZE) - MARGIN)
-    return position
+    mirrored = _mirrored(keys[2], n, m, 0.0)
+    return jnp.where(jax.random.bernoulli(which), surrounded, mirrored)
 
 
 def _surrounded(key: Key, n: int, m: int) -> tuple[Array, Array]:
@@ -82,27 +78,68 @@ def _surrounded(key: Key, n: int, m: int) -> tuple[Array, Array]:
     return middle + _noise(centre, n), chosen + _noise(ring, m)
 
 
-def _mirrored(key: Key, n: int, m: int) -> Array:
+def _smacv2(rules: Rules, key: Key) -> Array:
+    """Allies surrounded by one to four groups, or mirrored; evens.
+
+    SMACv2 puts whole groups on one point and lets the game part them; here units
+    are spread around it; whoever is pushed over the border is put back.
+    """
+    which, noise, many, member, order, far, mirror = jax.random.split(key, 7)
+    n, m = rules.n_allies, rules.n_enemies
+    groups = jax.random.randint(many, (), 1, len(CORNERS) + 1)
+    corners = jax.random.permutation(order, jnp.array(CORNERS))
+    middle = np.array(SIZE) / 2
+    inner = middle + jnp.sign(corners - middle) * AROUND
+    inward = jax.random.uniform(far, (len(CORNERS), 1))
+    spots = inward * inner + (1 - inward) * corners
+    ring = spots[jax.random.randint(member, (m,), 0, groups)]
+    centre = jnp.broadcast_to(jnp.array(middle, jnp.float32), (n, 2))
+    surrounded = jnp.concatenate([centre, ring]) + _noise(noise, n + m)
+    mirrored = _mirrored(mirror, n, m, GAP)
+    return jnp.where(jax.random.bernoulli(which), surrounded, mirrored)
+
+
+def _mirrored(key: Key, n: int, m: int, gap: float) -> Array:
     """Allies anywhere on the left, enemies at their mirror images ``[n + m, 2]``.
 
-    Enemies beyond the number of allies are anywhere on the right.
+    Allies keep ``gap`` away from the middle. Enemies beyond the number of allies are
+    anywhere on the right.
     """
-    half = np.array([SIZE[0] / 2, SIZE[1]])
+    half = np.array([SIZE[0] / 2 - gap, SIZE[1]])
     left = jax.random.uniform(key, (max(n, m), 2)) * half
     right = jnp.array([SIZE[0], 0.0]) + left[:m] * jnp.array([-1.0, 1.0])
     return jnp.concatenate([left[:n], right])
 
 
+# By the name of a battle's starts.
+PLACES = {"facing": _facing, "jaxmarl": _jaxmarl, "smacv2": _smacv2}
+
+
 def _random_types(rules: Rules, key: Key) -> Array:
-    """Types ``[U]``, equal for both teams as far as they go."""
+    """Types ``[U]``, equal for both teams as far as they go.
+
+    As in SMACv2, neither a team nor the units by which one is larger may all be
+    healers or banelings.
+    """
     n, m = rules.n_allies, rules.n_enemies
     weights = rules.battle.weights or {}
-    names = [kind.name for kind in rules.kinds]
-    chances = jnp.array([weights[name] for name in names])
-    drawn = jax.random.categorical(key, jnp.log(chances), shape=(max(n, m),))
-    if rules.heals:
-        # A team of healers only could not fight.
-        fighter = names.index(max(weights, key=lambda name: weights[name]))
-        alone = (look_up(rules.table("heals"), drawn[: min(n, m)]) > 0).all()
-        drawn = drawn.at[0].set(jnp.where(alone, fighter, drawn[0]))
-    return jnp.concatenate([drawn[:n], drawn[:m]]).astype(jnp.int32)
+    chances = np.array([weights[kind.name] for kind in rules.kinds])
+    drawn = [_draw(rules, jax.random.fold_in(key, 0), min(n, m), chances)]
+    if n != m:
+        drawn.append(_draw(rules, jax.random.fold_in(key, 1), abs(n - m), chances))
+    most = jnp.concatenate(drawn)
+    return jnp.concatenate([most[:n], most[:m]]).astype(jnp.int32)
+
+
+def _draw(rules: Rules, key: Key, n: int, chances: np.ndarray) -> Array:
+    """Types ``[n]``, not all of which depend on others."""
+    healer = np.array([kind.heals for kind in rules.kinds])
+    needy = healer | np.array([kind.splash == "burst" for kind in rules.kinds])
+    needy = healer if needy.all() else needy
+    one, two = jax.random.split(key)
+    drawn = jax.random.categorical(one, jnp.log(chances), shape=(n,))
+    if not needy.any():
+        return drawn
+    other = jax.random.categorical(two, jnp.log(chances * ~needy))
+    alone = jnp.array(needy)[drawn].all()
+    return drawn.at[0].set(jnp.where(alone, other, drawn[0]))

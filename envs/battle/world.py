@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +32,7 @@ class Rules:
         walls_kill: units that touch the border of the map die.
         win_bonus: reward of a win, on top of 1 for the damage.
         enemies_shoot: whether the scripted team attacks.
-        enemies_pick: whom it attacks, ``closest`` or ``random``.
+        enemies_pick: whom it attacks, ``closest``, ``random`` or ``focus``.
     """
 
     battle: Battle
@@ -42,7 +42,7 @@ class Rules:
     walls_kill: bool
     win_bonus: float
     enemies_shoot: bool
-    enemies_pick: str
+    enemies_pick: Literal["closest", "random", "focus"]
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:

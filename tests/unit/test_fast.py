@@ -47,7 +47,8 @@ def test_tables_are_jaxmarl_s() -> None:
         rules = rules_of(map=name)
         assert rules.n_allies == scenario.num_allies
         assert rules.n_enemies == scenario.num_enemies
-        assert rules.battle.random_positions == scenario.smacv2_position_generation
+        random = rules.battle.starts == "jaxmarl"
+        assert random == scenario.smacv2_position_generation
         assert (rules.types is None) == scenario.smacv2_unit_type_generation
         if rules.types is not None:
             np.testing.assert_array_equal(rules.types, scenario.unit_types)
@@ -174,7 +175,7 @@ def episodes(env: Env, n: int, steps: int) -> dict[str, np.ndarray]:
             return (world, going & ~done), (going, out.reward * going, out.won & going)
 
         start = env.reset(jax.random.fold_in(key, 10_000))
-        (_, left), (going, reward, won) = jax.lax.scan(
+        _, (going, reward, won) = jax.lax.scan(
             body, (start, jnp.ones((), bool)), jnp.arange(steps)
         )
         return {"length": going.sum(), "return": reward.sum(), "won": won.any()}
@@ -216,9 +217,10 @@ def test_starts_are_jaxmarl_s() -> None:
             for backend in ("fast", "jaxmarl")
         )
     )
-    for q in (0.05, 0.25, 0.5, 0.75, 0.95):
-        a, b = (np.quantile(np.asarray(x), q, axis=0) for x in (ours, theirs))
-        np.testing.assert_allclose(a, b, atol=1.2)
+    for at in range(-2, 36, 2):
+        a, b = ((np.asarray(x) < at).mean(0) for x in (ours, theirs))
+        # Of 4,000 draws; worlds are independent, units of a world are not needed to be.
+        np.testing.assert_allclose(a, b, atol=4.5 * np.sqrt(0.5 / n))
     spread = [np.asarray(x)[:, :5].std(1).mean(0) for x in (ours, theirs)]
     np.testing.assert_allclose(*spread, rtol=0.05)
 
