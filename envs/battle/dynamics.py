@@ -149,10 +149,10 @@ def _fighter(rules: Rules, told: Orders, types: Array) -> Callable[[Body, Array]
             after = after._replace(health=jnp.where(gone, 0.0, after.health))
         if rules.heals:
             wounded = (body.health < look_up(rules.full, types))[told.target]
-            mends = able & told.heals & wounded & (body.cooldown > 0)
+            price = unit.HEAL_A_SECOND * SECONDS * unit.ENERGY_A_HEALTH
+            mends = able & told.heals & wounded & (body.cooldown >= price)
             after = _healed(rules, after, told, mends, types)
-            spent = unit.HEAL_A_SECOND * unit.ENERGY_A_HEALTH * mends
-            energy = body.cooldown + (unit.ENERGY_A_SECOND - spent) * SECONDS
+            energy = body.cooldown + unit.ENERGY_A_SECOND * SECONDS - price * mends
             healer = look_up(rules.table("heals"), types) > 0
             cooldown = jnp.where(healer, jnp.clip(energy, 0.0, pause), cooldown)
         return after._replace(cooldown=cooldown)
