@@ -5,14 +5,18 @@ normalised unless ``state: raw`` asks for JaxMARL's own, from which QMIX does no
 learn. docs/environments.md has all differences.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-from envs.battle import fast
+import jax
+import numpy as np
+
+from envs.battle import fast, scripted
 from envs.battle.observe import observer, sizes
 from envs.battle.teams import Wish, find
-from envs.battle.world import Rules, codec
+from envs.battle.world import Rules, Units, codec
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.types import Env, EnvSpec
+from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
 
 @config
@@ -37,6 +41,22 @@ class Config:
     state: Literal["normalised", "raw"]
 
 
+class Simulator(NamedTuple):
+    """A battle without observations; its worlds are its own affair."""
+
+    reset: Callable
+    step: Callable
+    units: Callable[[Any], Units]
+    restore: Callable[[Units], Any]
+
+
+class Reference(NamedTuple):
+    """A scripted policy of the allies, to compare with."""
+
+    memory: scripted.Memory  # at the start of a battle
+    act: Callable[[Any, scripted.Memory, Key], tuple[Array, scripted.Memory]]
+
+
 def make(cfg: Config) -> Env:
     """Makes the environment.
 
@@ -44,20 +64,9 @@ def make(cfg: Config) -> Env:
         ConfigError: unknown map, impossible teams, a time limit out of range, or
             a battle that the backend has not.
     """
-    if not 0 <= cfg.max_steps < 2**16 - 1:
-        raise ConfigError(f"env.max_steps: got {cfg.max_steps}; allowed: 0 to 65534")
-    rules = _rules(cfg)
+    rules = rules_of(cfg)
+    sim = _simulator(cfg, rules)
     see, (store, load) = observer(rules, cfg.state == "raw"), codec(rules)
-    if cfg.backend == "jaxmarl":
-        # Its import takes seconds, and the other backend does without.
-        from envs.battle import original
-
-        sim = original.simulator(rules)
-        reset, step = original.dynamics(sim)
-        units, restore = original.units, original.restorer(sim)
-    else:
-        reset, step = fast.dynamics(rules)
-        units, restore = fast.units, fast.restorer(rules)
     obs_dim, state_dim = sizes(rules)
     spec = EnvSpec(
         name=f"smax/{cfg.map}",
@@ -70,16 +79,54 @@ def make(cfg: Config) -> Env:
     )
     return Env(
         spec=spec,
-        reset=reset,
-        step=step,
-        observe=lambda state: see(units(state)),
-        pack=lambda state: store(units(state)),
-        unpack=lambda packed: restore(load(packed)),
+        reset=sim.reset,
+        step=sim.step,
+        observe=lambda state: see(sim.units(state)),
+        pack=lambda state: store(sim.units(state)),
+        unpack=lambda packed: sim.restore(load(packed)),
     )
 
 
-def _rules(cfg: Config) -> Rules:
-    """The battle's rules."""
+def reference(cfg: Config, pick: scripted.Pick) -> Reference:
+    """Scripted allies, whom they attack by ``pick``, as enemies by ``attack_mode``."""
+    rules = rules_of(cfg)
+    sim = _simulator(cfg, rules)
+    decide = scripted.decider(rules, scripted.team(rules, allies=True), pick)
+
+    def act(
+        state: Any, memory: scripted.Memory, key: Key
+    ) -> tuple[Array, scripted.Memory]:
+        chance = jax.random.uniform(key, (rules.n_allies, 2))
+        return decide(sim.units(state), memory, chance)
+
+    return Reference(scripted.blank(rules.n_allies), act)
+
+
+def image(
+    cfg: Config,
+    state: Any,
+    before: Any = None,
+    roles: np.ndarray | None = None,
+    size: int = 480,
+) -> np.ndarray:
+    """A world as RGB ``[H, W, 3]`` uint8; ``before`` is the world one step ago."""
+    # Pictures need packages that training does without.
+    from envs.battle import render
+
+    rules = rules_of(cfg)
+    units = _simulator(cfg, rules).units
+    past = None if before is None else units(before)
+    return render.image(rules, units(state), past, roles, size)
+
+
+def rules_of(cfg: Config) -> Rules:
+    """The battle's rules.
+
+    Raises:
+        ConfigError: as ``make``.
+    """
+    if not 0 <= cfg.max_steps < 2**16 - 1:
+        raise ConfigError(f"env.max_steps: got {cfg.max_steps}; allowed: 0 to 65534")
     wish = Wish(
         map=cfg.map,
         allies=cfg.allies,
@@ -99,3 +146,14 @@ def _rules(cfg: Config) -> Rules:
         enemies_shoot=cfg.enemy_shoots,
         enemies_pick=cfg.attack_mode,
     )
+
+
+def _simulator(cfg: Config, rules: Rules) -> Simulator:
+    """The backend."""
+    if cfg.backend == "fast":
+        return Simulator(*fast.dynamics(rules), fast.units, fast.restorer(rules))
+    # Its import takes seconds, and the other backend does without.
+    from envs.battle import original
+
+    sim = original.simulator(rules)
+    return Simulator(*original.dynamics(sim), original.units, original.restorer(sim))

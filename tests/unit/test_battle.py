@@ -23,7 +23,7 @@ STOP = 4
 
 def rules_of(**changes: object) -> Rules:
     """The rules of SMAX as its YAML file has it, but for ``changes``."""
-    return smax._rules(envs.build(smax.Config, DEFAULTS | changes, "env"))
+    return smax.rules_of(envs.build(smax.Config, DEFAULTS | changes, "env"))
 
 
 def make(**changes: object) -> Env:

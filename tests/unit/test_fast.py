@@ -25,7 +25,7 @@ SUBSTEP = 1 / 16
 
 def rules_of(**changes: object) -> Rules:
     """The rules of SMAX as its YAML file has it, but for ``changes``."""
-    return smax._rules(envs.build(smax.Config, DEFAULTS | changes, "env"))
+    return smax.rules_of(envs.build(smax.Config, DEFAULTS | changes, "env"))
 
 
 def test_tables_are_jaxmarl_s() -> None:
