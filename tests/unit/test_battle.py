@@ -13,17 +13,20 @@ import envs
 from envs import smax
 from envs.battle import fast, scripted
 from envs.battle.maps import MAPS
+from envs.battle.observe import observer
 from envs.battle.world import Rules, Units
+from rolemarl_jax.config import build
 from rolemarl_jax.types import Env
 
 YAML = Path(__file__).parents[2] / "configs" / "env" / "smax.yaml"
 DEFAULTS = yaml.safe_load(YAML.read_text())
 STOP = 4
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def rules_of(**changes: object) -> Rules:
     """The rules of SMAX as its YAML file has it, but for ``changes``."""
-    return smax.rules_of(envs.build(smax.Config, DEFAULTS | changes, "env"))
+    return smax.rules_of(build(smax.Config, DEFAULTS | changes, "env"))
 
 
 def make(**changes: object) -> Env:
@@ -100,7 +103,7 @@ def test_medivacs_heal_for_energy() -> None:
     near(after.units.cooldown[:, 0], [*want, grown - part])
     assert not out.terminated.any()
     # Hurt and with others in reach: the medivac may heal both marines, not itself.
-    see = smax.observer(made.rules, raw=False)
+    see = jax.jit(observer(made.rules, raw=False))
     avail = np.asarray(see(made.world.units).avail)
     assert avail[0].tolist() == [True] * 5 + [False, True, True]
     assert avail[1].tolist() == [True] * 5 + [False] * 3
@@ -199,7 +202,9 @@ def test_random_types_have_the_published_weights(race: str) -> None:
     assert np.abs(apart).mean() < 0.3
 
 
-@pytest.mark.parametrize("name", ["MMM2", "smacv2_protoss_5_vs_5"])
+@pytest.mark.parametrize(
+    "name", ["MMM2", pytest.param("smacv2_protoss_5_vs_5", marks=pytest.mark.slow)]
+)
 def test_packing_is_lossless(name: str) -> None:
     """Worlds of all new features look the same after replay, to the bit."""
     env = make(map=name, shields=name != "MMM2")
@@ -230,14 +235,13 @@ def test_focus_picks_the_weakest_in_reach() -> None:
     world = made.world.units._replace(health=health)
     for pick, slot in (("focus", 2), ("closest", 0)):
         who = scripted.team(made.rules, allies=True)
-        decide = scripted.decider(made.rules, who, pick)
+        decide = jax.jit(scripted.decider(made.rules, who, pick))
         action, _ = decide(world, scripted.blank(1), jnp.full((1, 2), 0.5))
         assert action.tolist() == [STOP + 1 + slot]
     turned = scene({"marine": 4}, {"marine": 1}, [*places[1:], places[0]])
     world = turned.world.units._replace(health=jnp.roll(health, -1))
-    decide = scripted.decider(
-        turned.rules, scripted.team(turned.rules, allies=False), "focus"
-    )
+    who = scripted.team(turned.rules, allies=False)
+    decide = jax.jit(scripted.decider(turned.rules, who, "focus"))
     action, _ = decide(world, scripted.blank(1), jnp.full((1, 2), 0.5))
     # Slots of the scripted team count from the last ally to the first.
     assert action.tolist() == [STOP + 1 + 1]
@@ -259,3 +263,35 @@ def test_maps_of_the_papers_are_there() -> None:
     }
     got = {name: (len(MAPS[name].allies), len(MAPS[name].enemies)) for name in sizes}
     assert got == sizes
+
+
+def test_pictures_show_roles_healing_and_bursts(tmp_path: Path) -> None:
+    """Colours of what happened are in the picture, and only then."""
+    from envs.battle import render
+
+    teams = {"medivac": 1, "marine": 1}, {"baneling": 2}
+    made = scene(*teams, [[5, 5], [8, 5], [20, 20], [20, 25]], enemy_shoots=True)
+    before = made.world.units._replace(
+        cooldown=jnp.array([50.0, 0, 0, 0]), health=jnp.array([150.0, 20, 30, 30])
+    )
+    now = before._replace(
+        action=jnp.array([STOP + 2, STOP, STOP + 1, STOP]),
+        cooldown=jnp.array([48.0, 0, 1, 0]),
+        health=jnp.array([150.0, 26, 0, 30]),
+        step=jnp.int32(1),
+    )
+    roles = np.array([2, 4])
+
+    def shows(picture: np.ndarray, colour: tuple[int, int, int], least: int) -> bool:
+        return (np.abs(picture - np.array(colour)).max(-1) < 12).sum() >= least
+
+    pictures = render.frames(made.rules, [before, now], [roles, roles], size=640)
+    for picture in pictures:
+        assert picture.shape == pictures[0].shape and picture.dtype == np.uint8
+        assert all(shows(picture, render.ROLES[role], 10) for role in roles)
+        assert shows(picture, render.ENEMY, 10)
+        assert not shows(picture, render.ROLES[0], 1)
+    for colour in (render.HEALING, render.BURST):
+        assert [shows(picture, colour, 5) for picture in pictures] == [False, True]
+    render.write_gif(tmp_path / "battle.gif", pictures)
+    assert (tmp_path / "battle.gif").stat().st_size > 1000

@@ -81,6 +81,7 @@ def test_packed_worlds_look_the_same(name: str) -> None:
     assert seen.state.min() >= 0.0 and seen.state.max() == 1.0
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name,shown", [("3s5z_vs_3s6z", False), ("3s_vs_5z", True)])
 def test_observations_are_jaxmarl_s(name: str, shown: bool) -> None:
     """Observations, raw state and availability equal the simulator's own."""
@@ -115,6 +116,7 @@ def keys(n: int) -> jax.Array:
     return jax.random.split(jax.random.key(3), n)
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_time_limit_truncates_and_keeps_the_last_world(env: Env, step) -> None:
     """Nobody fights: LIMIT steps, then truncation; the world is not reset."""
     assert env.spec.episode_limit == LIMIT
@@ -151,6 +153,7 @@ def duel(env: Env, ours: float, theirs: float, step: int) -> object:
     return jax.vmap(env.unpack)(many)
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("at", [0, LIMIT - 1])
 @pytest.mark.parametrize(
     "ours,theirs,won", [(40.0, 5.0, True), (5.0, 40.0, False), (5.0, 5.0, False)]
@@ -198,6 +201,7 @@ def test_rollout_observations_come_back_from_replay(env: Env) -> None:
     assert len(np.unique(packed.action)) > 5
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_custom_teams_are_in_the_order_given(backend: str) -> None:
     """Types of a custom map follow the configuration."""
@@ -211,6 +215,7 @@ def test_custom_teams_are_in_the_order_given(backend: str) -> None:
     assert seen.state.shape == (env.spec.state_dim,)
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_types_on_request(backend: str) -> None:
     """SMACv2's flags can be put on any map."""
@@ -255,7 +260,44 @@ def test_long_limits_take_a_wider_clock() -> None:
         ({"backend": "quick"}, ["env.backend", "'quick'", "jaxmarl"]),
         ({"backend": "jaxmarl", "map": "MMM"}, ["env.backend", "env.backend=fast"]),
         ({"backend": "jaxmarl", "shields": True}, ["env.backend", "shields"]),
+        (
+            {"backend": "jaxmarl", "map": "smacv2_zerg_5_vs_5"},
+            ["env.backend", "env.backend=fast"],
+        ),
+        (
+            {"backend": "jaxmarl", "attack_mode": "focus"},
+            ["env.backend", "focus", "env.backend=fast"],
+        ),
         ({"map": "smacv2_5_units", "random_types": False}, ["env.random_types"]),
+        ({"map": "corridor", "random_positions": True}, ["env.random_positions"]),
+        ({"type_weights": {"marine": 1.0}}, ["env.type_weights", "random_types=true"]),
+        (
+            {"map": "custom", "allies": {"medivac": 3}, "enemies": {"marine": 1}},
+            ["env.allies", "medivac", "cannot fight"],
+        ),
+        (
+            {"map": "custom", "allies": {"marine": 3}, "enemies": {"medivac": 1}},
+            ["env.enemies", "medivac", "cannot fight"],
+        ),
+        (
+            {
+                "map": "custom",
+                "allies": {"colossus": 100},
+                "enemies": {"colossus": 60},
+            },
+            ["env.allies, env.enemies", "160 units", "640 of 1024", "50%"],
+        ),
+        *(
+            ({"map": "smacv2_terran_5_vs_5", "type_weights": weights}, words)
+            for weights, words in (
+                ({"marine": 0.5, "marauder": 0.4}, ["env.type_weights", "0.9", "to 1"]),
+                ({"marine": 1.0, "medivac": 0.0}, ["type_weights.medivac", "above 0"]),
+                ({"marine": 2.0, "medivac": -1.0}, ["type_weights.medivac", "-1"]),
+                ({"marien": 1.0}, ["env.type_weights", "did you mean 'marine'"]),
+                ({"medivac": 1.0}, ["env.type_weights", "medivac", "cannot fight"]),
+                ({}, ["env.type_weights", "sum of 0"]),
+            )
+        ),
     ],
 )
 def test_bad_input_is_refused(changes: dict, words: list[str]) -> None:
