@@ -21,7 +21,13 @@ from rolemarl_jax.config import build
 YAML = Path(__file__).parents[2] / "configs" / "env" / "smax.yaml"
 DEFAULTS = yaml.safe_load(YAML.read_text())
 SUBSTEP = 1 / 16
-pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+@pytest.fixture(autouse=True)
+def compile_briefly(request: pytest.FixtureRequest) -> None:
+    """Short tests save on compiling, long ones on running."""
+    if request.node.get_closest_marker("slow") is None:
+        request.getfixturevalue("quick_compile")
 
 
 def config_of(**changes: object) -> smax.Config:
