@@ -144,7 +144,8 @@ def _care(rules: Rules, world: Units, who: Team) -> tuple[Array, Array, Array]:
     far = ((others - own[:, None]) ** 2).sum(-1)
     able = (health > 0) & ~(look_up(rules.table("heals"), types) > 0)
     wounded = able & (health < look_up(rules.full, types))
-    cost = far + jnp.where(wounded, 0.0, jnp.where(able, FAR / 2, FAR))
+    # Squares of distances are below 1e4; with FAR, float32 could not tell them apart.
+    cost = far + jnp.where(wounded, 0.0, jnp.where(able, 1e4, 1e6))
     patient = cost.argmin(1)
     reach = look_up(rules.table("reach") ** 2, world.types[who.own])
     mends = (cost.min(1) < reach) & (world.health[who.own] > 0)

@@ -295,3 +295,24 @@ def test_pictures_show_roles_healing_and_bursts(tmp_path: Path) -> None:
         assert [shows(picture, colour, 5) for picture in pictures] == [False, True]
     render.write_gif(tmp_path / "battle.gif", pictures)
     assert (tmp_path / "battle.gif").stat().st_size > 1000
+
+
+def test_scripted_healers_follow_the_closest_without_wounded() -> None:
+    """Of both teams alike, whatever the order of units."""
+    healers = {True: 2, False: 5}
+    places = [[4, 16], [9, 20], [4, 11], [28, 16], [23, 20], [28, 11]]
+    made = scene({"marine": 2, "medivac": 1}, {"marine": 2, "medivac": 1}, places)
+    world = made.world.units
+    for allies, healer in healers.items():
+        who = scripted.team(made.rules, allies)
+        decide = jax.jit(scripted.decider(made.rules, who, "closest"))
+        x, y = places[healer]
+        for near_one, far_one in ((1, 2), (2, 1)):
+            place = world.position.at[healer - near_one].set(jnp.array([x, y + 4.5]))
+            side = x + (5 if allies else -5)
+            place = place.at[healer - far_one].set(jnp.array([side, y]))
+            moved = world._replace(position=place)
+            chance = jnp.full((3, 2), 0.5)
+            action, _ = decide(moved, scripted.blank(3), chance)
+            # Up to the close marine, not to the side of the other.
+            assert action[2] == 0
