@@ -1,26 +1,22 @@
-"""JaxMARL's SMAX on the Env protocol.
+"""SMAX on the Env protocol: JaxMARL's own simulator, or a faster one with more in it.
 
-Two things differ from the simulator, both on purpose: the time limit is told
-apart from the end of a battle, and the global state is normalised unless
-``state: raw`` asks for the simulator's own, from which QMIX does not learn.
+The time limit is told apart from the end of a battle, and the global state is
+normalised unless ``state: raw`` asks for JaxMARL's own, from which QMIX does not
+learn. docs/environments.md has all differences.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxmarl.environments.smax import HeuristicEnemySMAX
-from jaxmarl.environments.smax.heuristic_enemy_smax_env import State
-from jaxmarl.environments.smax.smax_env import State as Game
 
+from envs.battle import fast, scripted
 from envs.battle.observe import observer, sizes
-from envs.battle.teams import scenario
-from envs.battle.world import MOVES, STOP, Rules, Units, codec
+from envs.battle.teams import Wish, find
+from envs.battle.world import Rules, Units, codec
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.types import Array, Env, EnvSpec, EnvState, Key, Step
+from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
 
 @config
@@ -29,32 +25,48 @@ class Config:
 
     name: Literal["smax"]
     map: str
+    backend: Literal["jaxmarl", "fast"]
     allies: dict[str, int] | None
     enemies: dict[str, int] | None
     random_positions: bool | None
     random_types: bool | None
+    type_weights: dict[str, float] | None
+    shields: bool
     max_steps: int
     walls_cause_death: bool
     see_enemy_actions: bool
     won_battle_bonus: float
     enemy_shoots: bool
-    attack_mode: Literal["closest", "random"]
+    attack_mode: Literal["closest", "random", "focus"]
     state: Literal["normalised", "raw"]
+
+
+class Simulator(NamedTuple):
+    """A battle without observations; its worlds are its own affair."""
+
+    reset: Callable
+    step: Callable
+    units: Callable[[Any], Units]
+    restore: Callable[[Units], Any]
+
+
+class Reference(NamedTuple):
+    """A scripted policy of the allies, to compare with."""
+
+    memory: scripted.Memory  # at the start of a battle
+    act: Callable[[Any, scripted.Memory, Key], tuple[Array, scripted.Memory]]
 
 
 def make(cfg: Config) -> Env:
     """Makes the environment.
 
     Raises:
-        ConfigError: unknown map, impossible teams, or a time limit out of range.
+        ConfigError: unknown map, impossible teams, a time limit out of range, or
+            a battle that the backend has not.
     """
-    if not 0 <= cfg.max_steps < 2**16:
-        raise ConfigError(f"env.max_steps: got {cfg.max_steps}; allowed: 0 to 65535")
-    sim = _simulator(cfg)
-    rules = _rules(sim)
+    rules = rules_of(cfg)
+    sim = _simulator(cfg, rules)
     see, (store, load) = observer(rules, cfg.state == "raw"), codec(rules)
-    reset, step = _dynamics(sim)
-    restore = _restorer(sim)
     obs_dim, state_dim = sizes(rules)
     spec = EnvSpec(
         name=f"smax/{cfg.map}",
@@ -67,116 +79,81 @@ def make(cfg: Config) -> Env:
     )
     return Env(
         spec=spec,
-        reset=reset,
-        step=step,
-        observe=lambda state: see(_units(state)),
-        pack=lambda state: store(_units(state)),
-        unpack=lambda packed: restore(load(packed)),
+        reset=sim.reset,
+        step=sim.step,
+        observe=lambda state: see(sim.units(state)),
+        pack=lambda state: store(sim.units(state)),
+        unpack=lambda packed: sim.restore(load(packed)),
     )
 
 
-def _simulator(cfg: Config) -> HeuristicEnemySMAX:
-    """JaxMARL's environment for this configuration."""
-    return HeuristicEnemySMAX(
-        enemy_shoots=cfg.enemy_shoots,
-        attack_mode=cfg.attack_mode,
-        scenario=scenario(
-            cfg.map, cfg.allies, cfg.enemies, cfg.random_positions, cfg.random_types
-        ),
-        max_steps=cfg.max_steps,
-        walls_cause_death=cfg.walls_cause_death,
-        see_enemy_actions=cfg.see_enemy_actions,
-        won_battle_bonus=cfg.won_battle_bonus,
+def reference(cfg: Config, pick: scripted.Pick) -> Reference:
+    """Scripted allies, whom they attack by ``pick``, as enemies by ``attack_mode``."""
+    rules = rules_of(cfg)
+    sim = _simulator(cfg, rules)
+    decide = scripted.decider(rules, scripted.team(rules, allies=True), pick)
+
+    def act(
+        state: Any, memory: scripted.Memory, key: Key
+    ) -> tuple[Array, scripted.Memory]:
+        chance = jax.random.uniform(key, (rules.n_allies, 2))
+        return decide(sim.units(state), memory, chance)
+
+    return Reference(scripted.blank(rules.n_allies), act)
+
+
+def image(
+    cfg: Config,
+    state: Any,
+    before: Any = None,
+    roles: np.ndarray | None = None,
+    size: int = 480,
+) -> np.ndarray:
+    """A world as RGB ``[H, W, 3]`` uint8; ``before`` is the world one step ago."""
+    # Pictures need packages that training does without.
+    from envs.battle import render
+
+    rules = rules_of(cfg)
+    units = _simulator(cfg, rules).units
+    past = None if before is None else units(before)
+    return render.image(rules, units(state), past, roles, size)
+
+
+def rules_of(cfg: Config) -> Rules:
+    """The battle's rules.
+
+    Raises:
+        ConfigError: as ``make``.
+    """
+    if not 0 <= cfg.max_steps < 2**16 - 1:
+        raise ConfigError(f"env.max_steps: got {cfg.max_steps}; allowed: 0 to 65534")
+    wish = Wish(
+        map=cfg.map,
+        allies=cfg.allies,
+        enemies=cfg.enemies,
+        random_positions=cfg.random_positions,
+        random_types=cfg.random_types,
+        type_weights=cfg.type_weights,
     )
-
-
-def _dynamics(sim: HeuristicEnemySMAX) -> tuple[Callable, Callable]:
-    """``reset`` and ``step`` of the protocol."""
-
-    def reset(key: Key) -> EnvState:
-        return _strong(sim.reset(key)[1])
-
-    def step(key: Key, state: EnvState, actions: Array) -> tuple[EnvState, Step]:
-        chosen = dict(zip(sim.agents, actions, strict=True))
-        # `step` of the simulator would reset by itself and lose the last world.
-        _, state, rewards, _, _ = sim.step_env(key, state, chosen)
-        game = state.state
-        game = state.state
-        ally, enemy = jnp.split(game.unit_alive, [sim.num_allies])
-        terminated = ~ally.any() | ~enemy.any()
-        outcome = Step(
-            reward=rewards[sim.agents[0]],
-            terminated=terminated,
-            truncated=game.done & ~terminated,
-            won=ally.any() & ~enemy.any(),
-        )
-        return _strong(state), outcome
-
-    return reset, step
-
-
-def _rules(sim: HeuristicEnemySMAX) -> Rules:
-    """The simulator's constants, as observations and packing need them."""
-    drawn = sim.smacv2_unit_type_generation
     return Rules(
-        n_allies=sim.num_allies,
-        n_enemies=sim.num_enemies,
-        types=None if drawn else np.asarray(sim.scenario),
-        sight=np.asarray(sim.unit_type_sight_ranges),
-        reach=np.asarray(sim.unit_type_attack_ranges),
-        health=np.asarray(sim.unit_type_health),
-        cooldown=np.asarray(sim.unit_type_weapon_cooldowns),
-        size=(sim.map_width, sim.map_height),
-        # The simulator tests the clock before it advances.
-        steps=sim.max_steps + 1,
-        see_enemy_actions=sim.see_enemy_actions,
+        battle=find(wish),
+        # JaxMARL's limit tests the clock before it advances.
+        steps=cfg.max_steps + 1,
+        shields=cfg.shields,
+        see_enemy_actions=cfg.see_enemy_actions,
+        walls_kill=cfg.walls_cause_death,
+        win_bonus=cfg.won_battle_bonus,
+        enemies_shoot=cfg.enemy_shoots,
+        enemies_pick=cfg.attack_mode,
     )
 
 
-def _units(state: EnvState) -> Units:
-    """What there is to see of the simulator's world."""
-    game = state.state
-    return Units(
-        position=game.unit_positions,
-        health=game.unit_health,
-        cooldown=game.unit_weapon_cooldowns,
-        action=_last_actions(game),
-        types=game.unit_types,
-        step=game.step,
-    )
+def _simulator(cfg: Config, rules: Rules) -> Simulator:
+    """The backend."""
+    if cfg.backend == "fast":
+        return Simulator(*fast.dynamics(rules), fast.units, fast.restorer(rules))
+    # Its import takes seconds, and the other backend does without.
+    from envs.battle import original
 
-
-def _restorer(sim: HeuristicEnemySMAX) -> Callable[[Units], EnvState]:
-    """Makes the function that puts units back into the simulator's world."""
-    teams = np.arange(sim.num_allies + sim.num_enemies) >= sim.num_allies
-    memory = sim.get_enemy_policy_initial_state(jax.random.key(0))
-
-    def restore(units: Units) -> EnvState:
-        game = Game(
-            done=jnp.zeros((), bool),
-            step=units.step,
-            unit_positions=units.position,
-            unit_alive=units.health > 0,
-            unit_teams=jnp.array(teams, jnp.float32),
-            unit_health=units.health,
-            unit_types=units.types,
-            unit_weapon_cooldowns=units.cooldown,
-            prev_movement_actions=jnp.array(MOVES)[jnp.minimum(units.action, STOP)],
-            prev_attack_actions=jnp.where(units.action > STOP, units.action, 0),
-        )
-        return _strong(State(state=game, enemy_policy_state=memory))
-
-    return restore
-
-
-def _last_actions(game: Game) -> Array:
-    """Index ``[U]`` of every unit's previous action; STOP before the first one."""
-    to_the_side, up = game.prev_movement_actions.T
-    moved = (up > 0.5, to_the_side > 0.5, up < -0.5, to_the_side < -0.5)
-    move = jnp.select(moved, (0, 1, 2, 3), STOP)
-    return jnp.where(game.prev_attack_actions > STOP, game.prev_attack_actions, move)
-
-
-def _strong(tree: EnvState) -> EnvState:
-    """The same arrays without weak types, so that loops carry one signature."""
-    return jax.tree.map(lambda leaf: lax.convert_element_type(leaf, leaf.dtype), tree)
+    sim = original.simulator(rules)
+    return Simulator(*original.dynamics(sim), original.units, original.restorer(sim))

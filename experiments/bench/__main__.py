@@ -24,7 +24,7 @@ OPTIONS = {
     "algo": [],  # algorithms; what a suite takes by default if empty
     "lengths": [60, 120],  # episode lengths of suite=update
     "map": "2s3z",  # of suite=train and suite=memory
-    "maps": ["2s3z", "27m_vs_30m"],  # of suite=env
+    "maps": ["2s3z", "27m_vs_30m", "MMM2", "corridor"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
     "seconds": 20.0,  # of each measurement in suite=train and suite=peer

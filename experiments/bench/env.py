@@ -1,102 +1,127 @@
-"""Steps per second of the simulator, and where the time goes."""
+"""Steps per second of the fast battle against JaxMARL's, and where the time goes.
 
+Both play the same loop: random available actions, worlds that end begin again, and
+observations, global state and masks of every step are rendered and used.
+"""
+
+import statistics
+from collections.abc import Callable
 from typing import Any
 
 from experiments.bench.timing import busy, measure
 from experiments.compose import composed
 
+ROUNDS = 3
+
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each map and part of a step, ``options["worlds"]`` at once."""
-    return [
-        row
-        for name in options["maps"]
-        for row in _rows(name, options["worlds"], options["steps"])
-    ]
+    """One row for each map, then one for each map and part of a step."""
+    worlds, steps = options["worlds"], options["steps"]
+    rows = [_race(name, worlds, steps) for name in options["maps"]]
+    return rows + [row for name in options["maps"] for row in _parts(name, worlds)]
 
 
-def _rows(map_name: str, worlds: int, steps: int) -> list[dict[str, Any]]:
-    """Ours with resets, its parts, and JaxMARL's own ``step``."""
-    import jax
-
+def _env(map_name: str) -> Any:
     import envs
 
-    env = envs.make(composed([f"env.map={map_name}"]).values["env"])
-    key = jax.random.key(0)
-    keys = jax.random.split(key, worlds)
-    states = jax.jit(jax.vmap(env.reset))(keys)
-    see, pack = jax.vmap(env.observe), jax.vmap(env.pack)
-
-    def act(states: Any, key: Any) -> Any:
-        noise = jax.random.uniform(key, see(states).avail.shape)
-        return jax.numpy.argmax(noise * see(states).avail, axis=-1)
-
-    def play(key: Any) -> Any:
-        def tick(states: Any, key: Any) -> Any:
-            one, two, three = jax.random.split(key, 3)
-            moved, step = jax.vmap(env.step)(
-                jax.random.split(one, worlds), states, act(states, two)
-            )
-            fresh = jax.vmap(env.reset)(jax.random.split(three, worlds))
-            ended = step.terminated | step.truncated
-            pick = jax.vmap(lambda end, a, b: jax.tree.map(_choose(end), a, b))
-            return pick(ended, fresh, moved), step.reward.sum()
-
-        return jax.lax.scan(tick, states, jax.random.split(key, steps))
-
-    actions = jax.jit(act)(states, key)
-    parts = {
-        "step, resets, random actions": (play, (key,), steps),
-        "step": (lambda s: jax.vmap(env.step)(keys, s, actions), (states,), 1),
-        "reset": (lambda k: jax.vmap(env.reset)(k), (keys,), 1),
-        "observe": (see, (states,), 1),
-        "pack": (pack, (states,), 1),
-        "JaxMARL's step, random actions": (
-            _peer(map_name, worlds, steps),
-            (key,),
-            steps,
-        ),
-    }
-    rows = []
-    for name, (function, args, many) in parts.items():
-        seconds = busy(measure(function, *args, seconds=2.0)) / (many * worlds)
-        row = {"map": map_name, "worlds": worlds, "part": name, "us": 1e6 * seconds}
-        rows.append({**row, "steps/s": 1 / seconds})
-    return rows
+    return envs.make(composed(["env=smax", f"env.map={map_name}"]).values["env"])
 
 
-def _choose(end: Any) -> Any:
+def _race(map_name: str, worlds: int, steps: int) -> dict[str, Any]:
+    """Both simulators, one after the other in each round."""
+    import jax
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+
+    loops = {"fast": _ours(map_name, worlds, steps)}
+    if map_name in MAP_NAME_TO_SCENARIO:
+        loops["JaxMARL"] = _theirs(map_name, worlds, steps)
+    taken: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS):
+        for name, loop in loops.items():
+            one = busy(measure(loop, jax.random.key(0), seconds=2.0))
+            taken[name].append(one / (steps * worlds))
+    us = {name: 1e6 * statistics.median(times) for name, times in taken.items()}
+    row: dict[str, Any] = {"map": map_name, "worlds": worlds}
+    for name in ("fast", "JaxMARL"):
+        row[f"{name}, us a step"] = us.get(name)
+        row[f"{name}, steps/s"] = 1e6 / us[name] if name in us else None
+    row["times as fast"] = us["JaxMARL"] / us["fast"] if "JaxMARL" in us else None
+    return row
+
+
+def _ours(map_name: str, worlds: int, steps: int) -> Callable[[Any], Any]:
+    """The loop of a rollout: everything is rendered once a step."""
+    import jax
     import jax.numpy as jnp
 
-    return lambda a, b: jnp.where(end, a, b)
+    env = _env(map_name)
+
+    def tick(states: Any, key: Any) -> Any:
+        one, two, three = jax.random.split(key, 3)
+        seen = jax.lax.optimization_barrier(jax.vmap(env.observe)(states))
+        noise = jax.random.uniform(two, seen.avail.shape)
+        actions = jnp.argmax(noise * seen.avail, axis=-1)
+        keys = jax.random.split(one, worlds)
+        moved, step = jax.vmap(env.step)(keys, states, actions)
+        fresh = jax.vmap(env.reset)(jax.random.split(three, worlds))
+        ended = step.terminated | step.truncated
+
+        def choose(new: Any, old: Any) -> Any:
+            return jnp.where(ended.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        used = seen.obs.sum() + seen.state.sum() + step.reward.sum()
+        return jax.tree.map(choose, fresh, moved), used
+
+    def play(key: Any) -> Any:
+        states = jax.vmap(env.reset)(jax.random.split(key, worlds))
+        return jax.lax.scan(tick, states, jax.random.split(key, steps))
+
+    return play
 
 
-def _peer(map_name: str, worlds: int, steps: int) -> Any:
-    """JaxMARL's own loop: its ``step`` resets by itself and observes twice."""
+def _theirs(map_name: str, worlds: int, steps: int) -> Callable[[Any], Any]:
+    """JaxMARL's own loop: its ``step`` resets by itself and renders."""
     import jax
+    import jax.numpy as jnp
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
     sim = HeuristicEnemySMAX(scenario=map_name_to_scenario(map_name))
 
+    def tick(states: Any, key: Any) -> Any:
+        one, two = jax.random.split(key)
+        avail = jnp.stack(list(jax.vmap(sim.get_avail_actions)(states).values()), 1)
+        noise = jax.random.uniform(two, avail.shape)
+        chosen = jnp.argmax(noise * avail, axis=-1)
+        actions = dict(zip(sim.agents, chosen.T, strict=True))
+        keys = jax.random.split(one, worlds)
+        obs, states, rewards, _, _ = jax.vmap(sim.step)(keys, states, actions)
+        obs = jax.lax.optimization_barrier(obs)
+        used = sum(x.sum() for x in obs.values()) + rewards[sim.agents[0]].sum()
+        return states, used
+
     def play(key: Any) -> Any:
         _, states = jax.vmap(sim.reset)(jax.random.split(key, worlds))
-
-        def tick(states: Any, key: Any) -> Any:
-            one, two = jax.random.split(key)
-            avail = jax.vmap(sim.get_avail_actions)(states)
-
-            actions = {
-                agent: jax.numpy.argmax(
-                    jax.random.uniform(jax.random.fold_in(two, i), mask.shape) * mask,
-                    axis=-1,
-                )
-                for i, (agent, mask) in enumerate(avail.items())
-            }
-            _, states, rewards, _, _ = jax.vmap(sim.step)(
-                jax.random.split(one, worlds), states, actions
-            )
-            return states, rewards[sim.agents[0]].sum()
-
         return jax.lax.scan(tick, states, jax.random.split(key, steps))
 
     return play
+
+
+def _parts(map_name: str, worlds: int) -> list[dict[str, Any]]:
+    """What a step of the fast battle is made of, each part alone."""
+    import jax
+    import jax.numpy as jnp
+
+    env = _env(map_name)
+    keys = jax.random.split(jax.random.key(0), worlds)
+    states = jax.jit(jax.vmap(env.reset))(keys)
+    actions = jnp.full((worlds, env.spec.n_agents), 4)
+    parts = {
+        "step": (lambda s: jax.vmap(env.step)(keys, s, actions), states),
+        "reset": (lambda k: jax.vmap(env.reset)(k), keys),
+        "observe": (jax.vmap(env.observe), states),
+        "pack": (jax.vmap(env.pack), states),
+    }
+    row: dict[str, Any] = {"map": map_name}
+    for name, (function, arg) in parts.items():
+        row[f"{name}, us"] = 1e6 * busy(measure(function, arg, seconds=1.0)) / worlds
+    return [row]

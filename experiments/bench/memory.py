@@ -4,20 +4,19 @@ from typing import Any
 
 from experiments.compose import composed, groups
 
-MAPS = ("3m", "2s3z", "5m_vs_6m", "3s5z_vs_3s6z", "27m_vs_30m", "smacv2_5_units")
-
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each map, then one for each algorithm on ``options["map"]``."""
     import jax
 
     import envs
+    from envs.battle.maps import MAPS
     from rolemarl_jax.config import ReplayConfig, build
     from rolemarl_jax.replay import make_replay
 
     rows = []
     for name in MAPS:
-        values = composed(["run=paper", f"env.map={name}"]).values
+        values = composed(["env=smax", "run=paper", f"env.map={name}"]).values
         env = envs.make(values["env"])
         row: dict[str, Any] = {"map": name}
         for store in ("packed", "observations"):

@@ -18,12 +18,13 @@ YAML = Path(__file__).parents[2] / "configs" / "env" / "smax.yaml"
 DEFAULTS = yaml.safe_load(YAML.read_text())
 LIMIT = 13
 BYTES = {
-    "2s3z": 171,
-    "5m_vs_6m": 188,
-    "3s5z_vs_3s6z": 290,
-    "27m_vs_30m": 970,
-    "smacv2_5_units": 181,
+    "2s3z": 141,
+    "5m_vs_6m": 155,
+    "3s5z_vs_3s6z": 239,
+    "27m_vs_30m": 799,
+    "smacv2_5_units": 151,
 }
+BACKENDS = ("jaxmarl", "fast")
 
 
 def make(**changes: object) -> Env:
@@ -40,14 +41,15 @@ def random_worlds(env: Env, n: int, seed: int = 0) -> Packed:
     top = np.where(np.arange(units) < env.spec.n_agents, n_enemies, units - n_enemies)
     alive = rng.random((n, units)) < 0.7
     types = rng.integers(0, 6, (n, units)).astype(np.uint8)
-    health = alive * rng.uniform(0.1, 35, (n, units))  # a zergling's, the least
+    health = alive * rng.integers(1, 36, (n, units))  # a zergling's, the least
     centre = rng.uniform(4, 28, (n, 1, 2))
     return Packed(
         position=(centre + rng.normal(0, 4, (n, units, 2))).astype(np.float32),
-        health=health.astype(np.float32),
+        health=health.astype(one.health.dtype),
         cooldown=rng.uniform(-3, 2, (n, units)).astype(np.float32),
         action=rng.integers(0, 5 + top, (n, units)).astype(np.uint8),
         types=types if one.types is not None else None,
+        shield=None,
         step=rng.integers(0, 101, n).astype(one.step.dtype),
     )
 
@@ -60,10 +62,11 @@ def same(left: object, right: object) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-@pytest.mark.parametrize("name", BYTES)
+@pytest.mark.parametrize("name", [*BYTES, "2s3z jaxmarl"])
 def test_packed_worlds_look_the_same(name: str) -> None:
     """Observations before and after packing are bit-identical, in few bytes."""
-    env = make(map=name)
+    name, *backend = name.split()
+    env = make(map=name, backend=(backend or ["fast"])[0])
     packed = random_worlds(env, 2000)
     before = jax.vmap(env.unpack)(packed)
     seen = jax.jit(jax.vmap(env.observe))(before)
@@ -78,10 +81,11 @@ def test_packed_worlds_look_the_same(name: str) -> None:
     assert seen.state.min() >= 0.0 and seen.state.max() == 1.0
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name,shown", [("3s5z_vs_3s6z", False), ("3s_vs_5z", True)])
 def test_observations_are_jaxmarl_s(name: str, shown: bool) -> None:
     """Observations, raw state and availability equal the simulator's own."""
-    env = make(map=name, see_enemy_actions=shown, state="raw")
+    env = make(map=name, see_enemy_actions=shown, state="raw", backend="jaxmarl")
     worlds = jax.vmap(env.unpack)(random_worlds(env, 200, seed=1))
     seen = jax.jit(jax.vmap(env.observe))(worlds)
     scenario = map_name_to_scenario(name)
@@ -95,10 +99,10 @@ def test_observations_are_jaxmarl_s(name: str, shown: bool) -> None:
         np.testing.assert_array_equal(seen.avail[:, i], avail[agent])
 
 
-@pytest.fixture(scope="module")
-def env() -> Env:
+@pytest.fixture(scope="module", params=BACKENDS)
+def env(request: pytest.FixtureRequest) -> Env:
     """3m with a short time limit."""
-    return make(max_steps=LIMIT - 1)
+    return make(max_steps=LIMIT - 1, backend=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -112,19 +116,21 @@ def keys(n: int) -> jax.Array:
     return jax.random.split(jax.random.key(3), n)
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_time_limit_truncates_and_keeps_the_last_world(env: Env, step) -> None:
     """Nobody fights: LIMIT steps, then truncation; the world is not reset."""
     assert env.spec.episode_limit == LIMIT
     start = world = jax.jit(jax.vmap(env.reset))(keys(64))
-    apart = world.state.unit_positions.at[:, :3, 0].set(3.0)
-    world = world.replace(state=world.state.replace(unit_positions=apart))
+    packed = jax.vmap(env.pack)(world)
+    apart = packed.position.at[:, :3, 0].set(3.0)
+    world = jax.vmap(env.unpack)(packed._replace(position=apart))
     stay = jnp.full((64, 3), 4)
     for t in range(LIMIT):
         world, out = step(keys(64), world, stay)
         assert not out.terminated.any() and not out.won.any()
         assert out.truncated.all() == (t == LIMIT - 1)
         assert out.truncated.any() == (t == LIMIT - 1)
-    assert (world.state.step == LIMIT).all()
+    assert (jax.vmap(env.pack)(world).step == LIMIT).all()
     assert jax.tree.structure(world) == jax.tree.structure(start)
     for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(world), strict=True):
         assert (a.dtype, a.shape, a.weak_type) == (b.dtype, b.shape, b.weak_type)
@@ -136,16 +142,18 @@ def duel(env: Env, ours: float, theirs: float, step: int) -> object:
     y = np.array([12.0, 16, 20, 20, 16, 12])
     packed = Packed(
         position=np.stack([x, y], 1).astype(np.float32),
-        health=np.array([ours] * 3 + [theirs] * 3, np.float32),
+        health=np.array([ours] * 3 + [theirs] * 3, np.uint8),
         cooldown=np.zeros(6, np.float32),
         action=np.full(6, 4, np.uint8),
         types=None,
+        shield=None,
         step=np.uint8(step),
     )
     many = jax.tree.map(lambda leaf: jnp.array([leaf] * 64), packed)
     return jax.vmap(env.unpack)(many)
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("at", [0, LIMIT - 1])
 @pytest.mark.parametrize(
     "ours,theirs,won", [(40.0, 5.0, True), (5.0, 40.0, False), (5.0, 5.0, False)]
@@ -164,9 +172,10 @@ def test_battles_terminate(
     after, out = step(keys(64), world, attack)
     assert out.terminated.all() and not out.truncated.any()
     assert (out.won == won).all()
-    lost = theirs - np.asarray(after.state.unit_health)[:, 3:]
+    packed = jax.vmap(env.pack)(after)
+    lost = theirs - np.asarray(packed.health, np.float32)[:, 3:]
     np.testing.assert_allclose(out.reward, (lost / 45).mean(1) + won, rtol=1e-5)
-    assert after.state.step[0] == at + 1
+    assert packed.step[0] == at + 1
     seen = jax.vmap(env.observe)(after)
     assert (seen.obs[:, 0, -4 - 6] > 0).all() == (ours == 40.0)
 
@@ -192,25 +201,28 @@ def test_rollout_observations_come_back_from_replay(env: Env) -> None:
     assert len(np.unique(packed.action)) > 5
 
 
-def test_custom_teams_are_in_the_order_given() -> None:
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_custom_teams_are_in_the_order_given(backend: str) -> None:
     """Types of a custom map follow the configuration."""
-    env = make(
-        map="custom", allies={"stalker": 1, "zealot": 2}, enemies={"zergling": 4}
-    )
+    teams = {"allies": {"stalker": 1, "zealot": 2}, "enemies": {"zergling": 4}}
+    env = make(map="custom", backend=backend, **teams)
     world = jax.jit(env.reset)(jax.random.key(0))
-    assert world.state.unit_types.tolist() == [2, 3, 3, 4, 4, 4, 4]
+    assert env.pack(world).health.tolist() == [160, 150, 150, 35, 35, 35, 35]
     assert (env.spec.n_agents, env.spec.n_actions) == (3, 9)
     seen = jax.eval_shape(env.observe, world)
     assert seen.obs.shape == (3, env.spec.obs_dim)
     assert seen.state.shape == (env.spec.state_dim,)
 
 
-def test_random_types_on_request() -> None:
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_random_types_on_request(backend: str) -> None:
     """SMACv2's flags can be put on any map."""
-    env = make(map="3m", random_types=True, random_positions=True)
-    worlds = jax.jit(jax.vmap(env.reset))(keys(32)).state
-    assert len(np.unique(worlds.unit_types)) == 6
-    assert np.std(worlds.unit_positions[:, 0, 0]) > 3
+    env = make(map="3m", random_types=True, random_positions=True, backend=backend)
+    worlds = jax.jit(jax.vmap(lambda key: env.pack(env.reset(key))))(keys(32))
+    assert len(np.unique(worlds.types)) == 6
+    assert np.std(worlds.position[:, 0, 0]) > 3
 
 
 def test_long_limits_take_a_wider_clock() -> None:
@@ -244,6 +256,47 @@ def test_long_limits_take_a_wider_clock() -> None:
         (
             {"map": "custom", "allies": {"marine": 251}, "enemies": {"marine": 1}},
             ["env.allies", "251", "250"],
+        ),
+        ({"backend": "quick"}, ["env.backend", "'quick'", "jaxmarl"]),
+        ({"backend": "jaxmarl", "map": "MMM"}, ["env.backend", "env.backend=fast"]),
+        ({"backend": "jaxmarl", "shields": True}, ["env.backend", "shields"]),
+        (
+            {"backend": "jaxmarl", "map": "smacv2_zerg_5_vs_5"},
+            ["env.backend", "env.backend=fast"],
+        ),
+        (
+            {"backend": "jaxmarl", "attack_mode": "focus"},
+            ["env.backend", "focus", "env.backend=fast"],
+        ),
+        ({"map": "smacv2_5_units", "random_types": False}, ["env.random_types"]),
+        ({"map": "corridor", "random_positions": True}, ["env.random_positions"]),
+        ({"type_weights": {"marine": 1.0}}, ["env.type_weights", "random_types=true"]),
+        (
+            {"map": "custom", "allies": {"medivac": 3}, "enemies": {"marine": 1}},
+            ["env.allies", "medivac", "cannot fight"],
+        ),
+        (
+            {"map": "custom", "allies": {"marine": 3}, "enemies": {"medivac": 1}},
+            ["env.enemies", "medivac", "cannot fight"],
+        ),
+        (
+            {
+                "map": "custom",
+                "allies": {"colossus": 100},
+                "enemies": {"colossus": 60},
+            },
+            ["env.allies, env.enemies", "160 units", "640 of 1024", "50%"],
+        ),
+        *(
+            ({"map": "smacv2_terran_5_vs_5", "type_weights": weights}, words)
+            for weights, words in (
+                ({"marine": 0.5, "marauder": 0.4}, ["env.type_weights", "0.9", "to 1"]),
+                ({"marine": 1.0, "medivac": 0.0}, ["type_weights.medivac", "above 0"]),
+                ({"marine": 2.0, "medivac": -1.0}, ["type_weights.medivac", "-1"]),
+                ({"marien": 1.0}, ["env.type_weights", "did you mean 'marine'"]),
+                ({"medivac": 1.0}, ["env.type_weights", "medivac", "cannot fight"]),
+                ({}, ["env.type_weights", "sum of 0"]),
+            )
         ),
     ],
 )
