@@ -187,6 +187,7 @@ def run_config(algo, seeds=1, over=None):
             "warmup_steps": None,
             "seeds_by": "map",
             "host_devices": 1,
+            "seeds_together": None,
         },
         "replay": {
             "store": "packed",
@@ -199,6 +200,12 @@ def run_config(algo, seeds=1, over=None):
         },
         "eval": {"every": 1000, "episodes": 16, "worlds": 16},
         "checkpoint": {"every": 1000, "keep": 1, "replay": False},
+        "sweep": {
+            "chunk": None,
+            "device_memory": None,
+            "fraction": 0.85,
+            "plan_only": False,
+        },
         "seeds": seeds,
         "seed": 0,
         "total_steps": 1000,
