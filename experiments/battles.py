@@ -63,7 +63,7 @@ def _config(options: dict[str, Any], name: str) -> dict[str, Any]:
     return made
 
 
-def play(cfg: Any, pick: str, episodes: int, seed: int) -> tuple[Any, Any, Any]:
+def play(cfg: Any, pick: Any, episodes: int, seed: int) -> tuple[Any, Any, Any]:
     """Battles of scripted allies up to the time limit.
 
     Returns:

@@ -7,7 +7,7 @@ left out of the program where a battle has none.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from envs.battle import units as unit
 from envs.battle.world import MOVES, SECONDS, SIZE, STOP, Rules, Units, look_up
 from rolemarl_jax.types import Array
 
+# An array, or None where the rules do without.
+Maybe = Any
+
 
 class Body(NamedTuple):
     """What changes from substep to substep, ``[U]`` each."""
@@ -25,8 +28,8 @@ class Body(NamedTuple):
     y: Array
     health: Array
     cooldown: Array
-    shield: Array | None
-    quiet: Array | None  # seconds since the last damage, where shields are on
+    shield: Maybe
+    quiet: Maybe  # seconds since the last damage, where shields are on
 
 
 class Orders(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -61,7 +61,7 @@ class Canvas:
         right, down = float(x) - left, low + side - float(y)
         return right * self.scale, self.top + down * self.scale
 
-    def disc(self, centre: np.ndarray, radius: float, **ink: object) -> None:
+    def disc(self, centre: Any, radius: float, **ink: object) -> None:
         """A filled or outlined circle."""
         x, y = self.at(*centre)
         r = radius * self.scale
@@ -72,12 +72,12 @@ class Canvas:
         (left, bottom), (right, top) = self.at(*low), self.at(*high)
         self.draw.rectangle((left, top, max(left, right), max(top, bottom)), colour)
 
-    def line(self, a: np.ndarray, b: np.ndarray, colour: tuple, width: float) -> None:
+    def line(self, a: Any, b: Any, colour: tuple, width: float) -> None:
         """A line ``width`` map units thick."""
         pixels = max(1, round(width * self.scale))
         self.draw.line((*self.at(*a), *self.at(*b)), fill=colour, width=pixels)
 
-    def word(self, centre: np.ndarray, text: str, height: float) -> None:
+    def word(self, centre: Any, text: str, height: float) -> None:
         """A few letters around a place."""
         font = ImageFont.load_default(height * self.scale)
         self.draw.text(self.at(*centre), text, "white", font, anchor="mm")
@@ -99,7 +99,7 @@ class Canvas:
 def image(
     rules: Rules,
     now: Units,
-    before: Units | None = None,
+    before: Any = None,
     roles: np.ndarray | None = None,
     size: int = 480,
     window: Window = WHOLE,
@@ -199,14 +199,14 @@ def _rock(canvas: Canvas, rules: Rules) -> None:
         canvas.box((rock.left, rock.high), (rock.right, SIZE[1]), ROCK)
 
 
-def _ring(canvas: Canvas, rules: Rules, now: Units, i: int, colour: tuple) -> None:
+def _ring(canvas: Canvas, rules: Rules, now: Units, i: Any, colour: tuple) -> None:
     """The reach of a living unit's weapon."""
     if now.health[i] > 0:
         reach = rules.kinds[now.types[i]].reach
         canvas.disc(now.position[i], reach, outline=(*colour, 40), width=SMOOTH)
 
 
-def _body(canvas: Canvas, rules: Rules, now: Units, i: int, colour: tuple) -> None:
+def _body(canvas: Canvas, rules: Rules, now: Units, i: Any, colour: tuple) -> None:
     """A unit: disc and letter, or a cross where one died."""
     kind, place = rules.kinds[now.types[i]], now.position[i]
     if now.health[i] <= 0:
@@ -219,7 +219,7 @@ def _body(canvas: Canvas, rules: Rules, now: Units, i: int, colour: tuple) -> No
     canvas.word(place, kind.short, 1.3 * radius)
 
 
-def _bars(canvas: Canvas, rules: Rules, now: Units, i: int) -> None:
+def _bars(canvas: Canvas, rules: Rules, now: Units, i: Any) -> None:
     """Health, shield and energy above a unit."""
     kind, place = rules.kinds[now.types[i]], now.position[i]
     radius = max(kind.radius, LEAST)
@@ -236,7 +236,7 @@ def _bars(canvas: Canvas, rules: Rules, now: Units, i: int) -> None:
 
 
 def _deed(
-    canvas: Canvas, rules: Rules, steps: tuple[Units, Units], i: int, colour: tuple
+    canvas: Canvas, rules: Rules, steps: tuple[Units, Units], i: Any, colour: tuple
 ) -> None:
     """What a unit did in the step from one world to the other."""
     before, now = steps

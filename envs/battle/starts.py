@@ -1,7 +1,7 @@
 """How battles begin: two groups that face each other, or SMACv2's random starts."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,10 @@ AROUND, GAP = 2.0, 1.0
 MARGIN = 1.0  # between the border and SMACv2's starts
 
 
+# An array, or None where the rules do without.
+Maybe = Any
+
+
 class Dice(NamedTuple):
     """All that is random in a start, in [0, 1).
 
@@ -26,11 +30,11 @@ class Dice(NamedTuple):
     """
 
     place: Array  # [U, 2]
-    member: Array | None  # [U] to which group a unit belongs
-    group: Array | None  # [2, 4] how far groups are, and in which order
-    toss: Array | None  # [3] which of the starts
-    kind: Array | None  # [U] types
-    other: Array | None  # [2] types in place of others
+    member: Maybe  # [U] to which group a unit belongs
+    group: Maybe  # [2, 4] how far groups are, and in which order
+    toss: Maybe  # [3] which of the starts
+    kind: Maybe  # [U] types
+    other: Maybe  # [2] types in place of others
 
 
 def starter(rules: Rules) -> Callable[[Key], Units]:

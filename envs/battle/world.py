@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +18,10 @@ MOVES = ((0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0), (0.0, 0.0))
 SIZE = (32.0, 32.0)
 SUBSTEPS = 8
 SECONDS = 1 / 16  # a substep
+
+
+# An array, or None where the rules do without.
+Maybe = Any
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Units(NamedTuple):
     cooldown: Array  # [U] float32
     action: Array  # [U] int32, the previous one; STOP before the first
     types: Array  # [U] int32
-    shield: Array | None  # [U] float32 where shields are on
+    shield: Maybe  # [U] float32 where shields are on
     step: Array  # [] int32
 
 
@@ -133,8 +137,8 @@ class Packed(NamedTuple):
     health: Array  # [U] uint8, uint16, or float32 where units heal
     cooldown: Array  # [U] float32
     action: Array  # [U] uint8
-    types: Array | None  # [U] uint8 where resets draw them
-    shield: Array | None  # [U] float32 where shields are on
+    types: Maybe  # [U] uint8 where resets draw them
+    shield: Maybe  # [U] float32 where shields are on
     step: Array  # [] uint8 or uint16
 
 

@@ -190,9 +190,13 @@ def _backward(unimix: float, residuals: tuple, grad: Latents) -> tuple:
         total.sum(0) + left.sum(rows)
         for total, left in zip(d_before, (d_h, d_s), strict=True)
     )
-    d_bias = d_saved.logits.reshape(-1, vectors.logits.size).sum(0)
     d_vectors = Vectors(
-        *(*sums, d_bias, d_deter, d_latent.reshape(vectors.latent.shape))
+        norm_in=sums[0],
+        norm_cell=sums[1],
+        norm_out=sums[2],
+        logits=d_saved.logits.reshape(-1, vectors.logits.size).sum(0),
+        deter=d_deter,
+        latent=d_latent.reshape(vectors.latent.shape),
     )
     d_sequence = Sequence(d_saved.into, d_saved.seen, None, None)
     return d_matrices, d_vectors, d_sequence
