@@ -13,7 +13,25 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program import Cursor, make_program
 
 WORLD = counting(6, n_agents=4)
-PREY = replace(WORLD, spec=replace(WORLD.spec, name="smax/3m"))
+
+
+def calm(env, scale=1e-6):
+    """The same world in numbers that networks are made for."""
+
+    def observe(state):
+        seen = env.observe(state)
+        return seen._replace(obs=scale * seen.obs, state=scale * seen.state)
+
+    def step(key, state, actions):
+        state, result = env.step(key, state, actions)
+        return state, result._replace(reward=scale * result.reward)
+
+    return replace(
+        env, spec=replace(env.spec, name="smax/3m"), observe=observe, step=step
+    )
+
+
+PREY = calm(WORLD)
 
 
 def cursors(program):
