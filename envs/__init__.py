@@ -1,7 +1,8 @@
-"""Environments that run inside the compiled program, found by name.
+"""Environments, found by name: compiled ones, and those that the bridge plays.
 
 Every plain module of this package is one environment: it has a ``Config`` record
-with a field ``name`` and a function ``make(cfg) -> Env``. Code that environments
+with a field ``name`` and a function ``make(cfg)`` that gives an ``Env``, or a
+``Remote`` where the world needs processes of its own. Code that environments
 share lives in sub-packages. Adding an environment is adding one module here and
 one YAML file of the same name under ``configs/env/``.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolemarl_jax.config import ConfigError, build, nearest
-from rolemarl_jax.types import Env
+from rolemarl_jax.types import Env, Remote
 
 
 def known() -> tuple[str, ...]:
@@ -23,7 +24,7 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in modules if not module.ispkg))
 
 
-def make(values: Mapping[str, Any]) -> Env:
+def make(values: Mapping[str, Any]) -> Env | Remote:
     """Makes the environment that ``values["name"]`` names.
 
     Args:
