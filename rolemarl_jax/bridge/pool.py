@@ -365,7 +365,8 @@ class Pool:
 
     def _why(self) -> str:
         """Why too few workers are left."""
-        last = next((s.reasons[-1] for s in self.slots if s.reasons), "no reason known")
+        lost = sorted(self.slots, key=lambda slot: slot.state != GONE)
+        last = next((s.reasons[-1] for s in lost if s.reasons), "no reason known")
         return (
             f"{self.live} of {len(self.slots)} workers are left, fewer than "
             f"bridge.min_workers={self._cfg.min_workers}; each may fail "
