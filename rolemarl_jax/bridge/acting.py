@@ -64,9 +64,10 @@ class Actor:
     def __init__(self, learner: Learner, workers: int, act: Act, key: Key) -> None:
         spec = learner.spec
         self._act, self._key, self._calls = act, key, 0
-        self._rows = Rows(
-            learner.carry(workers), jnp.full((workers, spec.n_agents), -1, jnp.int32)
-        )
+        # Copies: a carry may hold one array twice, and rows are donated.
+        carry = jax.tree.map(jnp.copy, learner.carry(workers))
+        last = jnp.full((workers, spec.n_agents), -1, jnp.int32)
+        self._rows = Rows(carry, last)
 
     def __call__(
         self,

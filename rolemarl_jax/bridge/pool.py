@@ -14,10 +14,14 @@ import numpy as np
 from rolemarl_jax.bridge import process
 from rolemarl_jax.bridge import protocol as p
 from rolemarl_jax.bridge.config import BridgeConfig, check
+from rolemarl_jax.bridge.launch import UNFIT
 from rolemarl_jax.bridge.link import Link, Message
 from rolemarl_jax.bridge.slots import BUSY, DOWN, GONE, IDLE, STARTING, Slot
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.types import EnvSpec, Remote
+
+
+TRIES = 3  # starts of each worker before a run that has none yet is refused
 
 
 class PoolError(RuntimeError):
@@ -156,8 +160,11 @@ class Pool:
                 raise ConfigError(f"no worker could be started: {error}") from None
             young = [s for s in self.slots if s.local or not self._shapes]
             waiting = any(slot.state in (DOWN, STARTING) for slot in young)
+            tries = [slot.restarts for slot in self.slots if slot.local]
+            if self._shapes is None and tries and min(tries) >= TRIES:
+                break
         if self._shapes is None:
-            raise ConfigError(f"no worker has answered in time: {self._why()}")
+            raise ConfigError(f"no worker could be started: {self._why()}")
         n, a, o, s = self._shapes
         limit = self._said["episode_limit"]
         return EnvSpec(self._world.name, n, a, o, s, limit)
@@ -315,6 +322,8 @@ class Pool:
                 if slot.state == DOWN and slot.local and now >= slot.start_at:
                     self._start(slot)
             elif slot.child is not None and not slot.child.alive():
+                if slot.child.process.returncode == UNFIT:
+                    self._fatal = f"bridge.python: {slot.child.log()}"
                 self._fail(slot, f"worker process ended: {slot.child.how()}")
             elif busy and now > slot.deadline:
                 self._fail(slot, f"no answer in time while {slot.state}")

@@ -46,9 +46,7 @@ class Gymma:
         self._steps += 1
         obs, reward, ended, cut, info = self._env.step([int(a) for a in actions])
         terminated = bool(np.all(ended))
-        truncated = not terminated and (
-            bool(np.all(cut)) or self._steps >= self._limit
-        )
+        truncated = not terminated and (bool(np.all(cut)) or self._steps >= self._limit)
         return Outcome(
             seen=self._look(obs),
             reward=float(np.sum(reward)),
