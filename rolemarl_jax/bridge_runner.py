@@ -26,6 +26,7 @@ from rolemarl_jax.checkpoint import state_bytes
 from rolemarl_jax.compiled import Memory
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.memory import check_sampling
 from rolemarl_jax.program import initial_learner
 from rolemarl_jax.runner import (
     CHECKPOINTS,
@@ -248,6 +249,7 @@ class Loop:
 
     def _trainer(self, steps: Steps) -> Training:
         cfg, spec = self._cfg, self._pool.spec
+        check_sampling(cfg, self._learner)
         if self._learner.experience == "fresh":
             return Blocks(cfg, steps, spec, self._learner)
         return Replayed(cfg, steps, spec, self._bridge.updates_per_episode)

@@ -44,8 +44,8 @@ def pool(env=None, seed=0, **changes):
         yield made
 
 
-def play(made, count, policy=None):
-    """Plays until ``count`` episodes have finished.
+def play(made, count, policy=None, expose=None):
+    """Plays until ``count`` episodes have finished; ``expose`` gets the collector.
 
     Returns the finished episodes, the ids that were lost, and all ids begun.
     """
@@ -59,6 +59,8 @@ def play(made, count, policy=None):
         return (policy or wanted)(seen.obs)
 
     collector = Collector(made, 0.002)
+    if expose is not None:
+        expose["collector"] = collector
     collector.play(
         Plan(
             more=lambda: len(seen.done) < count,

@@ -13,7 +13,7 @@ from typing import Any
 from experiments import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
 
-SUITES = ("env", "update", "train", "memory")
+SUITES = ("env", "update", "train", "memory", "bridge")
 OPTIONS = {
     "suite": "all",  # one of SUITES, or all
     "out": None,  # JSON file to write
@@ -25,7 +25,8 @@ OPTIONS = {
     "maps": ["2s3z", "27m_vs_30m"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
-    "seconds": 20.0,  # of each measurement in suite=train
+    "seconds": 20.0,  # of each measurement in suite=train and suite=bridge
+    "workers": [1, 4, 8],  # of suite=bridge
 }
 
 

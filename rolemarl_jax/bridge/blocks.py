@@ -71,7 +71,22 @@ class Blocks:
         """Nothing is left over."""
 
     def compile(self) -> None:
-        """The first update compiles."""
+        """Compiles the update on a block of nothing, which shows whether sizes fit."""
+        spec, length = self._learner.spec, self._limit
+        empty = Episode(
+            id=0,
+            worker=0,
+            obs=np.zeros((length + 1, spec.n_agents, spec.obs_dim), np.float32),
+            state=np.zeros((length + 1, spec.state_dim), np.float32),
+            avail=np.ones((length + 1, spec.n_agents, spec.n_actions), bool),
+            action=np.zeros((length, spec.n_agents), np.int32),
+            reward=np.zeros(length, np.float32),
+            terminated=False,
+            won=False,
+        )
+        lane = [empty] * -(-self._ticks // length)
+        block = fresh([lane] * len(self._lanes), self._ticks, length, self._carry())
+        self.steps.compile(block)
 
     def _next(self) -> int | None:
         """The emptiest lane that is neither full nor being filled."""

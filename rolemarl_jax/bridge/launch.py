@@ -10,7 +10,6 @@ import sys
 import types
 from pathlib import Path
 
-
 UNFIT = 78  # exit status: this interpreter lacks what every worker needs
 
 

@@ -20,7 +20,6 @@ from rolemarl_jax.bridge.slots import BUSY, DOWN, GONE, IDLE, STARTING, Slot
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.types import EnvSpec, Remote
 
-
 TRIES = 3  # starts of each worker before a run that has none yet is refused
 
 

@@ -90,6 +90,12 @@ class Steps:
         if last is not None and update + 1 >= last:
             self.counters = Counters(stage + 1, 0, at.updates + 1)
 
+    def compile(self, batch: Any) -> None:
+        """Compiles the next update; its result is thrown away."""
+        zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
+        _, _, update = self._stages[max(self.counters.stage, 1) - 1]
+        jax.block_until_ready(update(self._latest, batch, zero, key))
+
     def wait(self) -> None:
         """Returns when all updates are computed."""
         jax.block_until_ready(self._latest)
@@ -211,10 +217,7 @@ class Replayed:
 
     def compile(self) -> None:
         """Compiles what training needs, on a throw-away batch."""
-        batch = self._sample(self.memory, jax.random.key(0))
-        zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
-        _, _, update = self.steps._stages[max(self.steps.counters.stage, 1) - 1]
-        jax.block_until_ready(update(self.steps.latest, batch, zero, key))
+        self.steps.compile(self._sample(self.memory, jax.random.key(0)))
 
     def _launch(self) -> None:
         self._due -= 1
