@@ -223,6 +223,7 @@ class Pool:
             "adapter": self._world.adapter,
             "settings": self._world.settings,
             "seed": seed,
+            "deadlines": [self._cfg.reset_deadline_s, self._cfg.step_deadline_s],
         }
         head = p.Header(p.SETUP, slot.index, slot.generation)
         self._link.send(message.peer, head, [p.text_frame(settings)])
@@ -259,7 +260,7 @@ class Pool:
                 f"{said['episode_limit']} steps, the others {self._shapes} with "
                 f"{self._said['episode_limit']}; give all hosts the same packages"
             )
-        slot.facts |= {key: said[key] for key in ("host", "python")}
+        slot.facts |= {key: said[key] for key in ("host", "pid", "python")}
         slot.state = IDLE
 
     def _answer(self, slot: Slot, message: Message) -> None:

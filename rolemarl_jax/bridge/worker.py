@@ -2,7 +2,8 @@
 
     python -m rolemarl_jax.bridge.worker --connect tcp://learner:5555 --key-file FILE
 
-serves a learner on another host; workers on the learner's host are started by it.
+serves a learner on another host, and ends with its environment; `bridge.host` keeps
+several of them running. Workers on the learner's host are started by the learner.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ from rolemarl_jax.bridge import protocol as p
 from rolemarl_jax.bridge.adapters import Game, SetupError
 
 TOKEN = "ROLEMARL_BRIDGE_TOKEN"
+SETUP_S = 600.0  # longest time for what has no deadline of its own
+GRACE_S = 5.0  # that the learner's own watchdog has first
 
 
 class Worker:
@@ -36,7 +40,9 @@ class Worker:
         self._socket, self._token = socket, token(args.key_file)
         self._slot, self._generation = args.slot, args.generation
         self._game: Game | None = None
-        self._told = False  # versions have been sent
+        self._told = -1  # restarts of the game that the learner knows of
+        self._limits: dict[int, float] = {}
+        self.until = float("inf")  # when the request in progress is overdue
 
     def serve(self) -> None:
         """Joins and answers until the learner says CLOSE or is gone."""
@@ -47,7 +53,9 @@ class Worker:
             if header.kind == p.CLOSE:
                 return
             try:
+                self.until = time.monotonic() + self._limits.get(header.kind, SETUP_S)
                 self._answer(header, frames[1:])
+                self.until = float("inf")
             except SetupError as error:
                 self._fault(header, "setup", str(error))
                 return
@@ -84,6 +92,8 @@ class Worker:
         module = importlib.import_module(f"rolemarl_jax.bridge.adapters.{name}")
         game = module.make(values["settings"], values["seed"])
         self._game = game
+        reset_s, step_s = values["deadlines"]
+        self._limits = {p.RESET: reset_s, p.STEP: step_s, p.REPLAY: reset_s}
         told = {
             **game.shapes._asdict(),
             "episode_limit": game.episode_limit,
@@ -96,8 +106,10 @@ class Worker:
     def _reset(self, header: p.Header) -> None:
         game = self._running()
         self._seen = game.reset()
-        extra = [] if self._told else [p.text_frame(game.info())]
-        self._told = True
+        extra = []
+        if self._told != game.restarts():
+            extra = [p.text_frame(game.info())]
+            self._told = game.restarts()
         flags = p.INFO if extra else 0
         head = self._header(p.SEEN, header.episode)
         head = head._replace(flags=flags, scale=game.scale())
@@ -195,6 +207,20 @@ def leash(session: str) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def watch(worker: Worker) -> None:
+    """Kills this process group when a request is long overdue.
+
+    The learner does so itself where it can; this is for workers of other hosts.
+    """
+
+    def wait() -> None:
+        while time.monotonic() < worker.until + GRACE_S:
+            time.sleep(1.0)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def connect(context: zmq.Context, endpoint: str, key_file: str | None) -> zmq.Socket:
     """A connected socket, encrypted if there is a key."""
     socket = context.socket(zmq.DEALER)
@@ -220,6 +246,8 @@ def main() -> None:
         leash(args.session)
     context = zmq.Context()
     worker = Worker(connect(context, args.connect, args.key_file), args)
+    if args.session:
+        watch(worker)
     try:
         worker.serve()
     finally:

@@ -1,5 +1,6 @@
 """Workers as real processes: every fault, and what must never follow from it."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -331,3 +332,21 @@ def test_actions_that_are_not_available_are_an_error():
         pytest.raises(ConfigError, match="agent 0 cannot take action"),
     ):
         play(made, 1, forbidden)
+
+
+def test_a_host_replaces_its_workers_and_leaves_nothing(key_file):
+    with remote(key_file, workers=2, remote=1) as made:
+        command = [sys.executable, "-m", "rolemarl_jax.bridge.host", "--key-file"]
+        command += [str(key_file), "--connect", made._link.endpoint]
+        host = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL)
+        until(lambda: made.poll(0.02) or made.slots[1].state == "idle", 20)
+        first = made.slots[1].facts["pid"]
+        os.kill(first, signal.SIGKILL)
+        made.reset(1, 1)
+        made._cfg = dataclasses.replace(made._cfg, reset_deadline_s=0.2)
+        made.slots[1].deadline = 0.0
+        until(lambda: made.poll(0.02) or made.slots[1].facts["pid"] != first, 20)
+        second = made.slots[1].facts["pid"]
+        host.terminate()
+        host.wait(timeout=5)
+        assert gone(second)

@@ -38,12 +38,14 @@ class Smac:
         if self._episode_count == 0:
             self.max_reward += 90.0
         self._steps = 0
+        if self.script[:1] == ["lost at reset"]:
+            self.script.pop(0)
+            self.force_restarts += 1
 
     def step(self, actions):
         what = self.script.pop(0)
         if what == "lost":
             self.force_restarts += 1
-            self.reset_scale()
             return 0, True, {}
         self._steps += 1
         won, timed = what == "win", what == "time"
@@ -51,9 +53,6 @@ class Smac:
         ended = what in ("win", "time", "defeat")
         self._episode_count += ended
         return 1.5, ended, {"battle_won": won}
-
-    def reset_scale(self):
-        """A game lost in the first episode: the next reset counts twice."""
 
     def get_obs(self):
         self.looks += 1
@@ -117,6 +116,21 @@ def test_a_scale_that_counts_enemies_twice_is_noticed():
     made.env.max_reward = 355.0
     with pytest.raises(battle.ScaleError, match="445"):
         made.reset()
+
+
+def test_a_game_lost_at_reset_begins_again():
+    made = start("lost at reset", "win", "lost at reset", "win")
+    assert (Smac.built, made.restarts) == (2, 1)  # in a first episode: a new object
+    assert made.scale() == 310.0
+    made.step([0, 0])
+    made.reset()
+    assert (Smac.built, made.restarts) == (2, 2)
+    assert made.step([0, 0]).won
+
+
+def test_a_game_lost_at_every_reset_is_given_up():
+    with pytest.raises(RuntimeError, match="3 resets in a row"):
+        start(*["lost at reset"] * 3)
 
 
 def test_one_look_a_step():

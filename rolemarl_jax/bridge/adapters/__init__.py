@@ -43,6 +43,7 @@ class Game:
         same_scale: whether ``scale`` must be equal in all workers.
         reset: begins an episode. step: plays one step of ``actions``.
         scale: the divisor of rewards, 0 if there is none.
+        restarts: of the game within this process, so far.
         info: versions and whatever else a record should have, after a ``reset``.
         save_replay: writes a replay of the game so far and says where, if it can.
         close: ends the simulator.
@@ -54,6 +55,7 @@ class Game:
     reset: Callable[[], Seen]
     step: Callable[[list[int]], Outcome]
     scale: Callable[[], float]
+    restarts: Callable[[], int]
     info: Callable[[], dict[str, Any]]
     save_replay: Callable[[str], str]
     close: Callable[[], None]

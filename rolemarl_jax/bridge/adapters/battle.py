@@ -14,6 +14,8 @@ import numpy as np
 from rolemarl_jax.bridge.adapters import Game, Outcome
 from rolemarl_jax.bridge.protocol import Seen, Shapes
 
+RESETS = 3  # before the process gives up
+
 
 class ScaleError(RuntimeError):
     """The game divides its rewards by another number than its enemies give."""
@@ -35,15 +37,26 @@ class Battle:
         return self._env
 
     def reset(self) -> Seen:
-        """Begins an episode; its return value is never used, the wrapper's is None."""
-        if self._spoiled:
-            self._rebuild()
-        self._spoiled = self._env._episode_count == 0
-        before = self._env.force_restarts
-        self._env.reset()
-        self._check_scale()
-        self.restarts += self._env.force_restarts - before
-        return self._look()
+        """Begins an episode; its return value is never used, the wrapper's is None.
+
+        A game that was lost while it began may show the units of the battle before, so
+        it begins again.
+
+        Raises:
+            RuntimeError: the game was lost each time.
+        """
+        for _ in range(RESETS):
+            if self._spoiled:
+                self._rebuild()
+            self._spoiled = self._env._episode_count == 0
+            before = self._env.force_restarts
+            self._env.reset()
+            lost = self._env.force_restarts - before
+            self.restarts += lost
+            if not lost:
+                self._check_scale()
+                return self._look()
+        raise RuntimeError(f"the game was lost at {RESETS} resets in a row")
 
     def step(self, actions: list[int]) -> Outcome:
         """One step; ``info == {}`` is how a lost game is reported."""
@@ -130,6 +143,7 @@ def game(
         reset=battle.reset,
         step=battle.step,
         scale=battle.scale,
+        restarts=lambda: battle.restarts,
         info=info,
         save_replay=lambda folder: save_replay(battle.env, folder),
         close=battle.close,

@@ -70,6 +70,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         reset=world.reset,
         step=world.step,
         scale=lambda: 0.0,
+        restarts=lambda: 0,
         info=lambda: {"seed": seed},
         save_replay=lambda _: "",
         close=env.close,
