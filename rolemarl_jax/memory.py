@@ -11,7 +11,7 @@ from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.learners.core import Experience, Learner
 from rolemarl_jax.replay import Block, Store, make_replay, make_store
 from rolemarl_jax.rollout import Worlds
-from rolemarl_jax.types import Array, Env, Fresh, Key, Observation, PyTree
+from rolemarl_jax.types import Array, Env, Fresh, Key, Observation, PyTree, shaped
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def _fresh(
     worlds, spec = cfg.train.worlds, env.spec
     slot = Block(
         *[jax.eval_shape(lambda k: store.encode(env.reset(k)), jax.random.key(0))] * 2,
-        action=jax.ShapeDtypeStruct((spec.n_agents,), jnp.int32),
-        reward=jax.ShapeDtypeStruct((), jnp.float32),
-        terminated=jax.ShapeDtypeStruct((), jnp.bool_),
-        truncated=jax.ShapeDtypeStruct((), jnp.bool_),
+        action=shaped((spec.n_agents,), jnp.int32),
+        reward=shaped((), jnp.float32),
+        terminated=shaped((), jnp.bool_),
+        truncated=shaped((), jnp.bool_),
     )
 
     def init() -> FreshState:

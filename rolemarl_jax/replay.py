@@ -19,7 +19,16 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, ReplayConfig
-from rolemarl_jax.types import Array, Batch, Env, EnvState, Key, Observation, PyTree
+from rolemarl_jax.types import (
+    Array,
+    Batch,
+    Env,
+    EnvState,
+    Key,
+    Observation,
+    PyTree,
+    shaped,
+)
 
 TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4
 
@@ -130,9 +139,9 @@ def make_replay(cfg: ReplayConfig, env: Env, worlds: int) -> Replay:
     action_type = jnp.uint8 if spec.n_actions <= 256 else jnp.int32
     slot = Slot(
         world=_stored(store, env),
-        action=jax.ShapeDtypeStruct((spec.n_agents,), action_type),
-        reward=jax.ShapeDtypeStruct((), jnp.float32),
-        flags=jax.ShapeDtypeStruct((), jnp.uint8),
+        action=shaped((spec.n_agents,), action_type),
+        reward=shaped((), jnp.float32),
+        flags=shaped((), jnp.uint8),
     )
 
     def init() -> ReplayState:

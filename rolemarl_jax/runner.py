@@ -6,7 +6,7 @@ of legs, so that a run that was stopped goes on exactly where it would have been
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -222,7 +222,7 @@ def _test_rows(cfg: RunConfig, common: Row, played: Played) -> list[Row]:
     return _rows(cfg, {**common, "split": "test"}, columns)
 
 
-def _rows(cfg: RunConfig, common: Row, columns: dict[str, np.ndarray]) -> list[Row]:
+def _rows(cfg: RunConfig, common: Row, columns: Mapping[str, Any]) -> list[Row]:
     return [
         {
             "seed": cfg.seed + i,

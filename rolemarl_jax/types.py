@@ -107,6 +107,11 @@ class Remote:
     settings: dict[str, Any]
 
 
+def shaped(shape: tuple[int, ...], dtype: Any) -> Any:
+    """The shape and type of an array that is yet to be made."""
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
 class Inputs(NamedTuple):
     """What a policy reads, for a sequence of steps (T = 1 when acting)."""
 

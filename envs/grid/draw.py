@@ -27,7 +27,7 @@ def text(board: np.ndarray, marks: Mapping[str, np.ndarray], agents: np.ndarray)
     """
     shown = _marked(board, marks)
     for i, (row, column) in enumerate(agents):
-        taken = shown[row, column].isdigit() or shown[row, column] == "*"
+        taken = str(shown[row, column]) in "*0123456789"
         shown[row, column] = "*" if taken else str(i)
     return "\n".join("".join(row) for row in shown)
 

@@ -54,7 +54,7 @@ def policies(method: PolicyMethod) -> tuple[Any, Any]:
         reset: Array,
     ) -> tuple[Array, PyTree, dict[str, Array]]:
         _, feats, logits, moved = look(state, carry, seen, last_action, reset)
-        action = categorical(logits, seen.avail).mode().astype(jnp.int32)
+        action = jnp.asarray(categorical(logits, seen.avail).mode(), jnp.int32)
         now = {name: value[0] for name, value in feats.items()}
         return action, {**carry, **{n: h[-1] for n, h in moved.items()}}, now
 

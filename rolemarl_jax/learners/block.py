@@ -78,7 +78,7 @@ def prepare(
         state=block.state,
         avail=block.avail,
         action=block.action,
-        log_prob=categorical(logits, block.avail).log_prob(block.action),
+        log_prob=jnp.asarray(categorical(logits, block.avail).log_prob(block.action)),
         value=value,
         advantage=gae.standardised(advantage, choice),
         target=(target - mean) / scale,

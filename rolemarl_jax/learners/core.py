@@ -87,11 +87,12 @@ def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any
 
 
 def run_phase(
-    phase: Phase, state: LearnerState, batch: Experience, decay: Array, key: Key
+    phase: Phase, state: LearnerState, batch: Any, decay: Array, key: Key
 ) -> tuple[LearnerState, Metrics]:
     """One gradient step of a phase.
 
     Args:
+        batch: what the phase's loss reads; its ``mask`` weighs the steps.
         decay: the schedule's factor on learning rates, unbatched; only phases that
             decay heed it.
 
@@ -112,6 +113,7 @@ def run_phase(
     own = {g: state.params[g] for g in phase.lr}
     grads, metrics = jax.grad(objective, has_aux=True)(own)
     factor = decay if phase.decays else 1.0
+    steps: Any
     steps, opt = phase.optimiser.update(grads, state.opt[phase.name], own)
     rates = {g: factor * state.hypers[name] for g, name in phase.lr.items()}
     new = {

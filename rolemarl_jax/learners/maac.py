@@ -188,7 +188,9 @@ def policy_losses(
         "policy": (log_prob * jax.lax.stop_gradient(weight)).sum(-1),
         "logits": (logits**2).mean(-1).sum(-1),
     }
-    return losses, {"entropy": td.masked_mean(policy.entropy(), batch.mask)}
+    return losses, {
+        "entropy": td.masked_mean(jnp.asarray(policy.entropy()), batch.mask)
+    }
 
 
 def _phases(cfg: Config, nets: Networks, spec: EnvSpec) -> tuple[Phase, ...]:
@@ -294,6 +296,6 @@ def _policies(nets: Networks) -> tuple[Any, Any]:
     ) -> tuple[Array, PyTree, dict[str, Array]]:
         logits = nets.logits(state.params["policy"], seen.obs)
         best = categorical(logits, seen.avail).mode()
-        return best.astype(jnp.int32), carry, {}
+        return jnp.asarray(best, jnp.int32), carry, {}
 
     return act, greedy

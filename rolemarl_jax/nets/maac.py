@@ -64,9 +64,10 @@ def per_agent(net: nn.Module, n_agents: int, shared: bool) -> PerAgent:
     def many(key: Key, inputs: int) -> PyTree:
         return jax.vmap(lambda k: one(k, inputs))(jax.random.split(key, n_agents))
 
+    apply: Any = net.apply
     if shared:
-        return PerAgent(one, net.apply)
-    apply: Any = jax.vmap(net.apply, in_axes=(0, -2), out_axes=-2)
+        return PerAgent(one, apply)
+    apply = jax.vmap(apply, in_axes=(0, -2), out_axes=-2)
     return PerAgent(many, apply)
 
 

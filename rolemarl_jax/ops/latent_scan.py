@@ -7,7 +7,7 @@ gradients of the four weight matrices are one product each after the backward sc
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class Sequence(NamedTuple):
     into: Array  # [T, ..., H] action and role part of the input layer
     seen: Array  # [T, ..., H] observation part of the posterior layer
     uniform: Array | None  # [T, ..., S] noise of the latents; None takes modes
-    reset: Array  # [T, ...] bool with as many axes as fit
+    reset: Any  # [T, ...] bool with as many axes as fit; None in a cotangent
 
 
 class Latents(NamedTuple):
@@ -191,7 +191,9 @@ def _backward(unimix: float, residuals: tuple, grad: Latents) -> tuple:
         for total, left in zip(d_before, (d_h, d_s), strict=True)
     )
     d_bias = d_saved.logits.reshape(-1, vectors.logits.size).sum(0)
-    d_vectors = Vectors(*sums, d_bias, d_deter, d_latent.reshape(vectors.latent.shape))
+    d_vectors = Vectors(
+        *(*sums, d_bias, d_deter, d_latent.reshape(vectors.latent.shape))
+    )
     d_sequence = Sequence(d_saved.into, d_saved.seen, None, None)
     return d_matrices, d_vectors, d_sequence
 

@@ -39,6 +39,16 @@ def optimiser(
     return optax.chain(*clipped, *decayed, scale)
 
 
+def _stateless(update: Any) -> optax.GradientTransformation:
+    """A transformation that remembers nothing."""
+
+    def init(params: PyTree) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(init, update)
+
+
 def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
     """Clips the joint gradient norm of some groups; leaves the others alone."""
 
@@ -49,7 +59,7 @@ def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
         clipped = jax.tree.map(lambda x: x * factor, mine)
         return {**grads, **clipped}, state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return _stateless(update)
 
 
 def scaled(group: str, factor: float) -> optax.GradientTransformation:
@@ -60,7 +70,7 @@ def scaled(group: str, factor: float) -> optax.GradientTransformation:
         own = jax.tree.map(lambda x: x * factor, grads[group])
         return {**grads, group: own}, state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return _stateless(update)
 
 
 def clipped_each(norm: float) -> optax.GradientTransformation:
@@ -76,7 +86,7 @@ def clipped_each(norm: float) -> optax.GradientTransformation:
             lambda x: x * factor.reshape((-1,) + (1,) * (x.ndim - 1)), grads
         ), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return _stateless(update)
 
 
 def soft_update(target: PyTree, online: PyTree, tau: float | Array) -> PyTree:

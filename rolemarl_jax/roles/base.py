@@ -28,7 +28,7 @@ class Context(NamedTuple):
     """What a loss may read besides the parameters that it differentiates."""
 
     state: LearnerState
-    batch: Batch
+    batch: Any  # Batch, Fresh or what the learner draws from them; has `mask`
     key: Key
 
 
@@ -130,7 +130,7 @@ class RoleMethod:
         [Params, Inputs, Carry, Key | None], tuple[dict[str, Array], Carry]
     ]
     q_values: Callable[
-        [Params, Inputs, Mapping[str, Array], Carry], tuple[AgentOut, Carry]
+        [Params, Inputs, dict[str, Array], Carry], tuple[AgentOut, Carry]
     ]
     target_feats: Callable[
         [Params, Inputs, dict[str, Array], Key | None], dict[str, Array]

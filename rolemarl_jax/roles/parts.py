@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,23 +18,8 @@ from rolemarl_jax.rng import named
 from rolemarl_jax.roles.base import Params, Phase, blank_inputs
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key, LearnerState
 
-
-class PartsConfig(Protocol):
-    """Keys that a method with these parts has (see ``roles.acorm.Config``)."""
-
-    embedding: int
-    role: int
-    layer_norm: bool
-    clusters: int
-    kmeans_iterations: int
-    contrastive: bool
-    contrastive_every: int
-    momentum: float
-    key_grad: bool
-    norm_by_active: bool
-    mask_dead: bool
-    pretrain_embedding: int
-    pretrain_contrastive: int
+# A record with the keys that `roles.acorm.Config` describes; each method has its own.
+PartsConfig = Any
 
 
 class RoleEncoder(Module):

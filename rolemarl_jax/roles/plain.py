@@ -5,6 +5,8 @@ Linear, ReLU, GRU, Linear over observation, last action and agent id (PyMARL's
 it is a multi-layer perceptron, and every agent may have weights of its own.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
@@ -37,9 +39,9 @@ class Config:
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """The method record of a role-blind policy."""
     recurrent = Recurrent if cfg.shared else unshared(Recurrent, (2, 1, None))
-    gru = recurrent(cfg.hidden, spec.n_actions, cfg.layers)
+    gru: Any = recurrent(cfg.hidden, spec.n_actions, cfg.layers)
     perceptron = MLP if cfg.shared else unshared(MLP, (2,))
-    mlp = perceptron((cfg.hidden, *cfg.layers, spec.n_actions))
+    mlp: Any = perceptron((cfg.hidden, *cfg.layers, spec.n_actions))
 
     def read(x: Inputs) -> Array:
         return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)

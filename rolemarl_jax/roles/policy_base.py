@@ -35,9 +35,9 @@ class PolicyMethod:
     init: Callable[[Key], Params]
     carry: Callable[[int], Carry]
     encode: Callable[[Params, Inputs, Carry], tuple[dict[str, Array], Hidden]]
-    logits: Callable[[Params, Inputs, Mapping[str, Array], Carry], tuple[Array, Hidden]]
+    logits: Callable[[Params, Inputs, dict[str, Array], Carry], tuple[Array, Hidden]]
     value: Callable[
-        [Params, Inputs, Array, Mapping[str, Array], Carry], tuple[Array, Hidden]
+        [Params, Inputs, Array, dict[str, Array], Carry], tuple[Array, Hidden]
     ]
     actor_groups: tuple[str, ...]
     critic_groups: tuple[str, ...]

@@ -154,7 +154,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         x, h0 = blank_inputs(1, spec.n_agents, spec.obs_dim), carry(1)["agent"]
         seen, h = _read(x, spec), h0[None]
         role = jnp.zeros((1, 1, spec.n_agents, cfg.role))
-        inputs = Nets(
+        inputs = dict(
             agent=(seen, h0, x.reset),
             role=(seen,),
             decoder=(h, role),
@@ -162,8 +162,8 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
             dissimilarity=(jnp.concatenate([role, role], axis=-1),),
         )
         return {
-            group: net.init(named(key, group), *args)
-            for group, net, args in zip(Nets._fields, nets, inputs, strict=True)
+            group: net.init(named(key, group), *inputs[group])
+            for group, net in nets._asdict().items()
         }
 
     def encode(

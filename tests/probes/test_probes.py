@@ -10,7 +10,6 @@ from probes.training import train
 from support import ALGOS, load_algo
 
 CORE = ("iql", "vdn", "qmix", "acorm")
-SOLVABLE = ("action", "match", "memory", "two_roles")
 VALUES = ("constant_terminated", "constant_truncated", "observation", "delayed")
 # Their targets hold intrinsic rewards, or none at all.
 PLAIN_VALUES = ("plain", "acorm", "roma")
@@ -41,8 +40,28 @@ def mixing():
     ]
 
 
-@pytest.mark.parametrize("name", params(ALGOS))
-@pytest.mark.parametrize("kind", SOLVABLE)
+def solvable(name):
+    """Worlds that the algorithm's inputs and memory suffice for."""
+    algo = load_algo(name)
+    role = algo.get("role", {})
+    agent = role.get("agent", role)
+    kinds = ["action", "match"]
+    if algo["learner"] != "maac" and agent.get("recurrent", True):
+        kinds.append("memory")
+        if agent.get("last_action", True):
+            kinds.append("two_roles")
+    return kinds
+
+
+def solvable_pairs():
+    return [
+        pytest.param(name, kind, marks=() if name in CORE else pytest.mark.slow)
+        for name in ALGOS
+        for kind in solvable(name)
+    ]
+
+
+@pytest.mark.parametrize(("name", "kind"), solvable_pairs())
 def test_solved(name, kind):
     returns, _ = train(name)
     assert np.median(returns[kind]) >= 0.99 * worlds.BEST[kind]
@@ -79,7 +98,7 @@ def test_no_coordination_without(name):
 
 def test_role_blind_policy_earns_half():
     """The proposition of ``worlds``: neither index nor last action, exactly 1.5."""
-    returns, _ = train("qmix", role='{"agent_id": false, "last_action": false}')
+    returns, _ = train("qmix", '{"role": {"agent_id": false, "last_action": false}}')
     np.testing.assert_array_equal(returns["two_roles"], worlds.BLIND)
     np.testing.assert_array_equal(returns["ids"], worlds.BLIND)
     assert returns["match"].mean() == worlds.BEST["match"]

@@ -13,13 +13,19 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program import Cursor, make_program
 
 # Fast learning and uniform exploration: probes test what is learned, not how soon.
+# One-step targets, for Peng's Q(lambda) would learn the value of the exploration.
 FAST = {
+    "td_lambda": 0.0,
     "lr": 5e-3,
+    "actor_lr": 5e-3,
+    "critic_lr": 5e-3,
+    "tau": 0.05,
     "reward_scale": 1.0,
     "optimiser": {"decay": 1.0},
     "target": {"mode": "soft", "tau": 0.05},
     "epsilon": {"start": 1.0, "finish": 1.0},
 }
+ITERATIONS = {"qmix": 300, "maac": 600, "mappo": 60}
 PARTS = 2
 
 
@@ -39,23 +45,34 @@ def calls(program, iterations):
 
 def fast(algo):
     """Changes that make a configuration learn fast; only of keys that it has."""
-    rates = {key: 5e-3 for key in algo["role"] if key.endswith("_lr")}
-    return {key: FAST[key] for key in FAST if key in algo} | {"role": rates}
+    role = {key: 5e-3 for key in algo.get("role", {}) if key.endswith("_lr")}
+    # An intrinsic reward without bounds moves the optimum.
+    return common(FAST | {"role": role | {"alpha": 1e-3}}, algo)
+
+
+def common(changes, values):
+    """The part of ``changes`` whose keys ``values`` has."""
+    return {
+        key: common(new, values[key]) if isinstance(new, dict) else new
+        for key, new in changes.items()
+        if key in values
+    }
 
 
 @cache
-def train(name, role="{}", iterations=300):
+def train(name, over="{}"):
     """Trains one algorithm on every probe.
 
     Args:
-        role: changes to ``algo.role``, as JSON.
+        over: changes to the configuration, as JSON.
 
     Returns:
         Greedy returns ``{kind: [episode]}``, and metrics of the last part,
         ``{kind: {name: mean}}``.
     """
     algo = small_algo(name)
-    algo = merge(merge(algo, fast(algo)), {"role": json.loads(role)})
+    algo = merge(merge(algo, fast(algo)), json.loads(over))
+    iterations = ITERATIONS[algo["learner"]]
     learner = make_learner(algo, worlds.SPEC)
     cfg = run_config(algo)
     discounts = jnp.asarray([worlds.DISCOUNTS[kind] for kind in worlds.KINDS])

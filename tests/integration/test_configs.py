@@ -1,0 +1,58 @@
+"""Every file of ``configs/algo``, at its real size or run at toy size."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes.worlds import counting
+from support import ALGOS, load_algo, merge, run_config, small_algo
+
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program import Cursor, make_program
+
+WORLD = counting(6, n_agents=4)
+PREY = replace(WORLD, spec=replace(WORLD.spec, name="smax/3m"))
+
+
+def cursors(program):
+    zero = jnp.zeros((), jnp.int32)
+    return [Cursor(zero, zero, zero + i) for i in range(len(program.stages))]
+
+
+@pytest.mark.parametrize("name", ALGOS)
+def test_traces_at_real_size(name):
+    """Shapes and types fit from end to end; nothing is compiled."""
+    algo = load_algo(name)
+    assert algo["name"] == name
+    program = make_program(run_config(algo, 2), PREY, make_learner(algo, PREY.spec))
+    state = jax.eval_shape(program.init, jnp.arange(2))
+    at = cursors(program)[-1]
+    after, tally = jax.eval_shape(program.segment, state, at, jnp.asarray(1))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+    assert {x.shape for x in tally.sums.values()} == {(2,)}
+    assert jax.eval_shape(program.evaluate, after).ret.shape == (2, 16)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("name", ALGOS)
+def test_runs(name):
+    """Two iterations of each stage and an evaluation, two seeds: finite, and moving."""
+    algo = small_algo(name)
+    small = {"replay": {"episodes": 64, "batch": 8}}
+    cfg = run_config(algo, 2, merge(small, {"eval": {"episodes": 4, "worlds": 4}}))
+    program = make_program(cfg, PREY, make_learner(algo, PREY.spec))
+    state = program.init(jnp.arange(2))
+    before = jax.tree.map(jnp.copy, state.learner.params)
+    for at, stage in zip(cursors(program), program.stages, strict=True):
+        count = stage.iterations if stage.name == "warmup" else 2
+        state, tally = program.segment(state, at, jnp.asarray(count))
+    for value in jax.tree.leaves((state.learner.params, tally.sums)):
+        assert np.isfinite(value).all()
+    same = jax.tree.map(lambda a, b: (a == b).all(), before, state.learner.params)
+    assert not jax.tree.all(same)
+    assert (program.evaluate(state).length >= 1).all()
