@@ -116,13 +116,13 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
     """The same on worker processes, which save replays; what they said besides."""
     import numpy as np
 
-    from rolemarl_jax import bridge_runner
+    from rolemarl_jax import bridge_exhibit, bridge_runner
     from rolemarl_jax.evaluate import Played
     from rolemarl_jax.learners import make_learner
 
     with bridge_runner.opened(cfg, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
-        shown = bridge_runner.exhibit(cfg, pool, learner, episodes, step)
+        shown = bridge_exhibit.exhibit(cfg, pool, learner, episodes, step)
     games = Played(
         ret=np.array([[one.reward.sum() for one in shown.played]]),
         won=np.array([[one.won for one in shown.played]]),

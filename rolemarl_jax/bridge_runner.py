@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
 from rolemarl_jax import checkpoint, loggers, rng
 from rolemarl_jax.bridge.acting import Actor, make_act
 from rolemarl_jax.bridge.blocks import Blocks
 from rolemarl_jax.bridge.collect import Collector, Episode, Plan
 from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.games import greedy, statistics, without_arrays
 from rolemarl_jax.bridge.pool import Pool, PoolError
 from rolemarl_jax.bridge.recording import Recorder
 from rolemarl_jax.bridge.training import Counters, Replayed, Steps
@@ -135,7 +135,9 @@ class Loop:
         self._training = self._begin()
         self._collector = Collector(pool, self._bridge.max_wait_ms / 1000)
         self._recorder = Recorder(self._bridge.record, pool)
-        self._acts = {name: make_act(learner, name == "test") for name in _SPLITS}
+        self._acts = {
+            name: make_act(learner, name == "test") for name in ("train", "test")
+        }
         began = time.monotonic()
         self._training.compile()
         self._compile_s = time.monotonic() - began
@@ -272,7 +274,7 @@ class Loop:
     def _take(self, episode: Episode) -> None:
         """A finished training episode."""
         self.env_steps += episode.length
-        self._recent.append(_light(episode))
+        self._recent.append(without_arrays(episode))
         self._recorder.write(episode)
         self._training.finished(episode)
 
@@ -326,114 +328,6 @@ class Loop:
 
     def _wall(self) -> float:
         return self._spent + time.monotonic() - self._began
-
-
-_SPLITS = ("train", "test")
-
-
-def greedy(
-    collector: Collector, actor: Actor, state: Any, episodes: int
-) -> list[Episode]:
-    """Plays exactly so many whole episodes; those that were lost are played again.
-
-    Every episode that begins is counted, so short ones are not over-weighted.
-    """
-    played: list[Episode] = []
-    begun = 0
-    ids = iter(range(1 << 62, 1 << 63))
-
-    def begin() -> int:
-        nonlocal begun
-        begun += 1
-        return next(ids)
-
-    def lost(_: int) -> None:
-        nonlocal begun
-        begun -= 1
-
-    collector.play(
-        Plan(
-            more=lambda: begun < episodes,
-            begin=begin,
-            act=lambda seen, ready, fresh: actor(state, seen, ready, fresh, 0),
-            finished=played.append,
-            lost=lost,
-            turn=lambda: None,
-        )
-    )
-    return played
-
-
-class Exhibition(NamedTuple):
-    """Greedy episodes of a stored policy.
-
-    Attributes:
-        restored: the checkpoint. played: whole episodes. replays: files that the game
-            wrote. record: what the workers said of themselves.
-    """
-
-    restored: checkpoint.Restored
-    played: list[Episode]
-    replays: list[str]
-    record: dict[str, Any]
-
-
-def exhibit(
-    cfg: RunConfig, pool: Pool, learner: Learner, episodes: int, step: int | None
-) -> Exhibition:
-    """Plays greedy episodes with a checkpoint; games save replays if they can.
-
-    Args:
-        episodes: how many. step: of the checkpoint, ``None`` for the newest.
-    """
-    abstract = jax.eval_shape(
-        lambda: jax.tree.map(lambda x: x[None], initial_learner(learner, cfg.seed))
-    )
-    found = checkpoint.restore(
-        Path(cfg.run_dir) / CHECKPOINTS, {"learner": abstract}, step
-    )
-    state = jax.tree.map(lambda x: x[0], found.state["learner"])
-    bridge = build(BridgeConfig, cfg.bridge, "bridge")
-    collector = Collector(pool, bridge.max_wait_ms / 1000)
-    key = rng.named(rng.root(cfg.seed), "bridge test")
-    actor = Actor(learner, len(pool.slots), make_act(learner, greedy=True), key)
-    played = greedy(collector, actor, state, episodes)
-    folder = (Path(cfg.run_dir) / "replays").resolve()
-    return Exhibition(found, played, _replays(pool, folder), pool.record())
-
-
-def _replays(pool: Pool, folder: Path) -> list[str]:
-    """Asks each worker that is idle for a replay of its game."""
-    asked = {slot.index for slot in pool.idle()}
-    for index in asked:
-        # Names have seconds only: two workers would write the same file.
-        pool.save_replay(index, str(folder / f"worker-{index}"))
-    found: list[str] = []
-    while asked:
-        answers = pool.poll(0.1)
-        found += [one.path for one in answers if one.path]
-        asked -= {one.slot for one in answers}
-        asked &= {slot.index for slot in pool.slots if slot.state == "busy"}
-    return sorted(found)
-
-
-def statistics(played: list[Episode]) -> dict[str, float]:
-    """Means over episodes; NaN where there are none."""
-    if not played:
-        nan = float("nan")
-        return {"return": nan, "win_rate": nan, "episode_length": nan, "episodes": 0}
-    return {
-        "return": float(np.mean([one.reward.sum() for one in played])),
-        "win_rate": float(np.mean([one.won for one in played])),
-        "episode_length": float(np.mean([one.length for one in played])),
-        "episodes": len(played),
-    }
-
-
-def _light(episode: Episode) -> Episode:
-    """The episode without its large arrays."""
-    nothing = np.zeros(0)
-    return episode._replace(obs=nothing, state=nothing, avail=nothing)
 
 
 def _next(done: int, every: int) -> int:

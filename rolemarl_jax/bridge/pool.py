@@ -13,6 +13,7 @@ import numpy as np
 
 from rolemarl_jax.bridge import process
 from rolemarl_jax.bridge import protocol as p
+from rolemarl_jax.bridge.agreement import Agreement
 from rolemarl_jax.bridge.config import BridgeConfig, check
 from rolemarl_jax.bridge.launch import UNFIT
 from rolemarl_jax.bridge.link import Link, Message
@@ -56,13 +57,12 @@ class Pool:
         try:
             self._link = Link(cfg, self._session)
         except ConfigError:
-            self._remove_session()
+            shutil.rmtree(self._session, ignore_errors=True)
             raise
         local = cfg.workers - cfg.remote
         self.slots = [Slot(i, i < local, cfg.backoff_s) for i in range(cfg.workers)]
         self._by_peer: dict[bytes, Slot] = {}
-        self._shapes: p.Shapes | None = None
-        self._said: dict[str, Any] = {}
+        self._agreed = Agreement()
         self._answers: list[Answer] = []
         self.totals: Counter[str] = Counter(restarts=0, aborts=0, game_restarts=0)
         self._fatal = ""
@@ -143,9 +143,6 @@ class Pool:
         for child in children:
             child.kill()
         self._link.close()
-        self._remove_session()
-
-    def _remove_session(self) -> None:
         shutil.rmtree(self._session, ignore_errors=True)
 
     def _first_contact(self) -> EnvSpec:
@@ -157,16 +154,14 @@ class Pool:
                 self.poll(0.05)
             except PoolError as error:
                 raise ConfigError(f"no worker could be started: {error}") from None
-            young = [s for s in self.slots if s.local or not self._shapes]
+            young = [s for s in self.slots if s.local or not self._agreed.said]
             waiting = any(slot.state in (DOWN, STARTING) for slot in young)
             tries = [slot.restarts for slot in self.slots if slot.local]
-            if self._shapes is None and tries and min(tries) >= TRIES:
+            if not self._agreed.said and tries and min(tries) >= TRIES:
                 break
-        if self._shapes is None:
+        if not self._agreed.said:
             raise ConfigError(f"no worker could be started: {self._why()}")
-        n, a, o, s = self._shapes
-        limit = self._said["episode_limit"]
-        return EnvSpec(self._world.name, n, a, o, s, limit)
+        return self._agreed.spec(self._world.name)
 
     def _ask(
         self, slot: Slot, kind: int, seconds: float, frames: list[bytes] | None = None
@@ -216,8 +211,7 @@ class Pool:
             return
         slot.peer = message.peer
         self._by_peer[message.peer] = slot
-        seed = self._seed_of(slot)
-        slot.seeds.append(seed)
+        seed = slot.next_seed(self._seed)
         slot.owes(self._cfg.start_deadline_s, STARTING)
         settings = {
             "adapter": self._world.adapter,
@@ -241,25 +235,9 @@ class Pool:
         fits = slot.state == STARTING and slot.generation == header.generation
         return slot if fits and slot.local else None
 
-    def _seed_of(self, slot: Slot) -> int:
-        """Another seed for each process of each worker of each experiment."""
-        parts = [self._seed, slot.index, slot.generation]
-        return int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
-
     def _hello(self, slot: Slot, said: dict[str, Any]) -> None:
         """Sizes, which have to be those of all others."""
-        shapes = p.Shapes(*(int(said[name]) for name in p.Shapes._fields))
-        if self._shapes is None:
-            self._shapes, self._said = shapes, said
-        elif (*shapes, said["episode_limit"]) != (
-            *self._shapes,
-            self._said["episode_limit"],
-        ):
-            self._fatal = (
-                f"worker {slot.index} on {said['host']} plays {shapes} with "
-                f"{said['episode_limit']} steps, the others {self._shapes} with "
-                f"{self._said['episode_limit']}; give all hosts the same packages"
-            )
+        self._fatal = self._agreed.hello(slot.index, said) or self._fatal
         slot.facts |= {key: said[key] for key in ("host", "pid", "python")}
         slot.state = IDLE
 
@@ -274,11 +252,10 @@ class Pool:
             path = str(p.read_text(frames).get("path", ""))
             self._answers.append(Answer(slot.index, slot.episode, None, None, path))
             return
-        assert self._shapes is not None
         if header.flags & p.INFO:
             facts = p.read_text(frames[3:])
             slot.facts |= facts
-        seen = p.read_seen(frames[:3], self._shapes)
+        seen = p.read_seen(frames[:3], self._agreed.shapes)
         first = header.step == 0
         if header.step != slot.step + (0 if first else 1):
             raise p.ProtocolError(f"answer for step {header.step} after {slot.step}")
@@ -286,7 +263,9 @@ class Pool:
         if header.flags & p.ABORTED:
             self._aborted(slot)
             return
-        if first and not self._scale_fits(slot):
+        wrong = self._agreed.scale(slot, self.slots) if first else ""
+        if wrong:
+            self._fail(slot, wrong)
             return
         self._answers.append(Answer(slot.index, slot.episode, header, seen))
 
@@ -299,19 +278,6 @@ class Pool:
         slot.episode = 0
         if slot.failed("the game was lost in mid-episode", self._cfg):
             self._give_up(slot)
-
-    def _scale_fits(self, slot: Slot) -> bool:
-        """Compares the divisor of rewards; a worker that differs is replaced."""
-        if not self._said["same_scale"]:
-            return True
-        others = [s.scale for s in self.slots if s.scale and s is not slot]
-        # A failure can only make it larger, so the smallest is the right one.
-        if others and slot.scale > min(others) * (1 + 1e-6):
-            self._fail(
-                slot, f"divides rewards by {slot.scale}, others by {min(others)}"
-            )
-            return False
-        return True
 
     def _watch(self) -> None:
         """Deadlines, processes that died, and starts that are due."""

@@ -5,6 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.process import Child
 
@@ -48,6 +50,13 @@ class Slot:
     restarts: int = 0
     aborts: int = 0
     episodes: int = 0
+
+    def next_seed(self, experiment: int) -> int:
+        """Another seed for each process of each worker of each experiment."""
+        parts = [experiment, self.index, self.generation]
+        seed = int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
+        self.seeds.append(seed)
+        return seed
 
     def owes(self, seconds: float, state: str) -> None:
         """An answer is due within ``seconds``."""

@@ -190,7 +190,7 @@ def test_nothing_survives_a_learner_that_is_killed(tmp_path):
 
 def test_workers_never_import_jax_and_see_no_other_package():
     with pool(workers=1) as made:
-        assert made._said["jax"] is False
+        assert made._agreed.said["jax"] is False
 
 
 def test_strangers_are_counted_and_not_heard():

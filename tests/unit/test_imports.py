@@ -24,7 +24,7 @@ LAYERS = (
     ("program",),
     ("plan", "compiled"),
     ("plan", "runner", "sweep"),
-    ("bridge_runner",),
+    ("bridge_runner", "bridge_exhibit"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
