@@ -40,3 +40,18 @@ def make(values: Mapping[str, Any]) -> Env | Remote:
     with contextlib.redirect_stdout(io.StringIO()):
         module = importlib.import_module(f"{__name__}.{name}")
     return module.make(build(module.Config, values, "env"))
+
+
+def make_compiled(values: Mapping[str, Any]) -> Env:
+    """The same, for those who cannot do with a world of the bridge.
+
+    Raises:
+        ConfigError: as ``make``, and a world that is not compiled.
+    """
+    world = make(values)
+    if isinstance(world, Remote):
+        raise ConfigError(
+            f"env.name: got {values['name']!r}, which plays in processes of its own; "
+            "allowed here: worlds that are compiled, such as smax"
+        )
+    return world

@@ -114,6 +114,7 @@ def _compiled(cfg: RunConfig, env: Any, episodes: int, step: int | None) -> Any:
 
 def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any:
     """The same on worker processes, which save replays; what they said besides."""
+    import jax.numpy as jnp
     import numpy as np
 
     from rolemarl_jax import bridge_exhibit, bridge_runner
@@ -123,11 +124,12 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
     with bridge_runner.opened(cfg, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
         shown = bridge_exhibit.exhibit(cfg, pool, learner, episodes, step)
-    games = Played(
-        ret=np.array([[one.reward.sum() for one in shown.played]]),
-        won=np.array([[one.won for one in shown.played]]),
-        length=np.array([[one.length for one in shown.played]]),
+    columns: Any = (
+        [[one.reward.sum() for one in shown.played]],
+        [[one.won for one in shown.played]],
+        [[one.length for one in shown.played]],
     )
+    games = Played(*(jnp.asarray(np.asarray(one)) for one in columns))
     return shown.restored, games, {"replays": shown.replays, "bridge": shown.record}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from rolemarl_jax import checkpoint, rng
 from rolemarl_jax.bridge.acting import Actor, make_act
@@ -40,7 +41,9 @@ def exhibit(
         episodes: how many. step: of the checkpoint, ``None`` for the newest.
     """
     abstract = jax.eval_shape(
-        lambda: jax.tree.map(lambda x: x[None], initial_learner(learner, cfg.seed))
+        lambda: jax.tree.map(
+            lambda x: x[None], initial_learner(learner, jnp.asarray(cfg.seed))
+        )
     )
     found = checkpoint.restore(
         Path(cfg.run_dir) / CHECKPOINTS, {"learner": abstract}, step

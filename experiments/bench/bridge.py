@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from experiments.compose import composed
@@ -82,11 +82,14 @@ def _bench(workers: int, step_ms: float, jitter: float) -> Iterator[_Bench]:
     import envs
     from experiments import rundir
     from rolemarl_jax import bridge_runner
+    from rolemarl_jax.types import Remote
 
     words = ["algo=qmix", "env=scripted", "run_dir=none", *SIZES]
     words += [f"env.step_ms={step_ms}", f"env.jitter={jitter}"]
     cfg = rundir.resolve(composed([*words, f"bridge.workers={workers}"]))
-    with bridge_runner.opened(cfg, envs.make(cfg.env)) as pool, closing(pool):
+    world = envs.make(cfg.env)
+    assert isinstance(world, Remote)
+    with bridge_runner.opened(cfg, world) as pool:
         bench = _Bench(pool, cfg)
         bench.play(lambda: len(bench.episodes) < workers)  # compiles
         bench.latency.clear()

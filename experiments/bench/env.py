@@ -21,7 +21,7 @@ def _rows(map_name: str, worlds: int, steps: int) -> list[dict[str, Any]]:
 
     import envs
 
-    env = envs.make(composed([f"env.map={map_name}"]).values["env"])
+    env = envs.make_compiled(composed([f"env.map={map_name}"]).values["env"])
     key = jax.random.key(0)
     keys = jax.random.split(key, worlds)
     states = jax.jit(jax.vmap(env.reset))(keys)

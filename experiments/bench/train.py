@@ -25,7 +25,7 @@ def _row(algo: str, map_name: str, seconds: float) -> dict[str, Any]:
 
     chosen = [f"algo={algo}", f"env.map={map_name}", "seeds=1"]
     cfg = build(RunConfig, {**composed(chosen).values, "run_dir": ""}, "")
-    env = envs.make(cfg.env)
+    env = envs.make_compiled(cfg.env)
     program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
     compiled = compile_program(program, cfg)
     warm = program.stages[0].iterations or 0

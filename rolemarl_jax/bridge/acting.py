@@ -88,8 +88,9 @@ class Actor:
 
 def stack(shape: Any, workers: int) -> Observation:
     """Host arrays that the newest observation of each worker is copied into."""
-    return Observation(
-        obs=np.zeros((workers, shape.n_agents, shape.obs_dim), np.float32),
-        state=np.zeros((workers, shape.state_dim), np.float32),
-        avail=np.ones((workers, shape.n_agents, shape.n_actions), bool),
+    arrays: Any = (
+        np.zeros((workers, shape.n_agents, shape.obs_dim), np.float32),
+        np.zeros((workers, shape.state_dim), np.float32),
+        np.ones((workers, shape.n_agents, shape.n_actions), bool),
     )
+    return Observation(*arrays)

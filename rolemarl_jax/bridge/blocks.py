@@ -118,7 +118,7 @@ def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Fre
         : 1 + (ticks - 1) // limit
     ]
     end = np.full((1, len(lanes)), ticks - 1)
-    at = np.concatenate([cuts, end]).astype(np.int32)
+    at: Any = np.concatenate([cuts, end]).astype(np.int32)
     there = np.minimum(at, ticks - 1), np.arange(len(lanes))
     block = Fresh(
         obs=obs,

@@ -23,7 +23,7 @@ PAUSE_S = 2.0  # between the end of a worker and the start of the next
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Keeps workers running.")
     parser.add_argument("--connect", required=True, help="endpoint of the learner")
     parser.add_argument("--key-file", required=True, help="shared key")
     parser.add_argument("--workers", type=int, default=1)

@@ -4,7 +4,7 @@ import contextlib
 import secrets
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -62,7 +62,8 @@ class Link:
                 f"bridge.listen: cannot listen at '{self.endpoint}': {error}"
             ) from None
         if cfg.listen:
-            self.endpoint = self._socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+            bound: Any = self._socket.get(zmq.LAST_ENDPOINT)
+            self.endpoint = bound.rstrip(b"\0").decode()
 
     def receive(self, timeout_s: float) -> list[Message]:
         """All messages that are there, waiting for the first one at most so long."""

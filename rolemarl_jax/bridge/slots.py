@@ -54,7 +54,7 @@ class Slot:
     def next_seed(self, experiment: int) -> int:
         """Another seed for each process of each worker of each experiment."""
         parts = [experiment, self.index, self.generation]
-        seed = int(np.random.SeedSequence(parts).generate_state(1)[0] >> 1)
+        seed = int(np.random.SeedSequence(parts).generate_state(1)[0] >> 2)
         self.seeds.append(seed)
         return seed
 

@@ -105,12 +105,12 @@ class Steps:
         """Means of the metrics since the last report; phases that were not due
         do not count.
         """  # noqa: D205
-        sums: Counter[str] = Counter()
+        sums: dict[str, float] = {}
         counts: Counter[str] = Counter()
         for metrics in jax.device_get(self._metrics):
             for name, value in metrics.items():
                 known = bool(np.isfinite(value))
-                sums[name] += float(value) if known else 0.0
+                sums[name] = sums.get(name, 0.0) + (float(value) if known else 0.0)
                 counts[name] += known
         self._metrics = []
         return {n: sums[n] / counts[n] if counts[n] else float("nan") for n in counts}
@@ -139,7 +139,7 @@ def stand_in(spec: EnvSpec) -> Env:
 def padded(episode: Episode, limit: int) -> replay.Whole:
     """The episode as replay takes it, zeros behind its end."""
 
-    def pad(x: np.ndarray, length: int) -> np.ndarray:
+    def pad(x: np.ndarray, length: int) -> Any:
         out = np.zeros((length, *x.shape[1:]), x.dtype)
         out[: len(x)] = x
         return out
@@ -149,8 +149,8 @@ def padded(episode: Episode, limit: int) -> replay.Whole:
         world=Observation(*(pad(x, limit + 1) for x in seen)),
         action=pad(episode.action, limit),
         reward=pad(episode.reward, limit),
-        length=np.asarray(episode.length, np.int32),
-        terminated=np.asarray(episode.terminated),
+        length=jnp.asarray(episode.length, jnp.int32),
+        terminated=jnp.asarray(episode.terminated),
     )
 
 

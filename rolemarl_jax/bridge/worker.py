@@ -235,7 +235,7 @@ def connect(context: zmq.Context, endpoint: str, key_file: str | None) -> zmq.So
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Serves one world to a learner.")
     parser.add_argument("--connect", required=True, help="endpoint of the learner")
     parser.add_argument("--key-file", help="shared key, for tcp:// endpoints")
     parser.add_argument("--slot", type=int, default=p.ANY_SLOT)

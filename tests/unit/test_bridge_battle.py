@@ -71,7 +71,7 @@ class Smac:
 def start(*script):
     Smac.built = 0
     script = list(script)
-    made = battle.Battle(lambda: Smac(script))
+    made = battle.Battle(lambda _: Smac(script))
     made.reset()
     return made
 
@@ -112,7 +112,7 @@ def test_first_episode_lost_means_a_new_object_with_the_right_scale():
 
 
 def test_a_scale_that_counts_enemies_twice_is_noticed():
-    made = battle.Battle(lambda: Smac([]))
+    made = battle.Battle(lambda _: Smac([]))
     made.env.max_reward = 355.0
     with pytest.raises(battle.ScaleError, match="445"):
         made.reset()

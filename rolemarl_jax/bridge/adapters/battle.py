@@ -24,9 +24,9 @@ class ScaleError(RuntimeError):
 class Battle:
     """A SMAC-like environment that is rebuilt when its state cannot be trusted."""
 
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
-        self._env = build()
+    def __init__(self, build: Callable[[int], Any]) -> None:
+        self._build, self.rebuilt = build, 0
+        self._env = build(0)
         self._spoiled = False  # a failure in the first episode of this object
         self.restarts = 0
         self.first = self._env.get_env_info()
@@ -95,7 +95,8 @@ class Battle:
     def _rebuild(self) -> None:
         """A new object: only that resets the count of episodes and the scale."""
         self._env.close()
-        self._env = self._build()
+        self.rebuilt += 1
+        self._env = self._build(self.rebuilt)
 
     def _check_scale(self) -> None:
         """In the first episode the scale is what the enemies' health gives."""
@@ -110,7 +111,7 @@ class Battle:
 
 
 def game(
-    build: Callable[[], Any],
+    build: Callable[[int], Any],
     same_scale: bool,
     versions: Callable[[Any], dict[str, Any]],
     save_replay: Callable[[Any, str], str],
@@ -118,7 +119,8 @@ def game(
     """The record of a SMAC-like environment.
 
     Args:
-        build: makes the environment. same_scale: see ``Game``.
+        build: makes the environment, the n-th again; it should take another seed
+            then, or what failed fails again. same_scale: see ``Game``.
         versions: of a running environment. save_replay: environment, folder.
     """
     battle = Battle(build)
@@ -129,6 +131,7 @@ def game(
             **versions(battle.env),
             "max_reward": battle.scale(),
             "game_restarts": battle.restarts,
+            "rebuilt": battle.rebuilt,
         }
 
     return Game(

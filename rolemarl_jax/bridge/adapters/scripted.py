@@ -154,7 +154,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     if settings["broken"]:
         raise SetupError("this world is broken, as asked for; set env.broken=false")
     return battle.game(
-        build=lambda: ScriptedEnv(settings, seed),
+        build=lambda again: ScriptedEnv(settings, seed + again),
         same_scale=True,
         versions=lambda _: {"seed": seed, "game_version": "scripted"},
         save_replay=lambda *_: "",

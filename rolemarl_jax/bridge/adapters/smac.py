@@ -14,7 +14,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     module = starcraft.prepare("smac", settings)
     rest = {k: v for k, v in settings.items() if k != "sc2_timeout_s"}
     return battle.game(
-        build=lambda: module.StarCraft2Env(seed=seed, **rest),
+        build=lambda again: module.StarCraft2Env(seed=seed + again, **rest),
         same_scale=True,
         versions=lambda env: starcraft.versions("smac", env, seed),
         save_replay=starcraft.save_replay,

@@ -27,9 +27,10 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     np.random.seed(seed % 2**32)
     rest = {k: v for k, v in settings.items() if k != "sc2_timeout_s"}
 
-    def build() -> Any:
+    def build(again: int) -> Any:
         # The wrapper writes into the mapping that it is given.
-        return module.StarCraftCapabilityEnvWrapper(seed=seed, **copy.deepcopy(rest))
+        own = copy.deepcopy(rest)
+        return module.StarCraftCapabilityEnvWrapper(seed=seed + again, **own)
 
     return battle.game(
         build=build,
