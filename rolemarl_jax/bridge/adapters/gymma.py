@@ -32,7 +32,10 @@ class Gymma:
         self._own_state = hasattr(self._core, "get_state")
         self._own_avail = hasattr(self._core, "get_avail_actions")
         n, o = len(self._obs_sizes), max(self._obs_sizes)
-        state = self._core.get_state_size() if self._own_state else n * o
+        state = n * o
+        if self._own_state:  # it need not say how large; an episode shows it
+            env.reset(seed=seed)
+            state = np.size(self._core.get_state())
         self.shapes = Shapes(n, max(self._choices), o, int(state))
 
     def reset(self) -> Seen:
