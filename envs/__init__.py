@@ -1,7 +1,8 @@
-"""Environments that run inside the compiled program, found by name.
+"""Environments, found by name: compiled ones, and those that the bridge plays.
 
 Every plain module of this package is one environment: it has a ``Config`` record
-with a field ``name`` and a function ``make(cfg) -> Env``. Code that environments
+with a field ``name`` and a function ``make(cfg)`` that gives an ``Env``, or a
+``Remote`` where the world needs processes of its own. Code that environments
 share lives in sub-packages. Adding an environment is adding one module here and
 one YAML file of the same name under ``configs/env/``.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolemarl_jax.config import ConfigError, build, nearest
-from rolemarl_jax.types import Env
+from rolemarl_jax.types import Env, Remote
 
 
 def known() -> tuple[str, ...]:
@@ -23,7 +24,7 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in modules if not module.ispkg))
 
 
-def make(values: Mapping[str, Any]) -> Env:
+def make(values: Mapping[str, Any]) -> Env | Remote:
     """Makes the environment that ``values["name"]`` names.
 
     Args:
@@ -39,3 +40,18 @@ def make(values: Mapping[str, Any]) -> Env:
     with contextlib.redirect_stdout(io.StringIO()):
         module = importlib.import_module(f"{__name__}.{name}")
     return module.make(build(module.Config, values, "env"))
+
+
+def make_compiled(values: Mapping[str, Any]) -> Env:
+    """The same, for those who cannot do with a world of the bridge.
+
+    Raises:
+        ConfigError: as ``make``, and a world that is not compiled.
+    """
+    world = make(values)
+    if isinstance(world, Remote):
+        raise ConfigError(
+            f"env.name: got {values['name']!r}, which plays in processes of its own; "
+            "allowed here: worlds that are compiled, such as smax"
+        )
+    return world

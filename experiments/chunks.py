@@ -32,12 +32,15 @@ def plan(cfg: RunConfig) -> RunConfig:
     from rolemarl_jax.checkpoint import state_bytes
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program import make_program
+    from rolemarl_jax.types import Remote
 
     if cfg.sweep.chunk is not None and not cfg.sweep.plan_only:
         return cfg
     if not 0 < cfg.sweep.fraction <= 1:
         raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
     env = envs.make(cfg.env)
+    if isinstance(env, Remote):
+        return cfg
     learner = make_learner(cfg.algo, env.spec)
     one = make_program(replace(cfg, seeds=1), env, learner, jax.devices()[:1])
     kept = state_bytes(jax.eval_shape(one.init, jax.numpy.zeros(1, int)))

@@ -3,6 +3,7 @@
 python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
 """
 
+import dataclasses
 import json
 import os
 from functools import partial
@@ -13,22 +14,31 @@ from experiments import chunks, cli, devices, rundir
 from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
 
 WORLDS = 128
+OPTIONS = {
+    "run_dir": ...,
+    "episodes": 320,  # a seed
+    "step": None,  # of a checkpoint; the newest by default
+    "env": None,  # must be the run's own, if given
+    "workers": None,  # of worlds in other processes; as in the run by default
+    "python": None,  # interpreter of these; as in the run by default
+}
 
 
 def main() -> None:
-    """Entry point; options ``run_dir``, ``episodes`` and ``step`` (of a checkpoint)."""
-    cli.guard(
-        lambda: _main(cli.options({"run_dir": ..., "episodes": 320, "step": None}))
-    )
+    """Entry point; options are listed in ``OPTIONS``."""
+    cli.guard(lambda: _main(cli.options(OPTIONS)))
 
 
 def _main(options: dict[str, Any]) -> None:
-    cfg = rundir.load_config(options["run_dir"])
+    cfg = _with_workers(rundir.load_config(options["run_dir"]), options)
     episodes = options["episodes"]
     if not isinstance(episodes, int) or episodes < 1:
         raise ConfigError(f"episodes: got {episodes!r}; allowed: a positive integer")
     devices.prepare_devices(cfg)
-    parts = [rundir.load_config(part) for part in chunks.folders(cfg.run_dir)]
+    parts = [
+        _with_workers(rundir.load_config(part), options)
+        for part in chunks.folders(cfg.run_dir)
+    ]
     record = _together([play(part, episodes, options["step"]) for part in parts])
     out = Path(cfg.run_dir) / "evaluation.json"
     scratch = out.with_suffix(".tmp")
@@ -50,28 +60,14 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
         interval) and ``overall`` (interquartile means over seeds with bootstrap
         intervals).
     """
-    import jax
-    import numpy as np
-
     import envs
-    from rolemarl_jax import checkpoint, runner, stats
-    from rolemarl_jax.evaluate import make_evaluate
-    from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import initial_learner
+    from rolemarl_jax import stats
+    from rolemarl_jax.types import Remote
 
-    env = envs.make(cfg.env)
-    learner = make_learner(cfg.algo, env.spec)
-    ids = jax.numpy.arange(cfg.seeds) + cfg.seed
-    abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
-    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
-    found = checkpoint.restore(folder, {"learner": abstract}, step)
-    worlds = max(n for n in range(1, min(WORLDS, episodes) + 1) if episodes % n == 0)
-    game = EvalConfig(every=cfg.eval.every, episodes=episodes, worlds=worlds)
-    one_seed = make_evaluate(game, env, learner)
-    played = jax.jit(lambda states: jax.lax.map(one_seed, states))(
-        found.state["learner"]
-    )
-    games = jax.tree.map(np.asarray, played)
+    world = envs.make(cfg.env)
+    remote = isinstance(world, Remote)
+    outcome = (_bridged if remote else _compiled)(cfg, world, episodes, step)
+    found, games, more = outcome
     rows = [
         {
             "seed": cfg.seed + i,
@@ -90,6 +86,7 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
         "note": found.note,
         "overall": _overall(rows),
         "seeds": rows,
+        **more,
     }
 
 
@@ -113,6 +110,62 @@ def _overall(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {key: list(stats.iqm_ci([row[key] for row in rows])) for key in keys}
 
 
+def _compiled(cfg: RunConfig, env: Any, episodes: int, step: int | None) -> Any:
+    """Checkpoint, outcomes `[seeds, episodes]`, nothing more."""
+    import jax
+    import numpy as np
+
+    from rolemarl_jax import checkpoint, runner
+    from rolemarl_jax.evaluate import make_evaluate
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.program import initial_learner
+
+    learner = make_learner(cfg.algo, env.spec)
+    ids = jax.numpy.arange(cfg.seeds) + cfg.seed
+    abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
+    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
+    found = checkpoint.restore(folder, {"learner": abstract}, step)
+    worlds = max(n for n in range(1, min(WORLDS, episodes) + 1) if episodes % n == 0)
+    game = EvalConfig(every=cfg.eval.every, episodes=episodes, worlds=worlds)
+    one_seed = make_evaluate(game, env, learner)
+    played = jax.jit(lambda states: jax.lax.map(one_seed, states))(
+        found.state["learner"]
+    )
+    return found, jax.tree.map(np.asarray, played), {}
+
+
+def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any:
+    """The same on worker processes, which save replays; what they said besides."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from rolemarl_jax import bridge_exhibit, bridge_runner
+    from rolemarl_jax.evaluate import Played
+    from rolemarl_jax.learners import make_learner
+
+    with bridge_runner.opened(cfg, world) as pool:
+        learner = make_learner(cfg.algo, pool.spec)
+        shown = bridge_exhibit.exhibit(cfg, pool, learner, episodes, step)
+    columns: Any = (
+        [[one.reward.sum() for one in shown.played]],
+        [[one.won for one in shown.played]],
+        [[one.length for one in shown.played]],
+    )
+    games = Played(*(jnp.asarray(np.asarray(one)) for one in columns))
+    return shown.restored, games, {"replays": shown.replays, "bridge": shown.record}
+
+
+def _with_workers(cfg: RunConfig, options: dict[str, Any]) -> RunConfig:
+    """The run's configuration, with what an evaluation may change."""
+    name = cfg.env["name"]
+    if options["env"] not in (None, name):
+        raise ConfigError(f"env: got {options['env']!r}; this run plays '{name}'")
+    asked = {key: options[key] for key in ("workers", "python") if options[key]}
+    if asked and not cfg.bridge:
+        raise ConfigError(f"{next(iter(asked))}: env={name} needs no worker processes")
+    return dataclasses.replace(cfg, bridge={**cfg.bridge, **asked})
+
+
 def _show(record: dict[str, Any]) -> None:
     """Prints a table, one line a seed."""
     if record["note"]:
@@ -129,6 +182,8 @@ def _show(record: dict[str, Any]) -> None:
         )
     for key, (value, low, high) in record["overall"].items():
         print(f"{key}: interquartile mean {value:.3f}, 95 % [{low:.3f}, {high:.3f}]")
+    for path in record.get("replays", []):
+        print(f"replay {path}")
 
 
 if __name__ == "__main__":

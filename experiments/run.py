@@ -5,7 +5,8 @@ python -m experiments.run algo=acorm env=smax
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,30 @@ def train_together(cfg: RunConfig) -> None:
         SystemExit: with status 130 when the run was asked to stop.
     """
     import envs
-    from rolemarl_jax import loggers, progress, runner
+    from rolemarl_jax import bridge_runner, runner
+    from rolemarl_jax.types import Remote
+
+    world = envs.make(cfg.env)
+    if isinstance(world, Remote):
+        with bridge_runner.opened(cfg, world) as pool:
+            _train(cfg, pool.spec, partial(bridge_runner.run, cfg, pool))
+    else:
+        _train(cfg, world.spec, partial(runner.run, cfg, world))
+
+
+def _train(cfg: RunConfig, spec: Any, play: Callable[..., Any]) -> None:
+    """Runs ``play(learner, open_logger, observer)`` with display and files."""
+    from rolemarl_jax import bridge_runner, loggers, progress, runner
     from rolemarl_jax.learners import make_learner
 
-    env = envs.make(cfg.env)
-    learner = make_learner(cfg.algo, env.spec)
+    learner = make_learner(cfg.algo, spec)
     display = progress.make()
     told: dict[str, Any] = {"drawn": time.monotonic(), "speed": {}}
 
     def started(facts: runner.Facts) -> None:
         rundir.create(cfg)
         told["speed"]["compile_seconds"] = facts.compile_seconds
-        display.header(f"{cfg.algo['name']} on {env.spec.name}", _header(cfg, facts))
+        display.header(f"{cfg.algo['name']} on {spec.name}", _header(cfg, facts))
 
     def moved(now: runner.Progress) -> None:
         told["speed"]["steps_per_second"] = now.steps_done / now.seconds
@@ -78,13 +91,18 @@ def train_together(cfg: RunConfig) -> None:
         )
 
     try:
-        runner.run(cfg, env, learner, open_logger, runner.Observer(started, moved))
+        more = play(learner, open_logger, runner.Observer(started, moved))
     except KeyboardInterrupt:
         display.close({"stopped, saved in": cfg.run_dir}, [_command(cfg, "run", True)])
         sys.exit(130)
+    except bridge_runner.StoppedError as error:
+        reached = {"stopped": str(error), "saved in": cfg.run_dir}
+        display.close(reached, [_command(cfg, "run", True)])
+        sys.exit(1)
     except BaseException:
         display.close({}, [])
         raise
+    told["speed"].update(more or {})
     display.close(_finish(cfg, told["speed"]), _next_commands(cfg))
 
 

@@ -16,7 +16,7 @@ from rolemarl_jax.config import ConfigError, RunConfig, build
 CONFIG = "config.yaml"
 # What may differ from the configuration that a run was started with.
 FREE = (
-    *("resume", "run_dir", "logger", "total_steps"),
+    *("resume", "run_dir", "logger", "bridge", "total_steps"),
     *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
     *("sweep.plan_only", "sweep.device_memory"),
 )
@@ -61,7 +61,9 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     path = Path(run_dir) / CONFIG
     if not path.is_file():
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
-    return yaml.safe_load(path.read_text(encoding="utf8"))
+    values = yaml.safe_load(path.read_text(encoding="utf8"))
+    # Runs that are older than the bridge have no such section.
+    return {"bridge": {}, **values}
 
 
 def load_config(run_dir: Path | str) -> RunConfig:

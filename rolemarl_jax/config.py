@@ -189,6 +189,7 @@ class RunConfig:
         algo: mapping for the learner's own configuration record.
         env: mapping for the environment's own configuration record.
         logger: mapping for ``loggers.make``.
+        bridge: mapping for ``bridge.config``; empty for worlds that are compiled.
         seeds: how many. seed: id of the first. total_steps: env steps a seed.
         log_every: env steps between rows of ``metrics.jsonl``; divides
             ``eval.every``.
@@ -200,6 +201,7 @@ class RunConfig:
     algo: dict[str, Any]
     env: dict[str, Any]
     logger: dict[str, Any]
+    bridge: dict[str, Any]
     train: TrainConfig
     replay: ReplayConfig
     eval: EvalConfig

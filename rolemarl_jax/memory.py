@@ -44,12 +44,11 @@ class FreshState(NamedTuple):
     reset: Array  # [W]
 
 
-def make_memory(cfg: RunConfig, env: Env, learner: Learner, ticks: int) -> Memory:
-    """The memory that the learner needs, for blocks of ``ticks`` steps.
+def check_sampling(cfg: RunConfig, learner: Learner) -> None:
+    """Refuses an on-policy learner with a replay, or the reverse.
 
     Raises:
-        ConfigError: an on-policy learner and a replay, or the reverse; sizes that
-            do not fit.
+        ConfigError: names both.
     """
     name, sampling = cfg.algo.get("name", "this algorithm"), cfg.replay.sampling
     if (learner.experience == "fresh") != (sampling == "fresh"):
@@ -62,6 +61,17 @@ def make_memory(cfg: RunConfig, env: Env, learner: Learner, ticks: int) -> Memor
                 else "replay; allowed: episodes, filled"
             )
         )
+
+
+def make_memory(cfg: RunConfig, env: Env, learner: Learner, ticks: int) -> Memory:
+    """The memory that the learner needs, for blocks of ``ticks`` steps.
+
+    Raises:
+        ConfigError: an on-policy learner and a replay, or the reverse; sizes that
+            do not fit.
+    """
+    check_sampling(cfg, learner)
+    name = cfg.algo.get("name", "this algorithm")
     if learner.experience == "replay":
         replay = make_replay(cfg.replay, env, cfg.train.worlds)
         return Memory(

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from rolemarl_jax import rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.evaluate import Played, make_evaluate
-from rolemarl_jax.learners.core import Experience, Learner, Update
+from rolemarl_jax.learners.core import Experience, Learner, Update, compiled
 from rolemarl_jax.memory import Memory, make_memory
 from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
@@ -201,8 +201,8 @@ def _stage_updates(learner: Learner, batch: Experience) -> list[Update]:
     """One update function a stage, with the same metrics (NaN where not theirs)."""
     stages: list[Update] = [
         lambda state, *_: (state, {}),
-        *(stage.update for stage in learner.pretraining),
-        learner.update,
+        *(compiled(stage.update) for stage in learner.pretraining),
+        compiled(learner.update),
     ]
     state = jax.eval_shape(learner.init, jax.random.key(0))
     at = jax.ShapeDtypeStruct((), jnp.int32)

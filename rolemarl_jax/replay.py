@@ -64,6 +64,16 @@ class ReplayState(NamedTuple):
     count: Array  # [] int32, episodes ever finished
 
 
+class Whole(NamedTuple):
+    """One finished episode of ``length`` steps, padded to the time limit T."""
+
+    world: PyTree  # [T+1, ...] stored form of the worlds acted in and the terminal one
+    action: Array  # [T, N] int32
+    reward: Array  # [T]
+    length: Array  # [] int32
+    terminated: Array  # [] bool; otherwise it was truncated
+
+
 @dataclass(frozen=True)
 class Store:
     """How a world is kept: ``encode`` when written, ``decode`` when sampled."""
@@ -81,6 +91,7 @@ class Replay:
         store: how worlds are kept.
         init: ``() -> ReplayState``.
         add: ``(ReplayState, Block) -> ReplayState``.
+        insert: ``(ReplayState, Whole) -> ReplayState``; into the first lane.
         sample: ``(ReplayState, key) -> Batch``.
         slot_bytes: bytes of one stored step.
         warmup_ticks: ticks after which a full batch exists whatever happened.
@@ -89,6 +100,7 @@ class Replay:
     store: Store
     init: Callable[[], ReplayState]
     add: Callable[[ReplayState, Block], ReplayState]
+    insert: Callable[[ReplayState, Whole], ReplayState]
     sample: Callable[[ReplayState, Key], Batch]
     slot_bytes: int
     warmup_ticks: int
@@ -156,6 +168,7 @@ def make_replay(cfg: ReplayConfig, env: Env, worlds: int) -> Replay:
         store=store,
         init=init,
         add=lambda state, block: _add(state, block, lane),
+        insert=lambda state, whole: _insert(state, whole, lane),
         sample=sample,
         slot_bytes=_tree_bytes(slot),
         warmup_ticks=-(-rows // worlds) * spec.episode_limit
@@ -222,6 +235,35 @@ def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
         lane=state.lane.at[entry].set(lanes, mode="drop"),
         start=state.start.at[entry].set(latest[:-1], mode="drop"),
         count=state.count + ended.sum(),
+    )
+
+
+def _insert(state: ReplayState, whole: Whole, lane: int) -> ReplayState:
+    """Writes one whole episode into the first lane, which nothing else may use."""
+    step = jnp.arange(whole.reward.shape[0] + 1)
+    nowhere = state.slots.reward.shape[0]
+    at = jnp.where(step <= whole.length, (state.head[0] + step) % lane, nowhere)
+    end = jnp.where(whole.terminated, TERMINATED, TRUNCATED)
+    flags = jnp.where(step == whole.length - 1, end, 0)
+    flags = jnp.where(step == whole.length, TERMINAL, flags).astype(jnp.uint8)
+
+    def padded(x: Array) -> Array:
+        return jnp.concatenate([x, jnp.zeros_like(x[:1])])
+
+    action = padded(whole.action).astype(state.slots.action.dtype)
+    new = Slot(whole.world, action, padded(whole.reward), flags)
+    slots = jax.tree.map(
+        lambda old, x: old.at[at].set(x, mode="drop"), state.slots, new
+    )
+    entry = state.count % state.start.shape[0]
+    head = state.head.at[0].add(whole.length + 1)
+    return ReplayState(
+        slots=slots,
+        head=head,
+        begun=state.begun.at[0].set(head[0]),
+        lane=state.lane.at[entry].set(0),
+        start=state.start.at[entry].set(state.head[0]),
+        count=state.count + 1,
     )
 
 

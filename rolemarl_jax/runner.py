@@ -103,7 +103,7 @@ def run(
     logger = open_logger(facts.resumed_at)
     per_iteration = program.worlds * program.ticks
     seconds, steps, updates = 0.0, 0, 0
-    with _stop_requests() as stop, closing(logger):
+    with stop_requests() as stop, closing(logger):
         for leg in remaining(legs, done, program.updates):
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
@@ -250,7 +250,7 @@ def _facts(
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests() -> Iterator[Callable[[], bool]]:
     """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
     asked = []
     before = {}

@@ -90,6 +90,23 @@ class Env:
     unpack: Callable[[PackedState], EnvState]
 
 
+@dataclass(frozen=True)
+class Remote:
+    """A world that is played by processes of its own (`rolemarl_jax.bridge`).
+
+    Its sizes are known once a worker has spoken.
+
+    Attributes:
+        name: the environment and its map, e.g. ``smac/2s3z``.
+        adapter: module of ``rolemarl_jax.bridge.adapters`` that plays it.
+        settings: plain values, handed to the adapter.
+    """
+
+    name: str
+    adapter: str
+    settings: dict[str, Any]
+
+
 def shaped(shape: tuple[int, ...], dtype: Any) -> Any:
     """The shape and type of an array that is yet to be made."""
     return jax.ShapeDtypeStruct(shape, dtype)

@@ -62,6 +62,7 @@ def run_config(values, worlds, steps_per_update, **replay):
             "algo": values,
             "env": {},
             "logger": {},
+            "bridge": {},
             "train": train,
             "replay": {**fresh, **replay},
             "eval": {"every": 1, "episodes": 8, "worlds": 8},

@@ -181,6 +181,7 @@ def run_config(algo, seeds=1, over=None):
         "algo": algo,
         "env": {"name": "probe"},
         "logger": {"name": "none"},
+        "bridge": {},
         "train": {
             "worlds": 8,
             "steps_per_update": 16 if replayed else 256,

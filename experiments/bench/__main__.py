@@ -13,7 +13,7 @@ from typing import Any
 from experiments import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
 
-SUITES = ("env", "update", "train", "memory")
+SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package; suite=all leaves them out.
 SPECIAL = ("peer",)
 OPTIONS = {
@@ -27,9 +27,10 @@ OPTIONS = {
     "maps": ["2s3z", "27m_vs_30m", "MMM2", "corridor"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
-    "seconds": 20.0,  # of each measurement in suite=train and suite=peer
+    "seconds": 20.0,  # of each measurement in suites train, peer and bridge
     "peer": None,  # a checkout of JaxMARL, for suite=peer
     "hidden": [64, 512],  # network sizes of suite=peer
+    "workers": [1, 4, 8],  # of suite=bridge
 }
 
 

@@ -24,7 +24,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
 def _env(map_name: str) -> Any:
     import envs
 
-    return envs.make(composed(["env=smax", f"env.map={map_name}"]).values["env"])
+    values = composed(["env=smax", f"env.map={map_name}"]).values
+    return envs.make_compiled(values["env"])
 
 
 def _race(map_name: str, worlds: int, steps: int) -> dict[str, Any]:

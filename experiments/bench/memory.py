@@ -17,7 +17,7 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name in MAPS:
         values = composed(["env=smax", "run=paper", f"env.map={name}"]).values
-        env = envs.make(values["env"])
+        env = envs.make_compiled(values["env"])
         row: dict[str, Any] = {"map": name}
         for store in ("packed", "observations"):
             replay = {**values["replay"], "store": store, "sampling": "episodes"}
@@ -43,7 +43,7 @@ def _seed_row(algo: str, map_name: str) -> dict[str, Any]:
     chosen = [f"algo={algo}", "run=paper", f"env.map={map_name}", "seeds=1"]
     values = {**composed(chosen).values, "run_dir": ""}
     cfg = build(RunConfig, values, "")
-    env = envs.make(cfg.env)
+    env = envs.make_compiled(cfg.env)
     program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
     memory = compile_program(program, cfg).memory
     return {

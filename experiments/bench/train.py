@@ -39,7 +39,7 @@ def measured(chosen: list[str], seconds: float) -> dict[str, Any]:
 
     values = composed([*chosen, "seeds=1"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")
-    env = envs.make(cfg.env)
+    env = envs.make_compiled(cfg.env)
     program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
     compiled = compile_program(program, cfg)
     warm = program.stages[0].iterations or 0

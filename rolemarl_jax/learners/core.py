@@ -1,5 +1,6 @@
 """Phases: gradient steps over named parameter groups, each with its own optimiser."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,6 +70,15 @@ class Learner:
     update: Update
     pretraining: tuple[Pretraining, ...]
     experience: Literal["replay", "fresh"] = "replay"
+
+
+@functools.cache
+def compiled(update: Update) -> Update:
+    """The jitted form of an update: one object, so one compilation for each shape.
+
+    Whoever fills the batch calls this, inside a larger program or from the host.
+    """
+    return jax.jit(update)
 
 
 def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any:

@@ -24,6 +24,7 @@ LAYERS = (
     ("program",),
     ("plan", "compiled"),
     ("plan", "runner", "sweep"),
+    ("bridge_runner", "bridge_exhibit"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -37,11 +38,12 @@ FENCES = {
     "distrax": ("rolemarl_jax/nets/dists.py",),
     "rich": ("rolemarl_jax/progress.py",),
     "jaxmarl": ("envs/", "experiments/bench"),
-    "smac": ("envs/",),
-    "smacv2": ("envs/",),
-    "pysc2": ("envs/",),
-    "gymnasium": ("envs/",),
-    "gfootball": ("envs/",),
+    "smac": ("rolemarl_jax/bridge/adapters/",),
+    "smacv2": ("rolemarl_jax/bridge/adapters/",),
+    "pysc2": ("rolemarl_jax/bridge/adapters/",),
+    "gymnasium": ("rolemarl_jax/bridge/adapters/",),
+    "gfootball": ("rolemarl_jax/bridge/adapters/",),
+    "zmq": ("rolemarl_jax/bridge/",),
 }
 
 

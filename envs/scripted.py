@@ -1,0 +1,45 @@
+"""A small world behind the bridge, with SMAC's interface and its ways to fail."""
+
+import dataclasses
+from typing import Annotated
+
+from pydantic import Field
+
+from rolemarl_jax.config import Natural, Positive, config
+from rolemarl_jax.types import Remote
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+@config
+class Config:
+    """Sizes, pace and faults (``configs/env/scripted.yaml``).
+
+    Attributes:
+        n_agents: N. episode_limit: most steps. goal: right choices that win.
+        extra_obs: further features, all zero. step_ms: of a game step.
+        jitter: fraction by which it varies. launch_s: of starting the game.
+        faults: that may happen: crash, hang, error, ended, killed, launch.
+        fault_chance: of a fault at each step. launch_chance: of a failed launch.
+        broken: refuses to start.
+    """
+
+    name: str
+    n_agents: Positive
+    episode_limit: Positive
+    goal: Positive
+    extra_obs: Natural
+    step_ms: float
+    jitter: Chance
+    launch_s: float
+    faults: tuple[str, ...]
+    fault_chance: Chance
+    launch_chance: Chance
+    broken: bool
+
+
+def make(cfg: Config) -> Remote:
+    """The world as the bridge's workers need it."""
+    settings = dataclasses.asdict(cfg)
+    settings.pop("name")
+    return Remote("scripted", "scripted", settings)

@@ -1,0 +1,160 @@
+"""On-policy training: blocks of whole lanes, each a stream of finished episodes.
+
+A lane is filled by one episode after another until it holds the block's steps; the
+last one is cut there. So nothing of an episode that was lost is ever learned from,
+and short episodes are not over-represented.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rolemarl_jax.bridge.collect import Episode
+from rolemarl_jax.bridge.training import Steps
+from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.types import EnvSpec, Fresh, Observation
+
+
+class Blocks:
+    """Collects a block with one policy, updates on it, and begins the next.
+
+    Attributes:
+        steps: the updates. memory: nothing, a block is used once.
+    """
+
+    def __init__(
+        self, cfg: RunConfig, steps: Steps, spec: EnvSpec, learner: Learner
+    ) -> None:
+        worlds, per_update = cfg.train.worlds, cfg.train.steps_per_update
+        if per_update % worlds:
+            raise ConfigError(
+                f"train.steps_per_update: got {per_update}; allowed: multiples of "
+                f"train.worlds={worlds}"
+            )
+        self.steps, self.memory = steps, None
+        self._learner, self._limit = learner, spec.episode_limit
+        self._ticks = per_update // worlds
+        self._lanes: list[list[Episode]] = [[] for _ in range(worlds)]
+        self._filling: dict[int, int] = {}
+
+    def open(self) -> bool:
+        """Whether a lane waits for another episode."""
+        return self._next() is not None
+
+    def begin(self, episode: int) -> None:
+        """The episode will go on with the shortest lane that nobody fills."""
+        lane = self._next()
+        assert lane is not None
+        self._filling[episode] = lane
+
+    def lost(self, episode: int) -> None:
+        """The lane stays as it was."""
+        del self._filling[episode]
+
+    def finished(self, episode: Episode) -> None:
+        """Adds a whole episode; a full block is learned from at once."""
+        self._lanes[self._filling.pop(episode.id)].append(episode)
+        if self.open() or self._filling:
+            return
+        block = fresh(self._lanes, self._ticks, self._limit, self._carry())
+        self.steps.launch(lambda _: block)
+        self.steps.wait()
+        self._lanes = [[] for _ in self._lanes]
+
+    def turn(self) -> None:
+        """Nothing is computed beside acting: it needs the result."""
+
+    def drain(self) -> None:
+        """Nothing is left over."""
+
+    def compile(self) -> None:
+        """Compiles the update on a block of nothing, which shows whether sizes fit."""
+        spec, length = self._learner.spec, self._limit
+        empty = Episode(
+            id=0,
+            worker=0,
+            obs=np.zeros((length + 1, spec.n_agents, spec.obs_dim), np.float32),
+            state=np.zeros((length + 1, spec.state_dim), np.float32),
+            avail=np.ones((length + 1, spec.n_agents, spec.n_actions), bool),
+            action=np.zeros((length, spec.n_agents), np.int32),
+            reward=np.zeros(length, np.float32),
+            terminated=False,
+            won=False,
+        )
+        lane = [empty] * -(-self._ticks // length)
+        block = fresh([lane] * len(self._lanes), self._ticks, length, self._carry())
+        self.steps.compile(block)
+
+    def _next(self) -> int | None:
+        """The emptiest lane that is neither full nor being filled."""
+        length = {
+            i: sum(episode.length for episode in lane)
+            for i, lane in enumerate(self._lanes)
+            if i not in self._filling.values()
+        }
+        short = [i for i in length if length[i] < self._ticks]
+        return min(short, key=length.__getitem__) if short else None
+
+    def _carry(self) -> Any:
+        return self._learner.carry(len(self._lanes))
+
+
+def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Fresh:
+    """A block `[T, B]` from lanes of episodes, each at least T steps long together.
+
+    Args:
+        ticks: T. limit: the most steps of an episode; bounds the number of cuts.
+        carry: recurrent state at the beginning of an episode.
+    """
+    columns = [_column(lane, ticks) for lane in lanes]
+    obs, state, avail, last, reset, action, reward, terminated, truncated, after = (
+        jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)
+    )
+    steps = np.arange(ticks)[:, None]
+    cuts = np.sort(np.where(truncated, steps, ticks), axis=0)[
+        : 1 + (ticks - 1) // limit
+    ]
+    end = np.full((1, len(lanes)), ticks - 1)
+    at: Any = np.concatenate([cuts, end]).astype(np.int32)
+    there = np.minimum(at, ticks - 1), np.arange(len(lanes))
+    block = Fresh(
+        obs=obs,
+        state=state,
+        avail=avail,
+        last_action=last,
+        reset=reset,
+        action=action,
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        carry=carry,
+        final=Observation(*(x[there] for x in after)),
+        final_at=at,
+    )
+    return jax.tree.map(jnp.asarray, block)
+
+
+def _column(lane: list[Episode], ticks: int) -> tuple[Any, ...]:
+    """One lane, cut after ``ticks`` steps."""
+    first = [np.arange(one.length) == 0 for one in lane]
+    end = [np.arange(one.length) == one.length - 1 for one in lane]
+    last = [np.concatenate([one.action[:1] * 0 - 1, one.action[:-1]]) for one in lane]
+    parts = (
+        [one.obs[:-1] for one in lane],
+        [one.state[:-1] for one in lane],
+        [one.avail[:-1] for one in lane],
+        last,
+        first,
+        [one.action for one in lane],
+        [one.reward for one in lane],
+        [e & one.terminated for e, one in zip(end, lane, strict=True)],
+        [e & (not one.terminated) for e, one in zip(end, lane, strict=True)],
+    )
+    after = tuple(
+        np.concatenate([getattr(one, name)[1:] for one in lane])[:ticks]
+        for name in ("obs", "state", "avail")
+    )
+    return (*(np.concatenate(part)[:ticks] for part in parts), after)

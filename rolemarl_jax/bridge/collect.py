@@ -1,0 +1,158 @@
+"""Episodes out of answers that arrive in any order."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from rolemarl_jax.bridge import protocol as p
+from rolemarl_jax.bridge.acting import stack
+from rolemarl_jax.bridge.pool import Answer, Pool
+from rolemarl_jax.types import Observation
+
+IDLE_WAIT = 0.05  # seconds that a loop with nothing to do sleeps at most
+
+
+class Episode(NamedTuple):
+    """A whole episode of L steps."""
+
+    id: int
+    worker: int
+    obs: np.ndarray  # [L+1, N, O]
+    state: np.ndarray  # [L+1, S]
+    avail: np.ndarray  # [L+1, N, A]
+    action: np.ndarray  # [L, N]
+    reward: np.ndarray  # [L]
+    terminated: bool
+    won: bool
+
+    @property
+    def length(self) -> int:
+        """Steps."""
+        return len(self.reward)
+
+
+@dataclass
+class Draft:
+    """An episode in progress."""
+
+    id: int
+    seen: list[p.Seen] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+
+    def whole(self, worker: int, flags: int) -> Episode:
+        """The finished episode; arrays of its own."""
+        return Episode(
+            id=self.id,
+            worker=worker,
+            obs=np.stack([seen.obs for seen in self.seen]),
+            state=np.stack([seen.state for seen in self.seen]),
+            avail=np.stack([seen.avail for seen in self.seen]),
+            action=np.stack(self.actions),
+            reward=np.asarray(self.rewards, np.float32),
+            terminated=bool(flags & p.TERMINATED),
+            won=bool(flags & p.WON),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stretch of playing is for.
+
+    Attributes:
+        more: whether another episode should begin.
+        begin: ``() -> id`` of an episode that begins now.
+        act: ``(Observation [W, ...], ready [W], fresh [W]) -> actions [W, N]``.
+        finished: takes a whole episode. lost: takes the id of one that is void.
+        turn: called between answers; must not block.
+    """
+
+    more: Callable[[], bool]
+    begin: Callable[[], int]
+    act: Callable[[Observation, np.ndarray, np.ndarray], np.ndarray]
+    finished: Callable[[Episode], None]
+    lost: Callable[[int], None]
+    turn: Callable[[], None]
+
+
+class Collector:
+    """Plays episodes on all workers of a pool."""
+
+    def __init__(self, pool: Pool, max_wait_s: float) -> None:
+        self._pool, self._max_wait = pool, max_wait_s
+        workers = len(pool.slots)
+        self._seen = stack(pool.spec, workers)
+        self._drafts: dict[int, Draft] = {}
+        self._ready = np.zeros(workers, bool)
+
+    def play(self, plan: Plan) -> None:
+        """Plays until no more episodes should begin and all have ended.
+
+        Raises:
+            PoolError: too few workers are left.
+        """
+        since = 0.0
+        while self._drafts or plan.more():
+            self._begin(plan)
+            waited = time.monotonic() - since
+            count = int(self._ready.sum())
+            left = self._max_wait - waited if count else IDLE_WAIT
+            if count and (count == len(self._drafts) or left <= 0):
+                self._act(plan)
+                continue
+            for answer in self._pool.poll(left):
+                self._take(plan, answer)
+            if not count and self._ready.any():
+                since = time.monotonic()
+            plan.turn()
+
+    def _begin(self, plan: Plan) -> None:
+        for slot in self._pool.idle():
+            if slot.index not in self._drafts and plan.more():
+                draft = Draft(plan.begin())
+                self._drafts[slot.index] = draft
+                self._pool.reset(slot.index, draft.id)
+
+    def _take(self, plan: Plan, answer: Answer) -> None:
+        """One answer: an observation, an end, or a loss."""
+        draft = self._drafts.get(answer.slot)
+        if draft is None or draft.id != answer.episode:
+            return  # of no episode that anybody waits for
+        header, seen = answer.header, answer.seen
+        if header is None or seen is None:
+            self._forget(answer.slot)
+            plan.lost(draft.id)
+            return
+        draft.seen.append(seen)
+        if header.step:
+            draft.rewards.append(header.reward)
+        if header.flags & (p.TERMINATED | p.TRUNCATED):
+            self._forget(answer.slot)
+            self._pool.completed(answer.slot)
+            plan.finished(draft.whole(answer.slot, header.flags))
+            return
+        for store, value in zip(self._seen, seen, strict=True):
+            store[answer.slot] = value
+        self._ready[answer.slot] = True
+
+    def _act(self, plan: Plan) -> None:
+        """One policy step for everybody who is ready."""
+        ready = self._ready.copy()
+        fresh = ready & np.array(
+            [
+                i in self._drafts and not self._drafts[i].actions
+                for i in range(len(ready))
+            ]
+        )
+        actions = plan.act(self._seen, ready, fresh)
+        for slot in np.flatnonzero(ready).tolist():
+            self._drafts[slot].actions.append(actions[slot])
+            self._pool.step(slot, actions[slot])
+        self._ready[:] = False
+
+    def _forget(self, slot: int) -> None:
+        del self._drafts[slot]
+        self._ready[slot] = False

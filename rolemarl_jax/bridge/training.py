@@ -1,0 +1,234 @@
+"""From finished episodes to updates, while acting goes on.
+
+Updates are launched and not waited for. Acting uses the newest parameters that are
+ready, so it is at most a few updates behind and never stands still for one.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rolemarl_jax import replay, rng
+from rolemarl_jax.bridge.collect import Episode
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.learners.core import Learner, Update, compiled
+from rolemarl_jax.types import Env, EnvSpec, Key, LearnerState, Observation, PyTree
+
+Metrics = dict[str, Any]
+BACKLOG = 4  # updates that may be due before episodes have to wait for them
+
+
+class Counters(NamedTuple):
+    """Where training is; stored with a checkpoint.
+
+    Attributes:
+        stage: 0 is warm-up, then pre-training stages, then ``train``. update: updates
+            within the stage. updates: of all stages.
+    """
+
+    stage: int = 0
+    update: int = 0
+    updates: int = 0
+
+
+class Steps:
+    """Runs the updates of all stages, in order, on what a source gives.
+
+    Attributes:
+        counters: where training is. acting: newest learner state that is ready.
+    """
+
+    def __init__(
+        self, learner: Learner, key: Key, state: LearnerState, counters: Counters
+    ) -> None:
+        self.counters, self.acting = counters, state
+        self._key, self._latest = key, state
+        stages: list[tuple[str, int | None, Update]] = [
+            (stage.name, stage.updates, compiled(stage.update))
+            for stage in learner.pretraining
+        ]
+        self._stages = [*stages, ("train", None, compiled(learner.update))]
+        self._metrics: list[Metrics] = []
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage, for display."""
+        at = self.counters.stage
+        return "warmup" if at == 0 else self._stages[at - 1][0]
+
+    @property
+    def latest(self) -> LearnerState:
+        """The state after all updates that were launched."""
+        return self._latest
+
+    def busy(self) -> bool:
+        """Whether an update is being computed; if not, acting uses its result."""
+        if self._latest is self.acting:
+            return False
+        if not all(x.is_ready() for x in jax.tree.leaves(self._latest.params)):
+            return True
+        self.acting = self._latest
+        return False
+
+    def launch(self, draw: Callable[[Key], Any]) -> None:
+        """One update on ``draw(key)``; its keys are those of a native run."""
+        at = self.counters
+        stage, update = max(at.stage, 1), at.update if at.stage else 0
+        sample_key, update_key = (
+            rng.named(rng.named(self._key, name, stage), "update", update)
+            for name in ("sample", "update")
+        )
+        _, last, step = self._stages[stage - 1]
+        t = jnp.asarray(update, jnp.int32)
+        self._latest, metrics = step(self._latest, draw(sample_key), t, update_key)
+        self._metrics.append(metrics)
+        self.counters = Counters(stage, update + 1, at.updates + 1)
+        if last is not None and update + 1 >= last:
+            self.counters = Counters(stage + 1, 0, at.updates + 1)
+
+    def compile(self, batch: Any) -> None:
+        """Compiles the next update; its result is thrown away."""
+        zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
+        _, _, update = self._stages[max(self.counters.stage, 1) - 1]
+        jax.block_until_ready(update(self._latest, batch, zero, key))
+
+    def wait(self) -> None:
+        """Returns when all updates are computed."""
+        jax.block_until_ready(self._latest)
+        self.acting = self._latest
+
+    def report(self) -> dict[str, float]:
+        """Means of the metrics since the last report; phases that were not due
+        do not count.
+        """  # noqa: D205
+        sums: dict[str, float] = {}
+        counts: Counter[str] = Counter()
+        for metrics in jax.device_get(self._metrics):
+            for name, value in metrics.items():
+                known = bool(np.isfinite(value))
+                sums[name] = sums.get(name, 0.0) + (float(value) if known else 0.0)
+                counts[name] += known
+        self._metrics = []
+        return {n: sums[n] / counts[n] if counts[n] else float("nan") for n in counts}
+
+
+def stand_in(spec: EnvSpec) -> Env:
+    """A world whose state is its observation, for a replay of what was seen."""
+
+    def reset(key: Key) -> Observation:
+        del key
+        return Observation(
+            obs=jnp.zeros((spec.n_agents, spec.obs_dim)),
+            state=jnp.zeros(spec.state_dim),
+            avail=jnp.zeros((spec.n_agents, spec.n_actions), bool),
+        )
+
+    def step(*_: Any) -> Any:
+        raise NotImplementedError("a world of the bridge is not stepped here")
+
+    def same(state: PyTree) -> PyTree:
+        return state
+
+    return Env(spec, reset, step, lambda state: Observation(*state), same, same)
+
+
+def padded(episode: Episode, limit: int) -> replay.Whole:
+    """The episode as replay takes it, zeros behind its end."""
+
+    def pad(x: np.ndarray, length: int) -> Any:
+        out = np.zeros((length, *x.shape[1:]), x.dtype)
+        out[: len(x)] = x
+        return out
+
+    seen = (episode.obs, episode.state, episode.avail)
+    return replay.Whole(
+        world=Observation(*(pad(x, limit + 1) for x in seen)),
+        action=pad(episode.action, limit),
+        reward=pad(episode.reward, limit),
+        length=jnp.asarray(episode.length, jnp.int32),
+        terminated=jnp.asarray(episode.terminated),
+    )
+
+
+class Replayed:
+    """Off-policy training: each finished episode enters replay once, and brings
+    ``updates_per_episode`` updates once a full batch is there.
+
+    Attributes:
+        steps: the updates. memory: contents of the replay.
+    """  # noqa: D205
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        steps: Steps,
+        spec: EnvSpec,
+        per_episode: int,
+        memory: PyTree = None,
+    ) -> None:
+        self.steps = steps
+        self._cfg, self._limit = cfg.replay, spec.episode_limit
+        self._warmup = cfg.train.warmup_steps or 0
+        self._per_episode = per_episode
+        kept = replay.make_replay(cfg.replay, stand_in(spec), worlds=1)
+        self._insert = jax.jit(kept.insert, donate_argnums=0)
+        self._sample = jax.jit(kept.sample)
+        self.memory = jax.jit(kept.init)() if memory is None else memory
+        self._ready = self._full()
+        self._due = self._seen = 0
+
+    def open(self) -> bool:
+        """Whether another episode may begin."""
+        return True
+
+    def begin(self, episode: int) -> None:
+        """An episode begins; nothing has to be remembered of it."""
+
+    def lost(self, episode: int) -> None:
+        """An episode is void; nothing of it was stored."""
+
+    def finished(self, episode: Episode) -> None:
+        """Stores a whole episode; waits only for updates that are long overdue."""
+        if episode.length > self._limit:
+            raise ValueError(f"episode {episode.id} has {episode.length} steps")
+        self.memory = self._insert(self.memory, padded(episode, self._limit))
+        self._seen += episode.length
+        self._ready = self._ready or (self._seen >= self._warmup and self._full())
+        self._due += self._per_episode if self._ready else 0
+        while self._due > BACKLOG * self._per_episode:
+            self.steps.wait()
+            self._launch()
+        self.turn()
+
+    def turn(self) -> None:
+        """Launches an update if one is due and none is running."""
+        if not self.steps.busy() and self._due:
+            self._launch()
+
+    def drain(self) -> None:
+        """Makes all updates that are due."""
+        while self._due:
+            self._launch()
+        self.steps.wait()
+
+    def compile(self) -> None:
+        """Compiles what training needs, on a throw-away batch."""
+        self.steps.compile(self._sample(self.memory, jax.random.key(0)))
+
+    def _launch(self) -> None:
+        self._due -= 1
+        self.steps.launch(lambda key: self._sample(self.memory, key))
+
+    def _full(self) -> bool:
+        """Whether a batch of real rows can be drawn."""
+        cfg, memory = self._cfg, self.memory
+        whole = cfg.sampling == "episodes"
+        need, rows = (1, cfg.batch) if whole else (cfg.row_length + 1, cfg.rows)
+        known = min(int(memory.count), len(memory.start))
+        head, lane = int(memory.head[0]), len(memory.slots.reward)
+        start = np.asarray(memory.start)[:known]
+        return int(((start >= head - lane) & (start + need <= head)).sum()) >= rows

@@ -1,0 +1,106 @@
+"""What tests of the bridge need: settings, pools, and a worker made by hand."""
+
+import contextlib
+from types import SimpleNamespace
+
+import numpy as np
+import yaml
+import zmq
+from support import REPO, merge
+
+from rolemarl_jax.bridge import protocol as p
+from rolemarl_jax.bridge.collect import Collector, Plan
+from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.pool import Pool
+from rolemarl_jax.config import build
+from rolemarl_jax.types import Remote
+
+SHAPES = p.Shapes(3, 4, 8, 6)
+
+
+def section(path):
+    return yaml.safe_load((REPO / "configs" / path).read_text(encoding="utf8"))
+
+
+def world(**changes):
+    settings = {**section("env/scripted.yaml"), **changes}
+    settings.pop("defaults")
+    settings.pop("name")
+    return Remote("scripted", "scripted", settings)
+
+
+def bridge_values(**changes):
+    quick = {"backoff_s": 0.05, "backoff_max_s": 0.2, "workers": 2}
+    return merge(section("bridge/_workers.yaml")["bridge"], {**quick, **changes})
+
+
+def bridge(**changes):
+    return build(BridgeConfig, bridge_values(**changes), "bridge")
+
+
+@contextlib.contextmanager
+def pool(env=None, seed=0, **changes):
+    with contextlib.closing(Pool(bridge(**changes), env or world(), seed)) as made:
+        yield made
+
+
+def play(made, count, policy=None, expose=None):
+    """Plays until ``count`` episodes have finished; ``expose`` gets the collector.
+
+    Returns the finished episodes, the ids that were lost, and all ids begun.
+    """
+    seen = SimpleNamespace(done=[], lost=[], begun=[])
+
+    def begin():
+        seen.begun.append(len(seen.begun) + 1)
+        return seen.begun[-1]
+
+    def right(seen, ready, fresh):
+        return (policy or wanted)(seen.obs)
+
+    collector = Collector(made, 0.002)
+    if expose is not None:
+        expose["collector"] = collector
+    collector.play(
+        Plan(
+            more=lambda: len(seen.done) < count,
+            begin=begin,
+            act=right,
+            finished=seen.done.append,
+            lost=seen.lost.append,
+            turn=lambda: None,
+        )
+    )
+    return seen
+
+
+def wanted(obs):
+    """The action that the scripted world asks for."""
+    return obs[..., 4:8].argmax(-1).astype(np.int32)
+
+
+class Impostor:
+    """A worker's side of the protocol, for saying what no worker says."""
+
+    def __init__(self, endpoint, token=bytes(16), key_file=None):
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        if key_file:
+            public, secret = key_file.read_text().split()
+            self.socket.curve_publickey = self.socket.curve_serverkey = public.encode()
+            self.socket.curve_secretkey = secret.encode()
+        self.socket.connect(endpoint)
+        self.token = token
+
+    def say(self, kind, *frames, **fields):
+        header = p.Header(kind, **{"slot": p.ANY_SLOT, "token": self.token, **fields})
+        self.socket.send_multipart([p.pack(header), *frames])
+
+    def hear(self, timeout_s=5.0):
+        assert self.socket.poll(int(1000 * timeout_s)), "nothing was said"
+        frames = self.socket.recv_multipart()
+        return p.unpack(frames[0]), frames[1:]
+
+    def close(self):
+        self._context.destroy(linger=0)

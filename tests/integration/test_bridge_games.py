@@ -1,0 +1,173 @@
+"""Real simulators behind the bridge, where they are installed."""
+
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+from bridge_support import play, pool, section
+
+from rolemarl_jax.bridge.adapters import SetupError, grf, gymma
+from rolemarl_jax.config import build
+from rolemarl_jax.types import Remote
+
+
+def settings(name, **changes):
+    import importlib
+
+    module = importlib.import_module(f"envs.{name}")
+    values = {**section(f"env/{name}.yaml"), **changes}
+    values.pop("defaults")
+    return module.make(build(module.Config, values, "env"))
+
+
+RWARE = {
+    "id": "rware-tiny-2ag-v2",
+    "imports": ["rware"],
+    "limit_attribute": "max_steps",
+    "time_limit": 30,
+}
+
+
+@pytest.mark.parametrize("changes", [{"time_limit": 25}, RWARE])
+def test_gymnasium_worlds_end_by_themselves_or_are_truncated(changes):
+    pytest.importorskip(changes.get("imports", ["lbforaging"])[0])
+    world = settings("gymma", **changes)
+
+    def random(obs):
+        return np.random.default_rng(0).integers(0, 5, obs.shape[:2])
+
+    with pool(world, workers=2) as made:
+        seen = play(made, 4, random)
+        spec = made.spec
+    for one in seen.done:
+        assert one.length <= spec.episode_limit == changes["time_limit"]
+        assert one.terminated == (one.length < spec.episode_limit)
+        np.testing.assert_array_equal(one.state, one.obs.reshape(one.length + 1, -1))
+    first = {one.worker: one.obs[0] for one in reversed(seen.done)}
+    if len(first) == 2:
+        assert not np.array_equal(first[0], first[1]), "workers share a seed"
+
+
+def test_foraging_that_succeeds_at_the_last_step_terminates():
+    """The package's own limit would have called every end the same."""
+    pytest.importorskip("lbforaging")
+    game = gymma.make(settings("gymma", time_limit=2).settings, 1)
+    game.reset()
+    env = game.step.__self__._core
+    env.field[:] = 0
+    assert game.step([0, 0]).terminated
+    game.reset()
+    game.step([0, 0])
+    end = game.step([0, 0])
+    assert (end.terminated, end.truncated) == (False, True)
+
+
+class Odd:
+    """Agents with different sizes."""
+
+    observation_space = (
+        types.SimpleNamespace(shape=(2,)),
+        types.SimpleNamespace(shape=(3,)),
+    )
+    action_space = (types.SimpleNamespace(n=4), types.SimpleNamespace(n=2))
+
+    @property
+    def unwrapped(self):
+        return self
+
+    def reset(self, seed=None):
+        return ([1.0, 2.0], [3.0, 4.0, 5.0]), {}
+
+
+def test_smaller_agents_are_padded_and_masked():
+    world = gymma.Gymma(Odd(), 10, 0)
+    seen = world.reset()
+    assert world.shapes == (2, 4, 3, 6)
+    np.testing.assert_array_equal(seen.obs, [[1, 2, 0], [3, 4, 5]])
+    np.testing.assert_array_equal(seen.avail.sum(1), [4, 2])
+
+
+def test_single_agent_spaces_are_refused():
+    one = types.SimpleNamespace(shape=(3,), n=2)
+    env = types.SimpleNamespace(unwrapped=None, observation_space=one, action_space=one)
+    with pytest.raises(SetupError, match="entry an agent"):
+        gymma.Gymma(env, 10, 0)
+
+
+@pytest.fixture
+def football(monkeypatch):
+    """The package's interface: no axis of agents for a single player."""
+    made = {}
+
+    def create_environment(**arguments):
+        n = arguments["number_of_left_players_agent_controls"]
+        made.update(arguments)
+        obs = np.zeros(115 if n == 1 else (n, 115))
+        reward = 1.0 if n == 1 else np.ones(n)
+        return types.SimpleNamespace(
+            reset=lambda: obs,
+            step=lambda actions: (obs, reward, False, {"score_reward": 1}),
+            close=lambda: None,
+        )
+
+    package = types.ModuleType("gfootball")
+    package.env = types.ModuleType("gfootball.env")
+    package.env.create_environment = create_environment
+    monkeypatch.setitem(sys.modules, "gfootball", package)
+    monkeypatch.setitem(sys.modules, "gfootball.env", package.env)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "agents"),
+    [
+        ("academy_3_vs_1_with_keeper", 3),
+        ("academy_counterattack_hard", 4),
+        ("academy_run_to_score_with_keeper", 1),
+    ],
+)
+def test_football(football, name, agents):
+    game = grf.make(settings("grf", map=name, time_limit=2).settings, 5)
+    assert football["other_config_options"] == {"game_engine_random_seed": 5}
+    assert game.reset().obs.shape == (agents, 115)
+    first, last = (game.step([0] * agents) for _ in range(2))
+    assert (first.reward, first.won, first.truncated) == (1.0, True, False)
+    assert last.truncated
+    assert last.seen.state.shape == (agents * 115,)
+
+
+def test_football_that_is_not_installed():
+    if "gfootball" in sys.modules:
+        pytest.skip("it is")
+    with pytest.raises(SetupError, match="built from source"):
+        grf.make(settings("grf").settings, 0)
+
+
+GAMES = [("smac", {"map": "3m"}), ("smac", {"map": "2s3z"}), ("smacv2", {})]
+
+
+@pytest.mark.starcraft
+@pytest.mark.parametrize(("name", "changes"), GAMES)
+def test_starcraft(name, changes):
+    """Needs SC2PATH, and ROLEMARL_SC2_PYTHON where the packages live elsewhere."""
+    world = settings(name, **changes)
+    assert isinstance(world, Remote)
+    python = os.environ.get("ROLEMARL_SC2_PYTHON")
+    g = np.random.default_rng(0)
+    with pool(world, workers=2, python=python) as made:
+        latest = {}
+
+        def random(obs):
+            avail = latest["collector"]._seen.avail
+            return (g.random(avail.shape) * avail).argmax(-1)
+
+        seen = play(made, 4, random, latest)
+        facts = [slot.facts for slot in made.slots]
+    assert all(one["game_version"] and one["max_reward"] > 200 for one in facts)
+    for one in seen.done:
+        assert one.terminated or one.length == made.spec.episode_limit
+        dead = one.avail[..., 0]
+        np.testing.assert_array_equal(one.avail.sum(-1)[dead], 1)
+        assert not one.obs[dead].any()

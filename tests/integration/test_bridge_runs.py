@@ -1,0 +1,222 @@
+"""Whole runs over the bridge: files, counts, stopping and going on."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from bridge_support import bridge_values, world
+from support import run_config, small_algo
+
+from experiments import compose, evaluate, rundir
+from experiments import run as command
+from rolemarl_jax import bridge_runner, checkpoint, loggers, runner
+from rolemarl_jax.bridge.training import stand_in
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.replay import make_replay
+from rolemarl_jax.types import EnvSpec
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+FAULTS = {"faults": ["killed", "error", "crash"], "fault_chance": 0.01}
+
+
+def config(run_dir, algo="iql", bridge=None, **changes):
+    """A run of a minute's fraction; episodes have at most 20 steps."""
+    small = small_algo(algo, {"role": {"hidden": 8}})
+    over = {
+        "run_dir": str(run_dir),
+        "total_steps": 600,
+        "log_every": 100,
+        "bridge": bridge_values(**{"restarts_per_hour": 1000, **(bridge or {})}),
+        "replay": {"store": "observations", "mean_length": 20, "batch": 4},
+        "eval": {"every": 300, "episodes": 4, "worlds": 4},
+        "checkpoint": {"every": 300, "keep": 2, "replay": True},
+    }
+    cfg = run_config(small, over=over)
+    return rundir.build(type(cfg), {**dataclasses.asdict(cfg), **changes}, "run")
+
+
+def train(cfg, remote=None, at=None):
+    """Runs; ``at`` env steps later the process is asked to stop."""
+    folder = Path(cfg.run_dir)
+    folder.mkdir(exist_ok=True)
+
+    asked = []
+
+    def moved(now):
+        if at is not None and not asked and now.rows[0]["env_steps"] >= at:
+            asked.append(True)  # a second signal would not let it save
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with bridge_runner.opened(cfg, remote or world()) as pool:
+        learner = make_learner(cfg.algo, pool.spec)
+        return bridge_runner.run(
+            cfg,
+            pool,
+            learner,
+            lambda _: loggers.jsonl(folder / loggers.METRICS),
+            runner.Observer(lambda _: None, moved),
+        )
+
+
+def rows(cfg):
+    return loggers.read(Path(cfg.run_dir) / loggers.METRICS)
+
+
+def saved(cfg, step=None):
+    """Meta and plain arrays of a checkpoint's replay."""
+    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
+    spec = EnvSpec("scripted", 3, 4, 8, 6, 20)
+    kept = make_replay(cfg.replay, stand_in(spec), 1)
+    shapes = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], kept.init()))
+    found = checkpoint.restore(folder, {"replay": shapes}, step)
+    return found.meta, jax.tree.map(lambda x: np.asarray(x[0]), found.state["replay"])
+
+
+def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
+    """What lies in replay is what was finished: each id once, in order, whole."""
+    record = tmp_path / "episodes"
+    cfg = config(tmp_path / "run", bridge={"record": str(record)})
+    told = train(cfg, world(**FAULTS))["bridge"]
+    assert told["aborts"] > 0
+    files = sorted(record.glob("*.npz"))
+    meta, kept = saved(cfg)
+    assert (
+        int(kept.count) == len(files) == told["episodes"] - lost_in_training(cfg, files)
+    )
+    by_id = {}
+    for path in files:
+        with np.load(path, allow_pickle=False) as file:
+            by_id[int(file["id"])] = dict(file)
+    stored = [kept.slots.reward[s : s + 20] for s in kept.start[: int(kept.count)]]
+    lengths = np.diff([*kept.start[: int(kept.count)], kept.head[0]]) - 1
+    left = list(by_id.values())
+    for rewards, length in zip(stored, lengths, strict=True):
+        match = [
+            one
+            for one in left
+            if len(one["reward"]) == length
+            and np.array_equal(one["reward"], rewards[:length])
+        ]
+        assert match, "an episode in replay that was never finished"
+        left.remove(match[0])
+    assert left == []
+    assert meta["env_steps"] == sum(len(one["reward"]) for one in by_id.values())
+    found = rows(cfg)
+    assert found[-1]["aborts"] == told["aborts"]
+    assert {row["split"] for row in found} == {"train", "test"}
+    expected = int(kept.count) - 3  # the fourth episode fills the first batch of four
+    assert sum_of_updates(found) == meta["counters"][2] == expected
+
+
+def lost_in_training(cfg, files):
+    """Ids that were begun and not finished."""
+    ids = {int(path.stem) for path in files}
+    return len(set(range(1, max(ids) + 1)) - ids) + trailing(cfg, ids)
+
+
+def trailing(cfg, ids):
+    meta, _ = saved(cfg)
+    return meta["iterations"] - max(ids)
+
+
+def sum_of_updates(found):
+    return max(row["updates"] for row in found)
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path):
+    cfg = config(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, at=200)
+    meta, before = saved(cfg)
+    assert 200 <= meta["env_steps"] < 400
+    with (tmp_path / loggers.METRICS).open("a") as file:
+        file.write(json.dumps({"seed": 0, "env_steps": 599, "split": "train"}) + "\n")
+    train(config(tmp_path, resume=True, total_steps=700))
+    after_meta, after = saved(cfg)
+    assert after_meta["iterations"] > meta["iterations"]
+    assert after_meta["counters"][2] - meta["counters"][2] == int(after.count) - int(
+        before.count
+    )
+    kept = int(before.head[0])
+    for a, b in zip(
+        jax.tree.leaves(before.slots), jax.tree.leaves(after.slots), strict=True
+    ):
+        np.testing.assert_array_equal(a[:kept], b[:kept])
+    steps = [row["env_steps"] for row in rows(cfg)]
+    assert steps == sorted(steps)
+    assert 599 not in steps
+    assert steps[-1] >= 700
+
+
+def test_too_few_workers_save_and_stop(tmp_path):
+    cfg = config(tmp_path, bridge={"min_workers": 2, "restarts_per_hour": 0})
+    with pytest.raises(bridge_runner.StoppedError, match="min_workers"):
+        train(cfg, world(faults=["error"], fault_chance=0.005))
+    meta, kept = saved(cfg)
+    assert int(kept.count) <= meta["iterations"]
+
+
+def test_on_policy_runs(tmp_path):
+    cfg = config(
+        tmp_path,
+        "mappo",
+        train={
+            "worlds": 8,
+            "steps_per_update": 96,
+            "warmup_steps": None,
+            "seeds_by": "map",
+            "host_devices": 1,
+        },
+    )
+    train(cfg, world(**FAULTS))
+    assert sum_of_updates(rows(cfg)) >= 2
+
+
+def composed(run_dir, *more):
+    words = ["algo=iql", "env=scripted", "run=debug", f"run_dir={run_dir}"]
+    words += ["algo.role.hidden=8", "bridge.workers=2", *more]
+    return rundir.resolve(compose.composed(words))
+
+
+def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "_draw", lambda _: None)
+    short = ["total_steps=400", "log_every=200", "eval.every=200", "eval.episodes=4"]
+    command.train(composed(tmp_path / "run", *short, "checkpoint.every=200"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    workers = summary["bridge"]["workers"]
+    assert [len(one["seeds"]) for one in workers] == [1, 1]
+    assert workers[0]["game_version"] == "scripted"
+    cfg = rundir.load_config(tmp_path / "run")
+    record = evaluate.play(cfg, 5, None)
+    assert record["seeds"][0]["episode_length"] > 0
+    with pytest.raises(ConfigError, match="this run plays 'scripted'"):
+        evaluate._with_workers(cfg, {"env": "smac", "workers": None, "python": None})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seeds=2"], "seeds: got 2"),
+        (["env.broken=true"], "broken, as asked for"),
+        (["eval.every=1500"], r"eval\.every"),
+        (["bridge.workers=0"], r"bridge\.workers"),
+        (["bridge.listen=tcp://0.0.0.0:5"], "other hosts"),
+        (["env=smac", "bridge.step_deadline_s=10"], "sc2_timeout_s"),
+        (["env=smac"], "pysc2|StarCraft"),
+        (["env=gymma", "env.id=Nothing-v0", "env.imports=[]"], "Nothing"),
+        (["env=gymma", "env.imports=[no_such_package]"], "no_such_package"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(
+    tmp_path, words, message, monkeypatch
+):
+    monkeypatch.setenv("SC2PATH", str(tmp_path / "no-game"))
+    with pytest.raises(ConfigError, match=message):
+        command.train(composed(tmp_path / "run", *words))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,264 @@
+"""Episodes of the bridge become the batches of native runs."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import SPEC, learner_of, run_config, small_algo
+
+from rolemarl_jax import memory, replay
+from rolemarl_jax.bridge import blocks, training
+from rolemarl_jax.bridge.acting import Actor, make_act, stack
+from rolemarl_jax.bridge.collect import Episode
+from rolemarl_jax.learners.core import compiled
+from rolemarl_jax.types import Observation
+
+LENGTHS = (5, SPEC.episode_limit, 1, 7, 3, 6)
+
+
+def episode(number, length, seed=0):
+    g = np.random.default_rng([seed, number])
+    n, a = SPEC.n_agents, SPEC.n_actions
+    avail = (g.random((length + 1, n, a)) < 0.7) | (np.arange(a) == 0)
+    return Episode(
+        id=number,
+        worker=0,
+        obs=g.normal(size=(length + 1, n, SPEC.obs_dim)).astype(np.float32),
+        state=g.normal(size=(length + 1, SPEC.state_dim)).astype(np.float32),
+        avail=avail,
+        action=np.where(avail[:-1], g.random((length, n, a)), -1)
+        .argmax(-1)
+        .astype(np.int32),
+        reward=g.normal(size=length).astype(np.float32),
+        terminated=length < SPEC.episode_limit,
+        won=False,
+    )
+
+
+EPISODES = [episode(i, length) for i, length in enumerate(LENGTHS, 1)]
+
+
+def replay_config(sampling):
+    over = {"sampling": sampling, "batch": 3, "rows": 3, "row_length": 6}
+    over |= {"episodes": 8, "mean_length": 8, "store": "observations"}
+    return run_config(small_algo("qmix"), over={"replay": over})
+
+
+def block_of(episodes):
+    """The same episodes as ticks of one native world."""
+    seen = [
+        Observation(*(np.concatenate([getattr(e, k)[cut] for e in episodes])[:, None]
+                      for k in ("obs", "state", "avail")))
+        for cut in (slice(None, -1), slice(1, None))
+    ]  # fmt: skip
+    end = np.concatenate([np.arange(e.length) == e.length - 1 for e in episodes])
+    by_itself = np.concatenate([np.full(e.length, e.terminated) for e in episodes])
+    return replay.Block(
+        *seen,
+        action=np.concatenate([e.action for e in episodes])[:, None],
+        reward=np.concatenate([e.reward for e in episodes])[:, None],
+        terminated=(end & by_itself)[:, None],
+        truncated=(end & ~by_itself)[:, None],
+    )
+
+
+@pytest.mark.parametrize("sampling", ["episodes", "filled"])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_inserted_episodes_sample_like_native_ones(sampling, rounds):
+    cfg = replay_config(sampling)
+    kept = replay.make_replay(cfg.replay, training.stand_in(SPEC), 1)
+    native = bridged = kept.init()
+    insert = jax.jit(kept.insert)
+    for _ in range(rounds):  # the third round has overwritten the first
+        native = kept.add(native, jax.tree.map(jnp.asarray, block_of(EPISODES)))
+        for one in EPISODES:
+            bridged = insert(bridged, training.padded(one, SPEC.episode_limit))
+    for a, b in zip(jax.tree.leaves(native), jax.tree.leaves(bridged), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    batch = kept.sample(bridged, jax.random.key(3))
+    assert batch.mask.sum() > 6
+
+
+def test_one_compilation_serves_native_and_bridged_batches():
+    """The update of a native replay and of a bridge is one jitted function."""
+    cfg = replay_config("episodes")
+    learner = learner_of("qmix", SPEC, {"role": {"hidden": 8}})
+    update = compiled(learner.update)
+    native = memory.make_memory(
+        merge_worlds(cfg), training.stand_in(SPEC), learner, ticks=1
+    )
+    native_state = native.add(native.init(), None, wide_block(EPISODES))
+    steps = training.Steps(
+        learner, jax.random.key(0), learner.init(jax.random.key(1)), training.Counters()
+    )
+    bridged = training.Replayed(cfg, steps, SPEC, 1)
+    for one in EPISODES:
+        bridged.finished(one)
+    bridged.drain()
+    assert steps.counters.updates == 4  # the third episode filled the batch of 3
+    before = update._cache_size()
+    assert before == 1
+    state, key = learner.init(jax.random.key(1)), jax.random.key(2)
+    t = jnp.zeros((), jnp.int32)
+    ours = bridged._sample(bridged.memory, key)
+    theirs = native.sample(native_state, key)
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    same = [
+        (a.shape, a.dtype) == (b.shape, b.dtype)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    assert all(same)
+    update(state, theirs, t, key)
+    assert update._cache_size() == before
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    a, b = update(state, ours, t, key), update(state, theirs, t, key)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert compiled(learner.update) is update
+
+
+def merge_worlds(cfg):
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, worlds=1))
+
+
+def wide_block(episodes):
+    return jax.tree.map(jnp.asarray, block_of(episodes))
+
+
+def test_updates_per_episode_do_not_depend_on_the_order_of_arrival():
+    for order in (EPISODES, EPISODES[::-1]):
+        learner = learner_of("iql", SPEC, {"role": {"hidden": 4}})
+        steps = training.Steps(
+            learner,
+            jax.random.key(0),
+            learner.init(jax.random.key(1)),
+            training.Counters(),
+        )
+        trained = training.Replayed(replay_config("episodes"), steps, SPEC, 2)
+        for one in order:
+            trained.finished(one)
+        trained.drain()
+        assert steps.counters.updates == 2 * 4
+        assert int(trained.memory.count) == len(order)
+
+
+def test_pretraining_comes_first_and_counts_its_own_updates():
+    learner = learner_of("iql", SPEC, {"role": {"hidden": 4}})
+    calls = []
+
+    def fake(name):
+        def update(state, batch, t, key):
+            calls.append((name, int(t)))
+            return state, {"loss": jnp.ones(())}
+
+        return update
+
+    steps = training.Steps(
+        learner, jax.random.key(0), learner.init(jax.random.key(1)), training.Counters()
+    )
+    steps._stages = [("models", 2, fake("models")), ("train", None, fake("train"))]
+    assert steps.stage == "warmup"
+    for _ in range(4):
+        steps.launch(lambda _: None)
+    assert calls == [("models", 0), ("models", 1), ("train", 0), ("train", 1)]
+    assert steps.counters == training.Counters(2, 2, 4)
+    assert steps.report() == {"loss": 1.0}
+
+
+def test_whoever_is_ready_acts_and_the_others_remember():
+    """Acting in parts equals acting together, with one compilation."""
+    learner = learner_of("qmix", SPEC, {"role": {"hidden": 8}})
+    state, workers = learner.init(jax.random.key(0)), 4
+    act = make_act(learner, greedy=True)
+    together = Actor(learner, workers, act, jax.random.key(1))
+    apart = Actor(learner, workers, act, jax.random.key(1))
+    g = np.random.default_rng(0)
+    everybody = np.ones(workers, bool)
+    for step in range(4):
+        seen = stack(SPEC, workers)
+        seen.obs[:] = g.normal(size=seen.obs.shape)
+        fresh = np.full(workers, step == 0)
+        expected = together(state, seen, everybody, fresh, 0)
+        got = np.zeros_like(expected)
+        for part in ([2], [0, 3], [1]):
+            ready = np.isin(np.arange(workers), part)
+            answer = apart(state, seen, ready, fresh & ready, 0)
+            got[part] = answer[part]
+        np.testing.assert_array_equal(got, expected)
+    assert act._cache_size() == 1
+
+
+def test_an_episode_that_begins_knows_nothing_of_the_last():
+    learner = learner_of("qmix", SPEC, {"role": {"hidden": 8}})
+    state = learner.init(jax.random.key(0))
+    act = make_act(learner, greedy=True)
+    used, new = (Actor(learner, 1, act, jax.random.key(1)) for _ in range(2))
+    g, yes, no = np.random.default_rng(0), np.ones(1, bool), np.zeros(1, bool)
+    seen = stack(SPEC, 1)
+    for step in range(3):
+        seen.obs[:] = 10 * g.normal(size=seen.obs.shape)
+        used(state, seen, yes, yes if step == 0 else no, 0)
+    used(state, seen, yes, yes, 0)
+    new(state, seen, yes, yes, 0)
+    for a, b in zip(
+        jax.tree.leaves(used._rows), jax.tree.leaves(new._rows), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_block_is_what_a_native_block_would_be():
+    """Lanes of whole episodes, cut at T, against the native reader of blocks."""
+    ticks, limit = 12, SPEC.episode_limit
+    lanes = [[EPISODES[1], EPISODES[0]], [EPISODES[2], EPISODES[3], EPISODES[5]]]
+    got = blocks.fresh(lanes, ticks, limit, {})
+    parts = [jax.tree.map(lambda x: x[:ticks], block_of(lane)) for lane in lanes]
+    block = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+    whole = memory.FreshState(
+        block, {}, jnp.full((2, SPEC.n_agents), -1), jnp.ones(2, bool)
+    )
+    store = replay.make_store("observations", training.stand_in(SPEC))
+    expected = memory.read_block(whole, store, limit)
+    assert got.truncated.sum() == 1
+    for name in expected._fields:
+        pairs = zip(
+            jax.tree.leaves(getattr(got, name)),
+            jax.tree.leaves(getattr(expected, name)),
+            strict=True,
+        )
+        for a, b in pairs:
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), name
+            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
+    over = {"train": {"worlds": 2, "steps_per_update": 16}}
+    cfg = run_config(small_algo("mappo"), over=over)
+    drawn = []
+    steps = SimpleNamespace(
+        launch=lambda draw: drawn.append(draw(None)), wait=lambda: None
+    )
+    learner = SimpleNamespace(carry=lambda rows: {"h": jnp.zeros((rows, 1))})
+    made = blocks.Blocks(cfg, steps, SPEC, learner)
+    made.begin(1)
+    made.begin(2)
+    assert not made.open()
+    made.lost(1)
+    assert made.open()
+    made.begin(3)
+    made.finished(episode(3, 8))
+    assert not made.open()  # lane 0 is full, lane 1 is being filled
+    made.finished(episode(2, 5))
+    assert made.open()
+    assert not drawn
+    made.begin(4)
+    made.finished(episode(4, 6))
+    (block,) = drawn
+    rewards = np.concatenate([episode(2, 5).reward, episode(4, 6).reward])[:8]
+    np.testing.assert_array_equal(block.reward[:, 0], episode(3, 8).reward)
+    np.testing.assert_array_equal(block.reward[:, 1], rewards)
+    assert made.open()

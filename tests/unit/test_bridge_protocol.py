@@ -1,0 +1,77 @@
+"""Messages of the bridge: what comes back, and what is refused."""
+
+import numpy as np
+import pytest
+from bridge_support import SHAPES
+
+from rolemarl_jax.bridge import protocol as p
+
+
+def seen(**changes):
+    g = np.random.default_rng(0)
+    n, a, o, s = SHAPES
+    values = {
+        "obs": g.normal(size=(n, o)).astype(np.float32),
+        "state": g.normal(size=s).astype(np.float32),
+        "avail": np.eye(n, a, dtype=bool),
+    }
+    return p.Seen(**{**values, **changes})
+
+
+def test_header_comes_back():
+    header = p.Header(
+        p.SEEN, 3, 7, p.TERMINATED | p.WON, 2**40, 120, -1.25, 365.0, bytes(range(16))
+    )
+    assert p.unpack(p.pack(header)) == header
+
+
+def test_observation_comes_back_bit_for_bit():
+    sent = seen()
+    got = p.read_seen(p.seen_frames(sent), SHAPES)
+    for a, b in zip(sent, got, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_actions_come_back():
+    frame = p.actions_frame(np.array([3, 0, 2]))
+    assert p.read_actions(frame, 3) == [3, 0, 2]
+    with pytest.raises(p.ProtocolError, match="12 bytes, expected 16"):
+        p.read_actions(frame, 4)
+
+
+@pytest.mark.parametrize("frame", [b"", b"RMJX", bytes(64), b"x" * 200])
+def test_what_is_no_header(frame):
+    with pytest.raises(p.ProtocolError):
+        p.unpack(frame)
+
+
+def test_other_version_is_refused():
+    frame = bytearray(p.pack(p.Header(p.JOIN, 0)))
+    frame[4] = p.VERSION + 1
+    with pytest.raises(p.ProtocolError, match="version"):
+        p.unpack(bytes(frame))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"obs": np.zeros((3, 9), np.float32)}, "expected"),
+        ({"avail": np.zeros((3, 4), bool)}, "no available action"),
+        ({"state": np.full(6, np.nan, np.float32)}, "NaN"),
+    ],
+)
+def test_observations_that_are_refused(changes, message):
+    with pytest.raises(p.ProtocolError, match=message):
+        p.read_seen(p.seen_frames(seen(**changes)), SHAPES)
+
+
+def test_a_missing_frame_is_refused():
+    with pytest.raises(p.ProtocolError):
+        p.read_seen(p.seen_frames(seen())[:2], SHAPES)
+
+
+@pytest.mark.parametrize("frames", [[], [b"{}", b"{}"], [b"[1]"], [b"\xff"]])
+def test_what_is_no_text(frames):
+    with pytest.raises(p.ProtocolError):
+        p.read_text(frames)
