@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import yaml
+from support import SWEEP
 
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.types import Env, EnvSpec, Observation, Step
@@ -55,6 +56,7 @@ def run_config(values, worlds, steps_per_update, **replay):
         "warmup_steps": None,
         "seeds_by": "map",
         "host_devices": None,
+        "seeds_together": None,
     }
     return build(
         RunConfig,
@@ -63,6 +65,7 @@ def run_config(values, worlds, steps_per_update, **replay):
             "env": {},
             "logger": {},
             "bridge": {},
+            "sweep": SWEEP,
             "train": train,
             "replay": {**fresh, **replay},
             "eval": {"every": 1, "episodes": 8, "worlds": 8},

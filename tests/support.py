@@ -155,6 +155,8 @@ def shrink(values, small=16):
             value = shrink(value, small)
         elif isinstance(value, int) and not isinstance(value, bool):
             value = _shrunk(key, value, small)
+        elif isinstance(value, list):
+            value = [min(width, small) for width in value]
         out[key] = value
     return out
 
@@ -166,7 +168,7 @@ def _shrunk(key, value, small):
         return min(value, 2)
     if any(word in key for word in ("every", "steps", "interval")):
         return value
-    return min(value, small)
+    return min(value, 64 if key == "batch" else small)
 
 
 def small_algo(name, over=None):
@@ -174,9 +176,13 @@ def small_algo(name, over=None):
     return merge(shrink(load_algo(name)), over or {})
 
 
+# No planning: toy programs fit anywhere.
+SWEEP = {"chunk": None, "device_memory": None, "fraction": 0.85, "plan_only": False}
+
+
 def run_config(algo, seeds=1, over=None):
     """A ``RunConfig`` for toy worlds: 8 of them, little between updates."""
-    replayed = algo["learner"] == "qmix"
+    replayed = algo["learner"] != "mappo"
     values = {
         "algo": algo,
         "env": {"name": "probe"},
@@ -201,12 +207,7 @@ def run_config(algo, seeds=1, over=None):
         },
         "eval": {"every": 1000, "episodes": 16, "worlds": 16},
         "checkpoint": {"every": 1000, "keep": 1, "replay": False},
-        "sweep": {
-            "chunk": None,
-            "device_memory": None,
-            "fraction": 0.85,
-            "plan_only": False,
-        },
+        "sweep": SWEEP,
         "seeds": seeds,
         "seed": 0,
         "total_steps": 1000,

@@ -172,6 +172,7 @@ def test_on_policy_runs(tmp_path):
             "warmup_steps": None,
             "seeds_by": "map",
             "host_devices": 1,
+            "seeds_together": None,
         },
     )
     train(cfg, world(**FAULTS))
