@@ -139,6 +139,8 @@ def _draw(
         colour = COLOURS[index % len(COLOURS)]
         dash = DASHES[index // len(COLOURS) % len(DASHES)]
         steps, seeds, values = _thinned(table(run, split, key))
+        known = np.isfinite(values).any(0)  # a phase that is rarely due has gaps
+        steps, values = steps[known], values[:, known]
         if not len(steps):
             continue
         centre, low, high = stats.curve_ci(values)

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, PartitionSpec
 
 from rolemarl_jax import rng
 from rolemarl_jax.config import ConfigError, RunConfig
@@ -21,6 +19,7 @@ from rolemarl_jax.evaluate import Played, make_evaluate
 from rolemarl_jax.learners.core import Experience, Learner, Update, compiled
 from rolemarl_jax.memory import Memory, make_memory
 from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
+from rolemarl_jax.seeds import over_seeds
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
 Metrics = dict[str, Array]
@@ -110,7 +109,7 @@ def make_program(
     memory = make_memory(cfg, env, learner, ticks)
     rollout = make_rollout(env, learner, memory.store, worlds, ticks)
     one_seed = _segment(learner, rollout, memory, updates)
-    over, seeds = _over_seeds(cfg, devices or jax.devices())
+    over, seeds = over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
     return Program(
@@ -126,7 +125,7 @@ def make_program(
         ticks=ticks,
         updates=updates,
         init=jax.jit(over(partial(_init, learner, rollout, memory))),
-        segment=jax.jit(over(one_seed, unbatched=2), donate_argnums=0),
+        segment=jax.jit(over(one_seed, unbatched=2, donated=True), donate_argnums=0),
         evaluate=jax.jit(over(lambda state: play(state.learner))),
         replay=memory,
         seeds=seeds,
@@ -230,39 +229,3 @@ def _add_metrics(tally: Tally, metrics: Metrics) -> Tally:
         sums = jax.tree.map(jnp.add, tally.sums, sums)
         counts = jax.tree.map(jnp.add, tally.counts, counts)
     return Tally(tally.episodes, sums, counts)
-
-
-def _over_seeds(
-    cfg: RunConfig, devices: list[Any]
-) -> tuple[Callable[..., Callable], int]:
-    """How functions of one seed become functions of many, and of how many.
-
-    Seeds are split evenly over the devices; on each they are mapped one after another
-    inside the program (a CPU is faster so, and branches that depend on data survive)
-    or batched by vmap.
-    """
-    count = min(len(devices), cfg.seeds)
-    mesh = Mesh(np.array(devices[:count]), ("seed",))
-    by = cfg.train.seeds_by
-    if by == "auto":
-        by = "map" if devices[0].platform == "cpu" else "vmap"
-
-    def over(f: Callable, unbatched: int = 0) -> Callable:
-        def seeds(states: Any, *shared: Any) -> Any:
-            one = lambda state: f(state, *shared)  # noqa: E731
-            if by == "map":
-                return jax.lax.map(one, states)
-            if cfg.train.seeds_together is None:
-                return jax.vmap(one)(states)
-            return jax.lax.map(one, states, batch_size=cfg.train.seeds_together)
-
-        specs = (PartitionSpec("seed"), *[PartitionSpec()] * unbatched)
-        return jax.shard_map(
-            seeds,
-            mesh=mesh,
-            in_specs=specs,
-            out_specs=PartitionSpec("seed"),
-            check_vma=False,
-        )
-
-    return over, -(-cfg.seeds // count) * count

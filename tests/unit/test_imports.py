@@ -21,7 +21,7 @@ LAYERS = (
     ("roles",),
     ("learners",),
     ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
-    ("program",),
+    ("seeds", "program"),
     ("plan", "compiled"),
     ("plan", "runner", "sweep"),
     ("bridge_runner", "bridge_exhibit"),
