@@ -40,7 +40,7 @@ def test_no_bytes(text):
 @pytest.mark.usefixtures("quick_compile")
 def test_plan_holds_for_a_program_of_its_size():
     """What is planned for a chunk is what its program is compiled to need."""
-    cfg = config(device_memory="4MB", fraction=1.0)
+    cfg = config(device_memory="2MB", fraction=1.0)
     learner = make_learner(cfg.algo, ENV.spec)
     plan = sweep.make_plan(cfg, ENV, learner)
     assert 1 < plan.chunk < 40 and plan.chunk * plan.chunks >= 40
@@ -52,7 +52,7 @@ def test_plan_holds_for_a_program_of_its_size():
     assert peak <= 1.05 * plan.memory
     with pytest.raises(ConfigError, match=r"sweep\.chunk: got 39"):
         sweep.make_plan(
-            config(chunk=39, device_memory="4MB", fraction=1.0), ENV, learner
+            config(chunk=39, device_memory="2MB", fraction=1.0), ENV, learner
         )
 
 
