@@ -1,0 +1,23 @@
+"""``run=debug`` leaves something to train, whatever the algorithm."""
+
+import pytest
+from support import ALGOS
+
+import envs
+from experiments.compose import composed
+from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.plan import lay_out
+from rolemarl_jax.program import make_program
+
+
+@pytest.mark.parametrize("name", ALGOS)
+def test_training_is_reached(name):
+    world = ["env=pac_men"] if name.endswith("_grid") else []
+    values = composed([f"algo={name}", "run=debug", *world]).values
+    cfg = build(RunConfig, {**values, "run_dir": ""}, "")
+    env = envs.make(cfg.env)
+    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    legs = lay_out(cfg, program)
+    assert program.stages[legs[-1].stage].name == "train"
+    assert legs[-1].iterations > 0 and legs[-1].evaluate
