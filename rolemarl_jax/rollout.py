@@ -56,8 +56,9 @@ def make_rollout(
 ) -> Rollout:
     """Collection with ``worlds`` worlds, ``ticks`` steps of each a call.
 
-    A world whose episode ended is replaced by a fresh one within the same tick; the
-    terminal world is kept in the block. All agents' recurrent state starts anew with
+    A world whose episode ended is replaced by a fresh one within the same tick, and
+    nothing is computed for it in ticks in which none ended (unless seeds are batched);
+    the terminal world is kept in the block. All agents' recurrent state starts anew with
     the episode, whether they were alive or dead.
     """
     n_agents = env.spec.n_agents
@@ -73,6 +74,10 @@ def make_rollout(
             length=jnp.zeros(worlds, jnp.int32),
         )
 
+    def replaced(after: EnvState, ended: Array, key: Key) -> EnvState:
+        fresh = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
+        return jax.tree.map(lambda a, b: _where(ended, a, b), fresh, after)
+
     def tick(
         state: LearnerState, now: Worlds, at: Array, key: Key
     ) -> tuple[Worlds, tuple[Block, Episodes]]:
@@ -84,7 +89,6 @@ def make_rollout(
         )
         step_keys = jax.random.split(named(key, "step"), worlds)
         after, step = jax.vmap(env.step)(step_keys, now.env, actions)
-        fresh = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
         ended = step.terminated | step.truncated
         ret, length = now.ret + step.reward, now.length + 1
         block = Block(
@@ -102,7 +106,9 @@ def make_rollout(
             length=(length * ended).sum(),
         )
         worlds_next = Worlds(
-            env=jax.tree.map(lambda a, b: _where(ended, a, b), fresh, after),
+            env=jax.lax.cond(
+                ended.any(), replaced, lambda after, *_: after, after, ended, key
+            ),
             carry=carry,
             last_action=jnp.where(ended[:, None], -1, actions),
             reset=ended,

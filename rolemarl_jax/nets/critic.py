@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
-from rolemarl_jax.nets.layers import GRU, Linear, Module, uniform_fan
+from rolemarl_jax.nets.layers import GRU, Linear, Module, uniform_fan, project
 from rolemarl_jax.types import Array
 
 
@@ -61,4 +61,4 @@ class RoleCritic(Module):
         kernel = self.param("kernel", init, (width, self.head))
         bias = self.param("bias", init, (self.head,))
         mine, ours = jnp.split(kernel, [own.shape[-1]])
-        return own @ mine + (team @ ours + bias)[..., None, :]
+        return project(own, mine) + (project(team, ours) + bias)[..., None, :]

@@ -32,6 +32,16 @@ class Module(nn.Module):
             """Output of the module's method."""
 
 
+def project(x: Array, w: Array) -> Array:
+    """``x @ w`` for `[..., in]` and `[in, out]`, as one product of two matrices.
+
+    The gradient of ``w`` would otherwise contract several axes, for which XLA lays out
+    a transposed copy of what comes back.
+    """
+    rows = x.reshape((-1, x.shape[-1]))
+    return (rows @ w).reshape((*x.shape[:-1], w.shape[-1]))
+
+
 class Linear(Module):
     """Affine map `[..., in]` to `[..., features]`."""
 
@@ -42,7 +52,7 @@ class Linear(Module):
     def __call__(self, x: Array) -> Array:
         """Applies the map."""
         init = uniform_fan(x.shape[-1])
-        y = x @ self.param("kernel", init, (x.shape[-1], self.features))
+        y = project(x, self.param("kernel", init, (x.shape[-1], self.features)))
         if self.use_bias:
             y = y + self.param("bias", init, (self.features,))
         return y
@@ -100,4 +110,4 @@ class GRU(Module):
         b_in = self.param("b_in", init, (width,))
         w = self.param("w", init, (self.hidden, width))
         b = self.param("b", init, (width,))
-        return scan.gru(x @ w_in + b_in, w, b, h0, reset)
+        return scan.gru(project(x, w_in) + b_in, w, b, h0, reset)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.layers import Module
+from rolemarl_jax.nets.layers import Module, project
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
@@ -65,12 +65,13 @@ class Head(Module):
     def __call__(self, x: Array) -> Array:
         """Maps `[..., in]` to `[..., out]`."""
         for i, width in enumerate(self.widths):
-            x = x @ self.param(f"w{i}", normal_fan, (x.shape[-1], width))
+            x = project(x, self.param(f"w{i}", normal_fan, (x.shape[-1], width)))
             x = latent_scan.activation(x, _norm(self, f"norm{i}", width))
         if self.out is None:
             return x
         kernel = self.param("kernel", uniform_mean_fan, (x.shape[-1], self.out))
-        return x @ kernel + self.param("bias", nn.initializers.zeros, (self.out,))
+        bias = self.param("bias", nn.initializers.zeros, (self.out,))
+        return project(x, kernel) + bias
 
 
 class RSSM(Module):
@@ -123,8 +124,8 @@ class RSSM(Module):
             key: of the latents' samples; ``None`` takes modes.
         """
         c, size = self.cfg, self.cfg.latents * self.cfg.classes
-        seen = self.encoder(symlog(obs)) @ self.w_post[c.deter :]
-        into = jnp.concatenate([drive, role], -1) @ self.w_in[size:]
+        seen = project(self.encoder(symlog(obs)), self.w_post[c.deter :])
+        into = project(jnp.concatenate([drive, role], -1), self.w_in[size:])
         begins = reset.reshape(reset.shape + (1,) * (into.ndim - reset.ndim))
         shape = (*into.shape[:-1], c.latents)
         noise = None if key is None else jax.random.uniform(key, shape)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import features
-from rolemarl_jax.nets.layers import GRU, Linear, Module, Standardise, uniform_fan
+from rolemarl_jax.nets.layers import GRU, Linear, Module, Standardise, uniform_fan, project
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
@@ -111,7 +111,7 @@ class Decoder(Module):
         bias = self.param("bias", init, (size,))
         maps = jnp.concatenate([kernel, bias[None]])
         maps = maps.reshape((self.hidden + 1, h.shape[-1], self.n_actions))
-        parts = h @ maps.swapaxes(0, 1).reshape((h.shape[-1], -1))
+        parts = project(h, maps.swapaxes(0, 1).reshape((h.shape[-1], -1)))
         parts = parts.reshape((*h.shape[:-1], self.hidden + 1, self.n_actions))
         mixed = jnp.einsum("...k,...ka->...a", g, parts[..., :-1, :])
         return mixed + parts[..., -1, :] + Linear(self.n_actions)(g)
