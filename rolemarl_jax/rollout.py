@@ -58,8 +58,8 @@ def make_rollout(
 
     A world whose episode ended is replaced by a fresh one within the same tick, and
     nothing is computed for it in ticks in which none ended (unless seeds are batched);
-    the terminal world is kept in the block. All agents' recurrent state starts anew with
-    the episode, whether they were alive or dead.
+    the terminal world is kept in the block. All agents' recurrent state starts anew
+    with the episode, whether they were alive or dead.
     """
     n_agents = env.spec.n_agents
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
-from rolemarl_jax.nets.layers import GRU, Linear, Module, uniform_fan, project
+from rolemarl_jax.nets.layers import GRU, Linear, Module, project, uniform_fan
 from rolemarl_jax.types import Array
 
 

@@ -16,7 +16,14 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import features
-from rolemarl_jax.nets.layers import GRU, Linear, Module, Standardise, uniform_fan, project
+from rolemarl_jax.nets.layers import (
+    GRU,
+    Linear,
+    Module,
+    Standardise,
+    project,
+    uniform_fan,
+)
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named

@@ -10,7 +10,7 @@ from policy_worlds import algo
 
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners import make_learner, mappo
-from rolemarl_jax.learners.block import Sequences, final_values
+from rolemarl_jax.learners.block import final_values
 from rolemarl_jax.learners.block import prepare as prepare_block
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.ops.gae import standardised
@@ -73,88 +73,6 @@ def block(carry, seed=0):
         final=Observation(*seen(2, B), jnp.ones((2, B, N, A), bool)),
         final_at=jnp.array(at, jnp.int32),
     )
-
-
-def stub():
-    """A method whose logits and values are its parameters."""
-    none = lambda *_: ({}, {})  # noqa: E731
-    return PolicyMethod(
-        init=None,
-        carry=None,
-        encode=none,
-        logits=lambda p, *_: (p["logits"], {}),
-        value=lambda p, *_: (p["value"], {}),
-        actor_groups=("logits",),
-        critic_groups=("value",),
-    )
-
-
-@pytest.mark.parametrize("value_clip", [None, 0.1])
-def test_ppo_losses_against_numpy(value_clip):
-    rng = np.random.default_rng(1)
-    cfg, *_ = make("mappo", value_clip=value_clip)
-    logits = rng.normal(size=(T, B, N, A)).astype(np.float32)
-    value, old, target, advantage, weight = rng.normal(size=(5, T, B, N))
-    avail = np.array(block({}).avail)
-    action = np.array(block({}).action)
-    log_prob = np.log(rng.uniform(0.2, 0.6, (T, B, N)))
-    seq = Sequences(
-        inputs=None,
-        state=None,
-        avail=jnp.array(avail),
-        action=jnp.array(action),
-        log_prob=jnp.array(log_prob, jnp.float32),
-        value=jnp.array(old, jnp.float32),
-        advantage=jnp.array(advantage, jnp.float32),
-        target=jnp.array(target, jnp.float32),
-        weight=jnp.array(weight, jnp.float32),
-        mask=None,
-        carry=None,
-    )
-    params = {"logits": jnp.array(logits), "value": jnp.array(value, jnp.float32)}
-    losses, metrics = jax.jit(partial(mappo.ppo_losses, cfg, stub()))(params, seq)
-
-    want = {name: np.zeros((T, B)) for name in losses}
-    for t, b, n in np.ndindex(T, B, N):
-        p = np.exp(logits[t, b, n]) * avail[t, b, n]
-        p = p / p.sum()
-        ratio = p[action[t, b, n]] / np.exp(log_prob[t, b, n])
-        a, w = advantage[t, b, n], weight[t, b, n] / N
-        gain = min(ratio * a, min(max(ratio, 0.8), 1.2) * a)
-        error = (value[t, b, n] - target[t, b, n]) ** 2
-        if value_clip:
-            step = np.clip(value[t, b, n] - old[t, b, n], -value_clip, value_clip)
-            error = max(error, (old[t, b, n] + step - target[t, b, n]) ** 2)
-        want["actor"][t, b] -= gain * w
-        want["entropy"][t, b] += (p[p > 0] * np.log(p[p > 0])).sum() * w
-        want["critic"][t, b] += error / N
-    for name, x in want.items():
-        np.testing.assert_allclose(losses[name], x, rtol=2e-4, atol=2e-5)
-    assert metrics["clip_fraction"] != 0
-
-
-def test_clip_by_hand():
-    cfg, *_ = make("mappo")
-    half = jnp.log(jnp.full((1, 1, 1, 2), 0.5))
-    for old, advantage, want in [(0.25, 2.0, -2.4), (0.25, -2.0, 4.0), (1.0, 2.0, -1)]:
-        seq = Sequences(
-            None,
-            None,
-            avail=jnp.ones((1, 1, 1, 2), bool),
-            action=jnp.zeros((1, 1, 1), int),
-            log_prob=jnp.log(jnp.full((1, 1, 1), old)),
-            value=jnp.zeros((1, 1, 1)),
-            advantage=jnp.full((1, 1, 1), advantage),
-            target=jnp.zeros((1, 1, 1)),
-            weight=jnp.ones((1, 1, 1)),
-            mask=None,
-            carry=None,
-        )
-        params = {"logits": half, "value": jnp.ones((1, 1, 1))}
-        losses, _ = mappo.ppo_losses(cfg, stub(), params, seq)
-        np.testing.assert_allclose(losses["actor"], [[want]], rtol=1e-6)
-        np.testing.assert_allclose(losses["entropy"], [[-np.log(2)]], rtol=1e-6)
-        np.testing.assert_allclose(losses["critic"], [[1.0]])
 
 
 @pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])
