@@ -69,7 +69,8 @@ def needs_plan(cfg: RunConfig, state_bytes: int) -> bool:
     if cfg.sweep.plan_only:
         return True
     memory = cfg.sweep.fraction * _memory(cfg.sweep.device_memory)
-    return cfg.sweep.chunk is None and cfg.seeds * state_bytes > 0.3 * memory
+    at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
+    return at_once * state_bytes > 0.3 * memory
 
 
 def parse_bytes(text: str) -> int:
