@@ -26,13 +26,11 @@ def plan(cfg: RunConfig) -> RunConfig:
     Raises:
         ConfigError: a chunk that does not fit.
     """
-    import jax
-
     import envs
     from rolemarl_jax import sweep
     from rolemarl_jax.checkpoint import state_bytes
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program import seed_shapes
     from rolemarl_jax.types import Remote
 
     # What was planned before stays as it is, however much memory is free now.
@@ -44,9 +42,7 @@ def plan(cfg: RunConfig) -> RunConfig:
     if isinstance(env, Remote):
         return cfg
     learner = make_learner(cfg.algo, env.spec)
-    one = make_program(replace(cfg, seeds=1), env, learner, jax.devices()[:1])
-    kept = state_bytes(jax.eval_shape(one.init, jax.numpy.zeros(1, int)))
-    if not sweep.needs_plan(cfg, kept):
+    if not sweep.needs_plan(cfg, state_bytes(seed_shapes(cfg, env, learner))):
         return cfg
     found = sweep.make_plan(cfg, env, learner)
     print(

@@ -61,15 +61,17 @@ def _saved(cfg: RunConfig) -> checkpoint.Restored | None:
     """The newest whole checkpoint of a chunk, in the memory of the host."""
     import envs
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program import seed_shapes
 
     folder = Path(cfg.run_dir) / runner.CHECKPOINTS
     if checkpoint.latest(folder) is None:
         return None
     env = envs.make_compiled(cfg.env)
     learner = make_learner(cfg.algo, env.spec)
-    program = make_program(cfg, env, learner, jax.devices()[:1])
-    state = jax.eval_shape(program.init, jax.numpy.arange(program.seeds))
+    one = seed_shapes(cfg, env, learner)
+    state = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((cfg.seeds, *x.shape), x.dtype), one
+    )
     abstract = jax.eval_shape(partial(runner.parts, cfg), state)
     try:
         return checkpoint.restore(folder, jax.tree.map(_on_host, abstract))

@@ -132,6 +132,15 @@ def make_program(
     )
 
 
+def seed_shapes(cfg: RunConfig, env: Env, learner: Learner) -> SeedState:
+    """Shapes of what one seed keeps, without the program around them."""
+    worlds = cfg.train.worlds
+    ticks = max(1, cfg.train.steps_per_update // worlds)
+    memory = make_memory(cfg, env, learner, ticks)
+    rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    return jax.eval_shape(partial(_init, learner, rollout, memory), 0)
+
+
 def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
     """The learner of an experiment before its first update."""
     return learner.init(rng.named(rng.root(seed_id), "learner"))
