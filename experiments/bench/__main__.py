@@ -28,7 +28,7 @@ OPTIONS = {
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
     "seconds": 20.0,  # of each measurement in suites train, sweep, peer and bridge
-    "peer": None,  # a checkout of JaxMARL, for suite=peer; suite=sweep shows it beside ours
+    "peer": None,  # a checkout of JaxMARL, of suites peer and sweep
     "hidden": [64, 512],  # network sizes of suite=peer
     "seeds": [],  # of suite=sweep; 1, 2, 4, ... until memory ends if empty
     "seeds_by": ["map", "vmap"],  # of suite=sweep
