@@ -6,10 +6,10 @@ all chunks come together in ``run_dir/metrics.jsonl``. Chunks may be those of se
 processes; whoever finishes one brings together what is there.
 """
 
-import shutil
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,9 +152,10 @@ def merge(cfg: RunConfig) -> None:
     with scratch.open("wb") as file:
         for folder in folders(cfg.run_dir):
             part = folder / loggers.METRICS
-            if folder != Path(cfg.run_dir) and part.exists():
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file)
+            # Another process may be halving this chunk, and then gathers itself.
+            with suppress(FileNotFoundError):
+                if folder != Path(cfg.run_dir):
+                    file.write(part.read_bytes())
     scratch.replace(out)
 
 

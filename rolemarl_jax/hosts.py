@@ -7,6 +7,8 @@ and a program contains nothing but this process's devices.
 
 import json
 import re
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,14 +54,18 @@ def meet(sweep: SweepConfig) -> Iterator[Meeting]:
     # It would take SIGTERM, which lets a run save itself.
     jax.config.update("jax_enable_preemption_service", False)
     detected = sweep.coordinator == FROM_CLUSTER
+    # jax ends a process, without an exception, for which the others do not come.
+    print(f"waiting up to {ARRIVAL_SECONDS} s for all processes of the sweep")
     try:
+        if not detected and sweep.process:
+            _wait_for(str(sweep.coordinator))
         state.initialize(
             coordinator_address=None if detected else sweep.coordinator,
             num_processes=sweep.processes,
             process_id=sweep.process,
             initialization_timeout=ARRIVAL_SECONDS,
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         first = str(error).strip().split("\n")[0]
         raise ConfigError(
             f"sweep.coordinator: got '{sweep.coordinator}', and the processes did not "
@@ -98,6 +104,21 @@ def check(sweep: SweepConfig) -> None:
             f"sweep.process: got {sweep.process}; allowed: 0 to {sweep.processes - 1} "
             f"with sweep.processes={sweep.processes}"
         )
+
+
+def _wait_for(address: str) -> None:
+    """Returns when process 0 listens; raises ``OSError`` if it never does."""
+    host, port = address.rsplit(":", 1)
+    host = host.strip("[]")  # of an IPv6 address
+    until = time.monotonic() + ARRIVAL_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def _exchange(state: State) -> Callable[[str, Any], list[Any]]:

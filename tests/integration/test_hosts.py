@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import SWEEP
 
 from experiments import rundir
 from rolemarl_jax import hosts, loggers
-from rolemarl_jax.config import SweepConfig, build
+from rolemarl_jax.config import ConfigError, SweepConfig, build
 
 REPO = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -103,15 +104,23 @@ def test_processes_that_disagree_do_not_begin(tmp_path):
 
 
 def test_a_meeting_of_one():
-    values = {"chunk": None, "device_memory": None, "fraction": 1.0, "plan_only": False}
     here = {"coordinator": f"127.0.0.1:{free_port()}", "processes": 1, "process": 0}
-    with hosts.meet(build(SweepConfig, {**values, **here}, "sweep")) as meeting:
+    with hosts.meet(build(SweepConfig, {**SWEEP, **here}, "sweep")) as meeting:
         assert meeting.exchange("a", [1, None]) == [[1, None]]
         assert meeting.exchange("b", "x") == ["x"]
 
 
-@pytest.mark.parametrize("name", ["auto"])
-def test_slurms_variables_are_read(name, monkeypatch):
+def test_nobody_there(monkeypatch):
+    monkeypatch.setattr(hosts, "ARRIVAL_SECONDS", 0.3)
+    alone = {"coordinator": f"127.0.0.1:{free_port()}", "processes": 2, "process": 1}
+    with (
+        pytest.raises(ConfigError, match=r"sweep\.coordinator: .*refused"),
+        hosts.meet(build(SweepConfig, {**SWEEP, **alone}, "sweep")),
+    ):
+        pass
+
+
+def test_slurms_variables_are_read(monkeypatch):
     """What a Slurm step sets is enough."""
     step = {
         "SLURM_JOB_ID": str(free_port()),
@@ -123,7 +132,6 @@ def test_slurms_variables_are_read(name, monkeypatch):
     }
     for key, value in step.items():
         monkeypatch.setenv(key, value)
-    values = {"chunk": None, "device_memory": None, "fraction": 1.0, "plan_only": False}
-    detected = {"coordinator": name, "processes": None, "process": None}
-    with hosts.meet(build(SweepConfig, {**values, **detected}, "sweep")) as meeting:
+    detected = {"coordinator": "auto", "processes": None, "process": None}
+    with hosts.meet(build(SweepConfig, {**SWEEP, **detected}, "sweep")) as meeting:
         assert (meeting.process, meeting.processes) == (0, 1)
