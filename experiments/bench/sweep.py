@@ -7,6 +7,7 @@ processor time, elsewhere by the clock.
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from experiments.bench import peer
@@ -38,13 +39,11 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
         words["qmix as the peer's"] = peer.as_peer(PEER_HIDDEN, world)
     peak = peak_gflops()
     rows = []
-    for (label, chosen), by in itertools.product(words.items(), options["seeds_by"]):
-        rows += sizes(
-            options["seeds"],
-            lambda n, label=label, chosen=chosen, by=by: _row(
-                label, [*chosen, f"train.seeds_by={by}"], by, n, options, peak
-            ),
-        )
+    for label, chosen in words.items():
+        for by in options["seeds_by"]:
+            each = [*chosen, f"train.seeds_by={by}"]
+            row = partial(_row, (label, world, by), each, options, peak)
+            rows += sizes(options["seeds"], row)
     if path is not None:
         rows += sizes(
             options["seeds"],
@@ -69,12 +68,11 @@ def sizes(
 
 
 def _row(
-    label: str,
+    labels: tuple[str, str, str],
     chosen: list[str],
-    by: str,
-    seeds: int,
     options: dict[str, Any],
     peak: float,
+    seeds: int,
 ) -> dict[str, Any]:
     import jax
 
@@ -83,7 +81,7 @@ def _row(
     rate = found["updates per CPU-second" if cpu else "updates per second"]
     gflop = update_gflop(chosen)
     return _cells(
-        (label, options["map"], by, seeds),
+        (*labels, seeds),
         found["env steps per CPU-second" if cpu else "env steps per second"],
         found["env steps per second"],
         (gflop, gflop * rate / peak),
