@@ -55,16 +55,21 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
 def sizes(
     asked: list[int], row: Callable[[int], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Rows for the numbers of seeds that were asked for, else until memory ends."""
+    """Rows for the numbers of seeds that were asked for, else until memory ends.
+
+    Each is printed at once, as it may take long.
+    """
     for seeds in asked or (2**k for k in itertools.count()):
         try:
-            yield row(seeds)
+            found = row(seeds)
         except MemoryError:
             return
         except Exception as error:
             if NO_MEMORY not in str(error):
                 raise
             return
+        print(found, flush=True)
+        yield found
 
 
 def _row(
