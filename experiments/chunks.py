@@ -2,17 +2,18 @@
 
 Each chunk is a run of its own in ``run_dir/chunks/<first>-<last>``: it is resumed,
 evaluated and drawn like any other, and once finished never computed again. The rows of
-all chunks come together in ``run_dir/metrics.jsonl``.
+all chunks come together in ``run_dir/metrics.jsonl``. Chunks may be those of several
+processes; whoever finishes one brings together what is there.
 """
 
-import shutil
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from experiments import rundir
+from experiments import halving, rundir
 from rolemarl_jax.config import ConfigError, RunConfig
 
 FOLDER = "chunks"
@@ -25,16 +26,15 @@ def plan(cfg: RunConfig) -> RunConfig:
     Raises:
         ConfigError: a chunk that does not fit.
     """
-    import jax
-
     import envs
     from rolemarl_jax import sweep
     from rolemarl_jax.checkpoint import state_bytes
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program import seed_shapes
     from rolemarl_jax.types import Remote
 
-    if cfg.sweep.chunk is not None and not cfg.sweep.plan_only:
+    # What was planned before stays as it is, however much memory is free now.
+    if cfg.sweep.chunk is not None and cfg.resume and not cfg.sweep.plan_only:
         return cfg
     if not 0 < cfg.sweep.fraction <= 1:
         raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
@@ -42,9 +42,7 @@ def plan(cfg: RunConfig) -> RunConfig:
     if isinstance(env, Remote):
         return cfg
     learner = make_learner(cfg.algo, env.spec)
-    one = make_program(replace(cfg, seeds=1), env, learner, jax.devices()[:1])
-    kept = state_bytes(jax.eval_shape(one.init, jax.numpy.zeros(1, int)))
-    if not sweep.needs_plan(cfg, kept):
+    if not sweep.needs_plan(cfg, state_bytes(seed_shapes(cfg, env, learner))):
         return cfg
     found = sweep.make_plan(cfg, env, learner)
     print(
@@ -52,45 +50,91 @@ def plan(cfg: RunConfig) -> RunConfig:
         f"{found.seed / 1e6:.1f} MB each and {found.fixed / 1e6:.1f} MB once, in "
         f"{found.memory / 1e9:.1f} GB: {found.chunks} chunk(s) of {found.chunk}"
     )
-    return replace(cfg, sweep=replace(cfg.sweep, chunk=found.chunk))
+    chunk = cfg.sweep.chunk or found.chunk
+    return replace(cfg, sweep=replace(cfg.sweep, chunk=chunk))
 
 
 def run(
-    cfg: RunConfig, train: Callable[[RunConfig], None], merged: Callable[[], None]
+    cfg: RunConfig,
+    train: Callable[[RunConfig], None],
+    merged: Callable[[], None],
+    share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Trains chunk after chunk; one that exceeds the memory is halved and begun anew.
+    """Trains chunk after chunk; one that exceeds the memory goes on as two halves.
 
     Args:
-        train: runs one chunk. merged: called when rows of a chunk have been added.
+        cfg: of the whole run. train: runs one chunk. merged: called when rows of a
+            chunk have been added.
+        share: number of this process and how many there are; chunk k belongs to
+            process k modulo their number.
 
     Raises:
         ConfigError: a single seed exceeds the memory.
     """
-    size = cfg.sweep.chunk or cfg.seeds
-    rundir.create(cfg)
+    if share == (0, 1):
+        rundir.create(cfg)
     merge(cfg)
-    todo = deque(_parts(cfg, cfg.seed, cfg.seed + cfg.seeds, size))
+    todo = deque(_chunks(cfg, *share))
     while todo:
         first, last = todo.popleft()
         part = _chunk(cfg, first, last)
         if _finished(part):
             continue
-        try:
-            train(part)
-        except Exception as error:
-            if NO_MEMORY not in str(error):
-                raise
-            if first == last:
-                raise ConfigError(
-                    f"sweep.chunk: seed {first} alone is too much"
-                ) from error
-            half = (last - first + 1) // 2
-            print(f"out of memory with {last - first + 1} seeds; going on with {half}")
-            shutil.rmtree(part.run_dir, ignore_errors=True)
-            todo.extendleft(reversed([*_parts(cfg, first, last + 1, half)]))
+        fault = _attempt(train, part)
+        if fault is not None:
+            todo.extendleft(reversed(_halve(cfg, part, fault)))
             continue
+        _gather(cfg, merged)
+
+
+def complete(cfg: RunConfig) -> bool:
+    """Whether all chunks of all processes have been trained to the end."""
+    return all(_finished(_chunk_at(cfg, *ends)) for ends in _chunks(cfg, 0, 1))
+
+
+def _attempt(train: Callable[[RunConfig], None], part: RunConfig) -> str | None:
+    """Trains a chunk; the fault if it exceeded the memory.
+
+    The exception ends here, because what it holds is the memory in question.
+    """
+    try:
+        train(part)
+    except Exception as error:
+        if NO_MEMORY not in str(error):
+            raise
+        return str(error).strip().split("\n")[0][:200]
+    return None
+
+
+def _halve(cfg: RunConfig, part: RunConfig, fault: str) -> list[tuple[int, int]]:
+    """Halves of a chunk that go on from its last checkpoint; their seeds."""
+    first, last = part.seed, part.seed + part.seeds - 1
+    if first == last:
+        raise ConfigError(f"sweep.chunk: seed {first} alone is too much ({fault})")
+    half = part.seeds // 2
+    ends = [*_cut(first, last, half)]
+    at = halving.split(part, [_chunk_at(cfg, *pair) for pair in ends])
+    where = "anew" if at is None else f"from {at} env steps"
+    print(f"out of memory with {part.seeds} seeds; going on {where} with {half}")
+    return ends
+
+
+def _gather(cfg: RunConfig, merged: Callable[[], None]) -> None:
+    """Rows and summary of all chunks, again until no other was finished meanwhile.
+
+    So whoever writes old rows over newer ones knows it and writes once more.
+    """
+    done = None
+    while done != (done := _done(cfg)):
         merge(cfg)
         merged()
+
+
+def _done(cfg: RunConfig) -> set[str]:
+    """Names of the chunks that have a summary."""
+    from rolemarl_jax.summary import SUMMARY
+
+    return {p.parent.name for p in Path(cfg.run_dir, FOLDER).glob(f"*-*/{SUMMARY}")}
 
 
 def folders(run_dir: Path | str) -> list[Path]:
@@ -104,50 +148,59 @@ def merge(cfg: RunConfig) -> None:
     from rolemarl_jax import loggers
 
     out = Path(cfg.run_dir) / loggers.METRICS
-    scratch = out.with_suffix(".tmp")
+    scratch = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
     with scratch.open("wb") as file:
         for folder in folders(cfg.run_dir):
             part = folder / loggers.METRICS
-            if folder != Path(cfg.run_dir) and part.exists():
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file)
+            # Another process may be halving this chunk, and then gathers itself.
+            with suppress(FileNotFoundError):
+                if folder != Path(cfg.run_dir):
+                    file.write(part.read_bytes())
     scratch.replace(out)
 
 
-def _parts(
-    cfg: RunConfig, start: int, stop: int, size: int
-) -> Iterator[tuple[int, int]]:
-    """First and last seed of each chunk; those that were halved before stay so."""
-    for first in range(start, stop, size):
-        last = min(stop, first + size) - 1
-        half = (last - first + 1) // 2
-        began = partial(Path, cfg.run_dir, FOLDER)
-        if half and began(_name(first, first + half - 1)).exists():
-            yield from _parts(cfg, first, last + 1, half)
-        else:
-            yield first, last
+def _chunks(cfg: RunConfig, process: int, processes: int) -> Iterator[tuple[int, int]]:
+    """First and last seed of the chunks of one process, halved where they were."""
+    size = cfg.sweep.chunk or cfg.seeds
+    whole = [*_cut(cfg.seed, cfg.seed + cfg.seeds - 1, size)]
+    for first, last in whole[process::processes]:
+        yield from _parts(cfg, first, last)
 
 
-def _name(first: int, last: int) -> str:
-    return f"{first:06d}-{last:06d}"
+def _parts(cfg: RunConfig, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """A chunk, or what it was halved into: there are smaller ones and not itself."""
+    began = Path(cfg.run_dir, FOLDER)
+    there = [tuple(map(int, path.name.split("-"))) for path in began.glob("*-*")]
+    inside = [ends for ends in there if first <= ends[0] and ends[1] <= last]
+    if (first, last) in there or not inside:
+        yield first, last
+        return
+    for pair in _cut(first, last, (last - first + 1) // 2):
+        yield from _parts(cfg, *pair)
+
+
+def _cut(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(first, last + 1, size):
+        yield start, min(last, start + size - 1)
 
 
 def _chunk(cfg: RunConfig, first: int, last: int) -> RunConfig:
     """Configuration of one chunk, resumed where it has been saved."""
     from rolemarl_jax.runner import CHECKPOINTS
 
-    folder = Path(cfg.run_dir) / FOLDER / _name(first, last)
-    saved = (folder / CHECKPOINTS).exists()
+    part = _chunk_at(cfg, first, last)
+    saved = Path(part.run_dir, CHECKPOINTS).exists()
     if not saved:
-        shutil.rmtree(folder, ignore_errors=True)  # rows of no checkpoint
-    sweep = replace(cfg.sweep, chunk=last - first + 1)
+        halving.remove(Path(part.run_dir))  # rows of no checkpoint
+    return replace(part, resume=saved)
+
+
+def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:
+    seeds = last - first + 1
+    folder = Path(cfg.run_dir) / FOLDER / f"{first:06d}-{last:06d}"
+    sweep = replace(cfg.sweep, chunk=seeds)
     return replace(
-        cfg,
-        run_dir=str(folder),
-        seed=first,
-        seeds=last - first + 1,
-        resume=saved,
-        sweep=sweep,
+        cfg, run_dir=str(folder), seed=first, seeds=seeds, resume=False, sweep=sweep
     )
 
 

@@ -95,13 +95,16 @@ def _with_hydra(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> N
     """Hands the command line to Hydra, which calls back once for each job."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from experiments import compose, rundir
 
     def task(cfg: DictConfig) -> None:
-        choices = HydraConfig.get().runtime.choices
-        guard(lambda: _start(job, rundir.resolve(compose.plain(cfg, choices))))
+        own = HydraConfig.get()
+        number = own.job.num if own.mode == RunMode.MULTIRUN else None
+        composed = compose.plain(cfg, own.runtime.choices, number)
+        guard(lambda: _start(job, rundir.resolve(composed)))
 
     guard(lambda: _check(arguments))
     sys.argv = [sys.argv[0], *arguments]

@@ -29,11 +29,13 @@ class Composed(NamedTuple):
     Attributes:
         values: plain containers. choices: file chosen from each group.
         typed: dotted keys and groups that stand on the command line.
+        job: number of the job that ``--multirun`` made of it, ``None`` otherwise.
     """
 
     values: dict[str, Any]
     choices: dict[str, str]
     typed: tuple[str, ...]
+    job: int | None
 
 
 def groups() -> dict[str, list[str]]:
@@ -55,7 +57,7 @@ def composed(arguments: Sequence[str]) -> Composed:
     """
     pairs = check(arguments)
     values, choices = _hydra(arguments)
-    return Composed(values, choices, tuple(key for key, _, _ in pairs))
+    return Composed(values, choices, tuple(key for key, _, _ in pairs), None)
 
 
 def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -82,10 +84,10 @@ def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
     return pairs
 
 
-def plain(cfg: DictConfig, choices: Mapping[str, Any]) -> Composed:
+def plain(cfg: DictConfig, choices: Mapping[str, Any], job: int | None) -> Composed:
     """The same, for a configuration that Hydra composed itself (``--multirun``)."""
     values = {str(key): _resolved(cfg[key]) for key in cfg}
-    return Composed(values, _ours(choices), ())
+    return Composed(values, _ours(choices), (), job)
 
 
 def _split(argument: str) -> tuple[str, str, str]:

@@ -1,10 +1,13 @@
 """What has to be told to XLA before the first array is made."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.config import ConfigError, RunConfig
+
+COUNT = "xla_force_host_platform_device_count"
 
 
 def prepare_devices(cfg: RunConfig) -> None:
@@ -13,8 +16,12 @@ def prepare_devices(cfg: RunConfig) -> None:
     On a CPU, seeds are spread over several devices of one core each
     (``train.host_devices``). Flags that the user set in ``XLA_FLAGS`` win. Has no
     effect on devices that this process has used already.
+
+    Raises:
+        ConfigError: more devices than cores or seeds, or other flags than these.
     """
-    flags = {"xla_force_host_platform_device_count": str(host_devices(cfg))}
+    _check(cfg)
+    flags = {COUNT: str(host_devices(cfg))}
     if cfg.deterministic:
         flags["xla_gpu_deterministic_ops"] = "true"
     add_flags(flags)
@@ -26,6 +33,26 @@ def host_devices(cfg: RunConfig) -> int:
     if cfg.train.host_devices is not None:
         return cfg.train.host_devices
     return max(1, min(cores(), cfg.seeds))
+
+
+def _check(cfg: RunConfig) -> None:
+    """Refuses a number of devices that would be overruled, idle, or crowded."""
+    asked = cfg.train.host_devices
+    if asked is None:
+        return
+    found = re.search(rf"--{COUNT}=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    if found and int(found[1]) != asked:
+        raise ConfigError(
+            f"train.host_devices: got {asked}, but XLA_FLAGS has --{COUNT}={found[1]}; "
+            "allowed: the same number, or only one of the two"
+        )
+    most = min(cfg.seeds, max(cores(), int(found[1]) if found else 1))
+    if asked > most:
+        raise ConfigError(
+            f"train.host_devices: got {asked}; allowed: up to {most} (a seed is not "
+            f"split: seeds={cfg.seeds}; cores of this process: {cores()}), or null for "
+            "one a core"
+        )
 
 
 def cores() -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import chunks, cli, rundir
+from experiments import chunks, cli, rundir, shares
 from rolemarl_jax.config import RunConfig
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
@@ -28,19 +28,30 @@ def train(cfg: RunConfig) -> None:
         ConfigError: the configuration cannot be run; nothing was written then.
         SystemExit: with status 130 when the run was asked to stop.
     """
+    if shares.wanted(cfg) and not cfg.sweep.plan_only:
+        _train_chunks(*shares.settle(cfg))
+        return
     chosen = chunks.plan(cfg)
     if cfg.sweep.plan_only:
         return
     if chosen.sweep.chunk is None or chosen.sweep.chunk >= cfg.seeds:
         train_together(chosen)
         return
+    _train_chunks(chosen, shares.ALONE)
+
+
+def _train_chunks(cfg: RunConfig, share: shares.Share) -> None:
+    """Chunks of this process, and one summary of all that are finished."""
     began = time.monotonic()
 
     def merged() -> None:
         _finish(cfg, {"wall_seconds": time.monotonic() - began})
 
-    chunks.run(chosen, train_together, merged)
-    print(f"all {cfg.seeds} seeds: {cfg.run_dir}")
+    chunks.run(cfg, train_together, merged, share)
+    if chunks.complete(cfg):
+        print(f"all {cfg.seeds} seeds: {cfg.run_dir}")
+    else:
+        print(f"process {share.process} is done, others are not: {cfg.run_dir}")
 
 
 def train_together(cfg: RunConfig) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ FREE = (
     *("resume", "run_dir", "logger", "bridge", "total_steps"),
     *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
     *("sweep.plan_only", "sweep.device_memory"),
+    *("sweep.coordinator", "sweep.processes", "sweep.process"),
 )
+# Keys of a section that older runs lack.
+LATER = {"coordinator": None, "processes": None, "process": None}
 
 
 def resolve(new: Composed) -> RunConfig:
@@ -34,10 +38,19 @@ def resolve(new: Composed) -> RunConfig:
     values = dict(new.values)
     if values.get("resume") is True:
         return build(RunConfig, _resumed(new), "")
-    if values.get("run_dir") is None:
+    chosen = values.get("run_dir") is not None
+    if not chosen:
         values["run_dir"] = str(_unused(default_dir(new)))
     cfg = build(RunConfig, values, "")
-    if (Path(cfg.run_dir) / CONFIG).exists():
+    shared = cfg.sweep.processes is not None or cfg.sweep.coordinator is not None
+    if shared and not chosen:
+        raise ConfigError(
+            "run_dir: got null; processes that share a sweep need one directory that "
+            "all of them see, for example run_dir=runs/sweep"
+        )
+    # Jobs of a queue join the sweep that the first of them began.
+    joins = cfg.sweep.processes is not None and cfg.sweep.coordinator is None
+    if (Path(cfg.run_dir) / CONFIG).exists() and not joins:
         raise ConfigError(
             f"run_dir: '{cfg.run_dir}' holds a run already; go on with it by adding "
             "resume=true, or choose another directory"
@@ -46,10 +59,11 @@ def resolve(new: Composed) -> RunConfig:
 
 
 def default_dir(new: Composed) -> Path:
-    """``runs/<algo>-<env>-<map>/<time>``."""
+    """``runs/<algo>-<env>-<map>/<time>``, with the number of a job of ``-m``."""
     parts = [new.choices["algo"], new.choices["env"], new.values["env"].get("map")]
     name = "-".join(str(part) for part in parts if part is not None)
-    return Path("runs") / name / time.strftime("%Y%m%d-%H%M%S")
+    job = () if new.job is None else (str(new.job),)
+    return Path("runs") / name / "-".join((time.strftime("%Y%m%d-%H%M%S"), *job))
 
 
 def load(run_dir: Path | str) -> dict[str, Any]:
@@ -63,7 +77,8 @@ def load(run_dir: Path | str) -> dict[str, Any]:
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = yaml.safe_load(path.read_text(encoding="utf8"))
     # Runs that are older than the bridge have no such section.
-    return {"bridge": {}, **values}
+    sweep = {**LATER, **values.get("sweep", {})}
+    return {"bridge": {}, **values, "sweep": sweep}
 
 
 def load_config(run_dir: Path | str) -> RunConfig:
@@ -74,13 +89,36 @@ def load_config(run_dir: Path | str) -> RunConfig:
 def create(cfg: RunConfig) -> Path:
     """Makes the run directory and writes ``config.yaml`` into it, as a whole."""
     run_dir = Path(cfg.run_dir)
+    os.replace(_written(cfg), run_dir / CONFIG)
+    return run_dir
+
+
+def claim(cfg: RunConfig) -> bool:
+    """As ``create``, unless a configuration lies there already; whether it did so."""
+    scratch = _written(cfg)
+    try:
+        os.link(scratch, Path(cfg.run_dir) / CONFIG)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink()
+    return True
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain containers as JSON has them: tuples become lists."""
+    return json.loads(json.dumps(values))
+
+
+def _written(cfg: RunConfig) -> Path:
+    """``config.yaml`` under a name that no other process uses."""
+    run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    values = json.loads(json.dumps(dataclasses.asdict(cfg)))  # tuples become lists
-    scratch = run_dir / f".{CONFIG}.tmp"
+    scratch = run_dir / f".{CONFIG}.{uuid.uuid4().hex}.tmp"
+    values = plain(dataclasses.asdict(cfg))
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=False)
     scratch.write_text(text, encoding="utf8")
-    os.replace(scratch, run_dir / CONFIG)
-    return run_dir
+    return scratch
 
 
 def _resumed(new: Composed) -> dict[str, Any]:
@@ -89,7 +127,7 @@ def _resumed(new: Composed) -> dict[str, Any]:
     if run_dir is None:
         raise ConfigError("resume: got true without run_dir; add run_dir=<directory>")
     stored = load(run_dir)
-    before, now = dict(_leaves(stored)), dict(_leaves(new.values))
+    before, now = dict(leaves(stored)), dict(leaves(new.values))
     typed = [key for key in now if _is_typed(key, new) and not _free(key)]
     differ = sorted(key for key in typed if now[key] != before.get(key))
     if differ:
@@ -121,11 +159,11 @@ def _updated(stored: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return values
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and their values; an empty mapping is a value."""
     for name, value in node.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

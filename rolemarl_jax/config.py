@@ -173,12 +173,18 @@ class SweepConfig:
         device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
         fraction: of it that a chunk may take, in (0, 1].
         plan_only: whether to print the plan and stop.
+        coordinator: ``host:port`` where processes meet, ``auto`` inside a Slurm step,
+            ``None``: they do not. processes: that share the seeds. process: number
+            of this one.
     """
 
     chunk: Positive | None
     device_memory: str | None
     fraction: float
     plan_only: bool
+    coordinator: str | None
+    processes: Positive | None
+    process: Natural | None
 
 
 @config

@@ -5,6 +5,7 @@ state, so curves may be drawn from any thread while a run goes on.
 """
 
 import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -209,7 +210,8 @@ def _legend(figure: Figure, axes: Axes, title: str) -> None:
 def _save(figure: Figure, out: Path) -> Path:
     """Writes a PNG under another name and moves it into place."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.tmp")
+    # Processes of one sweep may draw the same picture at the same time.
+    scratch = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
     figure.savefig(scratch, format="png", dpi=130, facecolor="white")
     os.replace(scratch, out)
     return out

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from rolemarl_jax import rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.evaluate import Played, make_evaluate
-from rolemarl_jax.learners.core import Experience, Learner, Update, compiled
+from rolemarl_jax.learners.core import Learner, Update, compiled
 from rolemarl_jax.memory import Memory, make_memory
 from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
 from rolemarl_jax.seeds import over_seeds
@@ -132,6 +132,15 @@ def make_program(
     )
 
 
+def seed_shapes(cfg: RunConfig, env: Env, learner: Learner) -> SeedState:
+    """Shapes of what one seed keeps, without the program around them."""
+    worlds = cfg.train.worlds
+    ticks = max(1, cfg.train.steps_per_update // worlds)
+    memory = make_memory(cfg, env, learner, ticks)
+    rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    return jax.eval_shape(partial(_init, learner, rollout, memory), 0)
+
+
 def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
     """The learner of an experiment before its first update."""
     return learner.init(rng.named(rng.root(seed_id), "learner"))
@@ -153,8 +162,6 @@ def _segment(
     learner: Learner, rollout: Rollout, memory: Memory, updates: int
 ) -> Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]:
     """Iterations of one seed: collect, store, and update by the stage's function."""
-    batch = jax.eval_shape(lambda: memory.sample(memory.init(), jax.random.key(0)))
-    learn = _stage_updates(learner, batch)
 
     def learn_once(
         state: SeedState, at: Array, stage: Array
@@ -162,7 +169,8 @@ def _segment(
         sample_key = rng.named(rng.named(state.key, "sample", stage), "update", at)
         update_key = rng.named(rng.named(state.key, "update", stage), "update", at)
         drawn = memory.sample(state.replay, sample_key)
-        return jax.lax.switch(stage, learn, state.learner, drawn, at, update_key)
+        given = state.learner, drawn, at, update_key
+        return jax.lax.switch(stage, _stage_updates(learner, given), *given)
 
     def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
         key = rng.named(state.key, "rollout")
@@ -196,17 +204,18 @@ def _segment(
     return segment
 
 
-def _stage_updates(learner: Learner, batch: Experience) -> list[Update]:
-    """One update function a stage, with the same metrics (NaN where not theirs)."""
+def _stage_updates(learner: Learner, given: tuple[Any, ...]) -> list[Update]:
+    """One update function a stage, with the same metrics (NaN where not theirs).
+
+    Args:
+        given: what they will be called with, so that one trace serves both.
+    """
     stages: list[Update] = [
         lambda state, *_: (state, {}),
         *(compiled(stage.update) for stage in learner.pretraining),
         compiled(learner.update),
     ]
-    state = jax.eval_shape(learner.init, jax.random.key(0))
-    at = jax.ShapeDtypeStruct((), jnp.int32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    reported = [jax.eval_shape(f, state, batch, at, key)[1] for f in stages]
+    reported = [jax.eval_shape(f, *given)[1] for f in stages]
     names = sorted(set().union(*reported))
 
     def padded(update: Update) -> Update:

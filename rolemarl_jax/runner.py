@@ -38,7 +38,7 @@ class Facts:
         device: platform and number. seeds: asked for. memory: of one seed.
         compile_seconds: of all programs. store: of the replay.
         total_steps: env steps a seed. resumed_at: env steps, 0 for a new run.
-        note: empty, or what a resumed run had to put up with.
+        note: empty, or what a resumed run had to put up with, and surplus seeds.
     """
 
     device: str
@@ -237,6 +237,10 @@ def _facts(
     cfg: RunConfig, program: Program, compiled: Compiled, done: int, note: str
 ) -> Facts:
     device = jax.devices()[0]
+    surplus = program.seeds - cfg.seeds
+    if surplus:
+        more = f"{surplus} seeds more are computed and dropped, so that all devices "
+        note = f"{more}take the same number of them. {note}".strip()
     return Facts(
         device=f"{device.device_kind} ({device.platform}) x {len(jax.devices())}",
         seeds=cfg.seeds,

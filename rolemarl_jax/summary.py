@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -94,7 +95,8 @@ def per_seed(rows: Sequence[Row]) -> dict[int, dict[str, dict[str, float]]]:
 def write(run_dir: Path, summary: Mapping[str, Any]) -> Path:
     """Writes ``summary.json`` as a whole; returns its path."""
     path = run_dir / SUMMARY
-    scratch = path.with_name(f".{SUMMARY}.tmp")
+    # Processes of one sweep may write the same summary at the same time.
+    scratch = path.with_name(f".{SUMMARY}.{uuid.uuid4().hex}.tmp")
     text = json.dumps(summary, indent=2, allow_nan=False)
     scratch.write_text(text + "\n", encoding="utf8")
     os.replace(scratch, path)

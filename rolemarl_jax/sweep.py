@@ -43,7 +43,7 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     Raises:
         ConfigError: not even one seed fits, or a chunk that was asked for does not.
     """
-    memory = int(cfg.sweep.fraction * _memory(cfg.sweep.device_memory))
+    memory = int(cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory))
     devices = _accelerators() if cfg.sweep.device_memory is None else 1
     group = cfg.train.seeds_together or 1
     sizes = [count * group for count in PROBES]
@@ -68,8 +68,9 @@ def needs_plan(cfg: RunConfig, state_bytes: int) -> bool:
     """Whether what the seeds keep is so much that working memory has to be known."""
     if cfg.sweep.plan_only:
         return True
-    memory = cfg.sweep.fraction * _memory(cfg.sweep.device_memory)
-    return cfg.sweep.chunk is None and cfg.seeds * state_bytes > 0.3 * memory
+    memory = cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory)
+    at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
+    return at_once * state_bytes > 0.3 * memory
 
 
 def parse_bytes(text: str) -> int:
@@ -90,7 +91,7 @@ def parse_bytes(text: str) -> int:
     return int(amount)
 
 
-def _memory(asked: str | None) -> int:
+def memory_bytes(asked: str | None) -> int:
     """Bytes of the device, or of this machine where the device is a CPU."""
     if asked is not None:
         return parse_bytes(asked)

@@ -177,7 +177,15 @@ def small_algo(name, over=None):
 
 
 # No planning: toy programs fit anywhere.
-SWEEP = {"chunk": None, "device_memory": None, "fraction": 0.85, "plan_only": False}
+SWEEP = {
+    "chunk": None,
+    "device_memory": None,
+    "fraction": 0.85,
+    "plan_only": False,
+    "coordinator": None,
+    "processes": None,
+    "process": None,
+}
 
 
 def run_config(algo, seeds=1, over=None):

@@ -14,8 +14,8 @@ from experiments import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
 
 SUITES = ("env", "update", "train", "memory", "bridge")
-# Suites that need something besides this package; suite=all leaves them out.
-SPECIAL = ("peer",)
+# Suites that need something besides this package, or hours; not of suite=all.
+SPECIAL = ("peer", "sweep")
 OPTIONS = {
     "suite": "all",  # one of SUITES or SPECIAL, or all of SUITES
     "out": None,  # JSON file to write
@@ -23,13 +23,15 @@ OPTIONS = {
     "threads": 1,  # cores that the process may use, 0 for all
     "algo": [],  # algorithms; what a suite takes by default if empty
     "lengths": [60, 120],  # episode lengths of suite=update
-    "map": "2s3z",  # of suite=train and suite=memory
+    "map": "2s3z",  # of suites train, memory, peer and sweep
     "maps": ["2s3z", "27m_vs_30m", "MMM2", "corridor"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
-    "seconds": 20.0,  # of each measurement in suites train, peer and bridge
-    "peer": None,  # a checkout of JaxMARL, for suite=peer
+    "seconds": 20.0,  # of each measurement in suites train, sweep, peer and bridge
+    "peer": None,  # a checkout of JaxMARL, of suites peer and sweep
     "hidden": [64, 512],  # network sizes of suite=peer
+    "seeds": [],  # of suite=sweep; 1, 2, 4, ... until memory ends if empty
+    "seeds_by": ["map", "vmap"],  # of suite=sweep
     "workers": [1, 4, 8],  # of suite=bridge
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from experiments.bench.timing import cpu_seconds
+from experiments.bench.timing import busy_seconds
 from experiments.bench.train import measured
 from rolemarl_jax.config import ConfigError
 
@@ -35,21 +35,30 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     Raises:
         ConfigError: no checkout of the peer is named, or a size that is not listed.
     """
-    path = options["peer"]
-    if path is None or not (Path(path) / FOLDER / "qmix_rnn.py").is_file():
-        raise ConfigError(f"peer: got {path}; allowed: the path of a JaxMARL checkout")
+    path = checkout(options["peer"])
     rows = []
     for hidden in options["hidden"]:
         if hidden not in SIZES:
             raise ConfigError(f"hidden: got {hidden}; allowed: {sorted(SIZES)}")
-        ours = measured(_ours(hidden, options["map"]), options["seconds"])
+        ours = measured(as_peer(hidden, options["map"]), options["seconds"])
         speed = ours["env steps per CPU-second"]
-        peer = _peer(Path(path), hidden, options["map"])
+        peer = peer_speed(path, hidden, options["map"])
         rows += [
             _row("ours", options["map"], hidden, speed, speed / peer),
             _row("JaxMARL", options["map"], hidden, peer, 1.0),
         ]
     return rows
+
+
+def checkout(path: str | None) -> Path:
+    """The peer's checkout.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if path is None or not (Path(path) / FOLDER / "qmix_rnn.py").is_file():
+        raise ConfigError(f"peer: got {path}; allowed: the path of a JaxMARL checkout")
+    return Path(path)
 
 
 def _row(who: str, world: str, hidden: int, speed: float, ratio: float) -> dict:
@@ -62,7 +71,8 @@ def _row(who: str, world: str, hidden: int, speed: float, ratio: float) -> dict:
     }
 
 
-def _ours(hidden: int, world: str) -> list[str]:
+def as_peer(hidden: int, world: str) -> list[str]:
+    """Our command line at the peer's settings."""
     embed, hypernet, _ = SIZES[hidden]
     return [
         *OURS,
@@ -73,8 +83,11 @@ def _ours(hidden: int, world: str) -> list[str]:
     ]
 
 
-def _peer(path: Path, hidden: int, world: str) -> float:
-    """Env steps per CPU-second of the peer's learning part."""
+def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
+    """Env steps per second of the peer's learning part, of all seeds together.
+
+    Seconds are those of a CPU's processor time, and of the clock elsewhere.
+    """
     import jax
 
     sys.path.insert(0, str(path / FOLDER))
@@ -90,7 +103,7 @@ def _peer(path: Path, hidden: int, world: str) -> float:
         "MIXER_HYPERNET_HIDDEN_DIM": hypernet,
         "LR": 5e-5,
         "SEED": 0,
-        "NUM_SEEDS": 1,
+        "NUM_SEEDS": seeds,
         "TEST_DURING_TRAINING": False,
         "TEST_INTERVAL": 0.05,
         "TEST_NUM_ENVS": 16,
@@ -102,11 +115,11 @@ def _peer(path: Path, hidden: int, world: str) -> float:
     def seconds(total: int) -> float:
         config = {**copy.deepcopy(base), "TOTAL_TIMESTEPS": total}
         env, _ = peer.env_from_config(copy.deepcopy(config))
-        keys = jax.random.split(jax.random.PRNGKey(0), 1)
+        keys = jax.random.split(jax.random.PRNGKey(0), seeds)
         train = jax.jit(jax.vmap(peer.make_train(config, env))).lower(keys).compile()
-        began = cpu_seconds()
+        began = busy_seconds()
         jax.block_until_ready(train(keys))
-        return cpu_seconds() - began
+        return busy_seconds() - began
 
     short, long = FILL * CHUNK, (FILL + chunks) * CHUNK
-    return (long - short) / (seconds(long) - seconds(short))
+    return seeds * (long - short) / (seconds(long) - seconds(short))

@@ -21,12 +21,16 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(chosen: list[str], seconds: float) -> dict[str, Any]:
-    """Speed of training with one seed.
+def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any]:
+    """Speed of training; rates are of all seeds together.
 
     Args:
         chosen: what would stand on the command line of ``experiments.run``.
         seconds: how long to measure, after compilation and warm-up.
+        seeds: in one program, on one device.
+
+    Raises:
+        MemoryError: the device has less than the program needs.
     """
     import jax
     import jax.numpy as jnp
@@ -36,22 +40,26 @@ def measured(chosen: list[str], seconds: float) -> dict[str, Any]:
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program import Cursor, make_program
+    from rolemarl_jax.sweep import memory_bytes
 
-    values = composed([*chosen, "seeds=1"]).values
+    values = composed([*chosen, f"seeds={seeds}"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")
     env = envs.make_compiled(cfg.env)
-    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    learner = make_learner(cfg.algo, env.spec)
+    program = make_program(cfg, env, learner, jax.devices()[:1])
     compiled = compile_program(program, cfg)
+    if compiled.peak > memory_bytes(None):
+        raise MemoryError(f"{seeds} seeds need {compiled.peak / 1e9:.1f} GB")
     warm = program.stages[0].iterations or 0
     last = len(program.stages) - 1
-    state = compiled.init(jnp.arange(1))
+    state = compiled.init(jnp.arange(seeds))
 
     def segment(state: Any, first: int, stage: int, count: int) -> Any:
         at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (first, first, stage)))
         return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
 
     state, _ = jax.block_until_ready(segment(state, 0, 0, warm))
-    many, done = 20, 0
+    many, done = -(-20 // seeds), 0
     state, _ = jax.block_until_ready(segment(state, warm, last, many))
     wall, cpu = time.perf_counter(), cpu_seconds()
     while time.perf_counter() - wall < seconds:
@@ -59,12 +67,14 @@ def measured(chosen: list[str], seconds: float) -> dict[str, Any]:
         state, tally = segment(state, warm + done, last, many)
         jax.block_until_ready(state)
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-    steps = done * program.ticks * program.worlds
+    steps = done * program.ticks * program.worlds * seeds
     valid = tally.sums.get("td/valid_steps")
     return {
         "env steps per CPU-second": steps / cpu,
         "env steps per second": steps / wall,
-        "updates per second": done * program.updates / wall,
+        "updates per second": done * program.updates * seeds / wall,
+        "updates per CPU-second": done * program.updates * seeds / cpu,
+        "MiB a seed": compiled.peak / seeds / 2**20,
         "compile, s": compiled.seconds,
         "valid steps": None
         if valid is None

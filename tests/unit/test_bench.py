@@ -1,11 +1,13 @@
 """The benchmark of updates handles every algorithm, whatever it learns from."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 from support import small_algo
 
-from experiments.bench import timing, update
+from experiments.bench import sweep, timing, update
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.types import EnvSpec
 
@@ -48,3 +50,17 @@ def test_products_are_counted_in_loops_too():
         return jax.lax.scan(lambda c, _: (c @ x, None), x, None, length=3)[0]
 
     assert timing.counted_gflop(function, np.ones((4, 4))) * 1e9 == 3 * 2 * 4**3
+
+
+def test_numbers_of_seeds_double_until_memory_ends():
+    def row(fault, seeds):
+        if seeds > 8:
+            raise fault
+        return {"seeds": seeds}
+
+    for fault in (MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 3 GB")):
+        found = [*sweep.sizes([], partial(row, fault))]
+        assert [one["seeds"] for one in found] == [1, 2, 4, 8]
+    assert [*sweep.sizes([3], partial(row, None))] == [{"seeds": 3}]
+    with pytest.raises(ValueError, match="another"):
+        [*sweep.sizes([], partial(row, ValueError("another")))]

@@ -175,6 +175,23 @@ def test_devices_flags_are_added_once_and_the_users_win(monkeypatch):
     assert devices.host_devices(resolve("seeds=9", "train.host_devices=2")) == 2
 
 
+def test_devices_that_this_process_cannot_have(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(devices, "use_cache", lambda folder: None)
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    for words, message in [
+        (("seeds=9", "train.host_devices=5"), r"got 5; allowed: up to 4 .*process: 4"),
+        (("seeds=2", "train.host_devices=3"), r"got 3; allowed: up to 2 .*seeds=2"),
+    ]:
+        with pytest.raises(ConfigError, match=rf"train\.host_devices: {message}"):
+            devices.prepare_devices(resolve(*words))
+    assert os.environ["XLA_FLAGS"] == ""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=5")
+    with pytest.raises(ConfigError, match=r"got 2, but XLA_FLAGS has --\S+=5"):
+        devices.prepare_devices(resolve("seeds=9", "train.host_devices=2"))
+    devices.prepare_devices(resolve("seeds=9", "train.host_devices=5"))
+
+
 def test_every_configuration_file_says_what_it_is(repo):
     for path in (repo / "configs").rglob("*.yaml"):
         lines = path.read_text().splitlines()

@@ -23,7 +23,7 @@ LAYERS = (
     ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
     ("seeds", "program"),
     ("plan", "compiled"),
-    ("plan", "runner", "sweep"),
+    ("plan", "runner", "sweep", "hosts"),
     ("bridge_runner", "bridge_exhibit"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

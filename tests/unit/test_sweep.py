@@ -56,6 +56,23 @@ def test_plan_holds_for_a_program_of_its_size():
         )
 
 
+def test_memory_is_asked_about_where_states_are_a_large_part_of_it():
+    """Of all seeds, or of the chunk that was chosen by hand."""
+
+    def asked(**changes):
+        return sweep.needs_plan(config(device_memory="100MB", **changes), 10**6)
+
+    assert asked() and asked(chunk=39)
+    assert not asked(chunk=20)
+    assert asked(chunk=1, plan_only=True)
+
+
+def test_a_chunk_that_a_run_was_planned_with_stays(monkeypatch):
+    monkeypatch.setattr(sweep, "needs_plan", lambda *_: pytest.fail("planned again"))
+    cfg = replace(config(chunk=39, device_memory="2MB"), resume=True)
+    assert chunks.plan(cfg) == cfg
+
+
 def trainer(log, fits=99):
     """Stands in for a run: more than ``fits`` seeds are too many."""
 

@@ -1,0 +1,122 @@
+"""Seeds over several devices: the same numbers, and no word between devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from probes import worlds
+from support import run_config, small_algo
+
+from rolemarl_jax import runner
+from rolemarl_jax.compiled import compile_program
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program import Cursor, make_program
+
+SEEDS = 9
+TALK = ("all-reduce", "all-gather", "all-to-all", "collective", "reduce-scatter")
+
+
+def report():
+    """What a run over all devices of this process computes, as numbers."""
+    env = worlds.probe(worlds.KINDS.index("match"))
+    over = {
+        "replay": {"episodes": 64, "batch": 8},
+        "eval": {"episodes": 4, "worlds": 4},
+    }
+    cfg = run_config(small_algo("iql"), SEEDS, over)
+    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    compiled = compile_program(program, cfg)
+    warm = program.stages[0].iterations
+
+    def segment(state, tick, stage, count):
+        at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (tick, 0, stage)))
+        return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
+
+    state, _ = segment(compiled.init(jnp.arange(program.seeds)), 0, 0, warm)
+    state, tally = segment(state, warm * program.ticks, 1, 3)
+    results = state.learner, state.worlds, tally, compiled.evaluate(state)
+    text = compiled.segment.as_text() + compiled.evaluate.as_text()
+    return {
+        "devices": jax.device_count(),
+        "computed": program.seeds,
+        "talk": [word for word in TALK if word in text],
+        "modules": text.count("HloModule"),
+        "numbers": [_text(x) for x in jax.tree.leaves(results)],
+        "note": runner._facts(cfg, program, compiled, 0, "").note,
+    }
+
+
+def _text(x):
+    """Every bit of the seeds that were asked for."""
+    key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    plain = np.asarray(jax.random.key_data(x) if key else x)
+    return plain[:SEEDS].tobytes().hex()
+
+
+def forced(count):
+    """``report`` of a process that is told to have so many CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={count}"
+    code = (
+        "import conftest, jax, json, test_devices\n"
+        "jax.config.update('jax_disable_most_optimizations', True)\n"
+        "print(json.dumps(test_devices.report()))\n"
+    )
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), str(here.parent.parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "XLA_FLAGS": flags,
+            "PYTHONPATH": os.pathsep.join(paths),
+        },
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.usefixtures("quick_compile")
+def test_devices_change_nothing(count, alone):
+    found = forced(count)
+    assert found["devices"] == count
+    assert found["computed"] == {4: 12, 8: 16}[count]
+    assert found["modules"] == 2 and found["talk"] == []
+    surplus = found["computed"] - SEEDS
+    assert found["note"].startswith(f"{surplus} seeds more are computed and dropped")
+    assert found["numbers"] == alone["numbers"]
+    assert len(alone["numbers"]) > 20 and alone["note"] == ""
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """One device, as the test process has."""
+    assert jax.device_count() == 1
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield report()
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_the_inspection_finds_devices_that_talk():
+    """A sum over a sharded axis is what the words above are there for."""
+    code = (
+        "import jax, jax.numpy as jnp\n"
+        "from jax.sharding import NamedSharding, PartitionSpec\n"
+        "mesh = jax.make_mesh((4,), ('seed',))\n"
+        "x = jax.device_put(jnp.ones(8), NamedSharding(mesh, PartitionSpec('seed')))\n"
+        "print(jax.jit(jnp.sum).lower(x).compile().as_text())\n"
+    )
+    flags = "--xla_force_host_platform_device_count=4"
+    env = {**os.environ, "XLA_FLAGS": flags}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env
+    )
+    assert any(word in done.stdout for word in TALK), done.stderr[-500:]
