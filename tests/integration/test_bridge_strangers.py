@@ -40,13 +40,16 @@ def test_strangers_are_counted_and_not_heard():
     require_each_id_once(seen)
 
 
-@pytest.fixture
-def key_file(tmp_path):
-    path = tmp_path / "key"
+def new_key(path):
     public, secret = zmq.curve_keypair()
     path.write_bytes(public + b"\n" + secret + b"\n")
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    return new_key(tmp_path / "key")
 
 
 def hello(other, **changes):
@@ -106,14 +109,16 @@ def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
         other.close()
 
 
-def test_no_key_no_word(key_file, tmp_path):
+@pytest.mark.parametrize("other_key", [False, True])
+def test_without_the_key_nobody_is_heard(key_file, tmp_path, other_key):
+    theirs = new_key(tmp_path / "other") if other_key else None
     with remote(key_file) as made:
-        plain = Impostor(made._link.endpoint, token(key_file))
-        plain.say(p.JOIN, p.text_frame({}))
-        for _ in range(10):
-            made.poll(0.02)
+        stranger = Impostor(made._link.endpoint, token(key_file), theirs)
+        stranger.say(p.JOIN, p.text_frame({}))
+        until(lambda: made.poll(0.02) or made._link.refused["wrong key"])
         assert made.slots[1].state == "down"
-        plain.close()
+        assert "somebody was refused: wrong key" in made._why()
+        stranger.close()
 
 
 def test_workers_join_from_elsewhere(key_file):
