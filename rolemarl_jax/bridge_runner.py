@@ -100,7 +100,7 @@ def run(
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
         KeyboardInterrupt: the run was asked to stop; it is saved.
-        StoppedError: too few workers are left; it is saved.
+        StoppedError: too few workers are left, or one does not fit; it is saved.
     """
     loop = Loop(cfg, pool, learner, out)
     out.started(loop.facts())
@@ -108,7 +108,8 @@ def run(
         try:
             while loop.env_steps < cfg.total_steps and not stop():
                 loop.stretch(logger, stop)
-        except PoolError as error:
+        except (PoolError, ConfigError) as error:
+            # The latter: of a worker that joined late and does not fit the others.
             loop.save()
             raise StoppedError(str(error)) from None
         if stop() and loop.env_steps < cfg.total_steps:

@@ -1,6 +1,9 @@
 """What tests of the bridge need: settings, pools, and a worker made by hand."""
 
 import contextlib
+import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,3 +107,48 @@ class Impostor:
 
     def close(self):
         self._context.destroy(linger=0)
+
+
+def require_whole(episode, limit=20):
+    """Every number of an episode of the scripted world, recomputed."""
+    length, agents = episode.length, np.arange(3)
+    assert len(episode.obs) == len(episode.state) == len(episode.avail) == length + 1
+    resets = np.rint(100 * episode.obs[:, :, 1])
+    assert len(np.unique(resets)) == 1, "parts of several episodes"
+    assert len(np.unique(episode.obs[:, :, 3])) == 1, "parts of several processes"
+    clock = np.rint(100 * episode.obs[:, 0, 2])
+    np.testing.assert_array_equal(clock, np.arange(length + 1))
+    wanted = (agents + resets + clock[:, None]) % 4
+    np.testing.assert_array_equal(episode.obs[..., 4:8].argmax(-1), wanted)
+    right = (episode.action == wanted[:-1]).sum(-1)
+    bonus = np.where(np.arange(length) == length - 1, 200.0 * episode.won, 0.0)
+    np.testing.assert_allclose(episode.reward, (10 * right + bonus) / 15.5, rtol=1e-6)
+    assert np.take_along_axis(episode.avail[:-1], episode.action[..., None], 2).all()
+    taken = np.eye(4)[episode.action].sum(1)
+    np.testing.assert_array_equal(episode.state[1:, 2:], taken)
+    assert episode.terminated == episode.won
+    assert episode.terminated or length == limit, "cut short"
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # A zombie whose parent is not us is as good as gone.
+    return "Z" in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def require_each_id_once(seen):
+    """Every episode that began was finished whole, once, or lost, once."""
+    finished = [one.id for one in seen.done]
+    assert sorted(finished + seen.lost) == seen.begun
+    for one in seen.done:
+        require_whole(one)

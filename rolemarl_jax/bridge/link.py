@@ -14,6 +14,13 @@ from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.worker import TOKEN, token
 from rolemarl_jax.config import ConfigError
 
+# What a server sees of somebody with another key, or with none.
+NO_HANDSHAKE = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
 
 class Message(NamedTuple):
     """A message of somebody who knows the session's secret."""
@@ -45,6 +52,7 @@ class Link:
         self.refused: Counter[str] = Counter()
         self._context = zmq.Context()
         self._auth: ThreadAuthenticator | None = None
+        self._failed: zmq.Socket | None = None
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 500
         self._socket.maxmsgsize = 64 * 2**20
@@ -68,6 +76,9 @@ class Link:
     def receive(self, timeout_s: float) -> list[Message]:
         """All messages that are there, waiting for the first one at most so long."""
         found: list[Message] = []
+        while self._failed is not None and self._failed.poll(0):
+            self._failed.recv_multipart()
+            self.refused["wrong key"] += 1
         wait = max(0, round(1000 * timeout_s))
         while self._socket.poll(wait if not found else 0):
             peer, *frames = self._socket.recv_multipart()
@@ -86,8 +97,15 @@ class Link:
         with contextlib.suppress(zmq.ZMQError):
             self._socket.send_multipart(message)
 
+    def strangers(self) -> str:
+        """Who was refused, for messages."""
+        found = ", ".join(f"{reason} ({n})" for reason, n in self.refused.items())
+        return f"somebody was refused: {found}" if found else "no reason known"
+
     def close(self) -> None:
         """Closes socket and threads."""
+        if self._failed is not None:
+            self._socket.disable_monitor()
         if self._auth is not None:
             self._auth.stop()
         self._context.destroy(linger=500)
@@ -98,6 +116,7 @@ class Link:
         self._auth = ThreadAuthenticator(self._context)
         self._auth.start()
         self._auth.configure_curve_callback("*", _OneKey(public.encode()))
+        self._failed = self._socket.get_monitor_socket(NO_HANDSHAKE)
         self._socket.curve_server = True
         self._socket.curve_publickey = public.encode()
         self._socket.curve_secretkey = secret.encode()

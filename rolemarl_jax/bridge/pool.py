@@ -341,7 +341,8 @@ class Pool:
     def _why(self) -> str:
         """Why too few workers are left."""
         lost = sorted(self.slots, key=lambda slot: slot.state != GONE)
-        last = next((s.reasons[-1] for s in lost if s.reasons), "no reason known")
+        reasons = (s.reasons[-1] for s in lost if s.reasons)
+        last = next(reasons, self._link.strangers())
         return (
             f"{self.live} of {len(self.slots)} workers are left, fewer than "
             f"bridge.min_workers={self._cfg.min_workers}; each may fail "

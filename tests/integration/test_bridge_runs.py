@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import jax
@@ -41,8 +42,12 @@ def config(run_dir, algo="iql", bridge=None, **changes):
     return rundir.build(type(cfg), {**dataclasses.asdict(cfg), **changes}, "run")
 
 
-def train(cfg, remote=None, at=None):
-    """Runs; ``at`` env steps later the process is asked to stop."""
+def interrupt(_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def train(cfg, remote=None, at=None, then=interrupt):
+    """Runs; ``at`` env steps later ``then(pool)``: the process is asked to stop."""
     folder = Path(cfg.run_dir)
     folder.mkdir(exist_ok=True)
 
@@ -51,7 +56,7 @@ def train(cfg, remote=None, at=None):
     def moved(now):
         if at is not None and not asked and now.rows[0]["env_steps"] >= at:
             asked.append(True)  # a second signal would not let it save
-            os.kill(os.getpid(), signal.SIGINT)
+            then(pool)
 
     with bridge_runner.opened(cfg, remote or world()) as pool:
         learner = make_learner(cfg.algo, pool.spec)
@@ -162,6 +167,19 @@ def test_too_few_workers_save_and_stop(tmp_path):
     assert int(kept.count) <= meta["iterations"]
 
 
+def test_a_late_worker_that_does_not_fit_saves_and_stops(tmp_path):
+    def misfit(pool):
+        said = {**pool._agreed.said, "obs_dim": 99}
+        pool._hello(pool.slots[1], said)
+
+    cfg = config(tmp_path)
+    with pytest.raises(bridge_runner.StoppedError, match="same packages"):
+        train(cfg, at=200, then=misfit)
+    meta, kept = saved(cfg)
+    assert meta["env_steps"] >= 200
+    assert int(kept.count) <= meta["iterations"]
+
+
 def test_on_policy_runs(tmp_path):
     cfg = config(
         tmp_path,
@@ -198,6 +216,25 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     assert record["seeds"][0]["episode_length"] > 0
     with pytest.raises(ConfigError, match="this run plays 'scripted'"):
         evaluate._with_workers(cfg, {"env": "smac", "workers": None, "python": None})
+
+
+@pytest.mark.starcraft
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["env.map=9m"], "got '9m'; smac plays"),
+        (["env.game_version=9.9.9"], "pysc2 does not know"),
+        (["env.game_version=4.6.2"], "Base69232; installed"),
+        (["env=smacv2", "env.map=3m"], "10gen_protoss"),
+    ],
+)
+def test_what_the_game_lacks_is_said(tmp_path, words, message):
+    """Needs what ``test_starcraft`` needs."""
+    python = os.environ.get("ROLEMARL_SC2_PYTHON")
+    words = ["env=smac", *words, f"bridge.python={python or sys.executable}"]
+    with pytest.raises(ConfigError, match=message):
+        command.train(composed(tmp_path / "run", *words))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

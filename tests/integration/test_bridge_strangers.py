@@ -1,0 +1,167 @@
+"""Who may speak to a learner: workers of other hosts, and whoever else knocks."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import zmq
+from bridge_support import (
+    SHAPES,
+    Impostor,
+    bridge,
+    gone,
+    play,
+    pool,
+    require_each_id_once,
+    until,
+    world,
+)
+from support import REPO
+
+from rolemarl_jax.bridge import protocol as p
+from rolemarl_jax.bridge.config import check
+from rolemarl_jax.bridge.worker import token
+from rolemarl_jax.config import ConfigError
+
+
+def test_strangers_are_counted_and_not_heard():
+    with pool(workers=1) as made:
+        stranger = Impostor(made._link.endpoint, token=b"x" * 16)
+        stranger.say(p.JOIN)
+        stranger.socket.send_multipart([b"GET / HTTP/1.1"])
+        until(lambda: made.poll(0.02) or sum(made._link.refused.values()) == 2)
+        assert dict(made._link.refused) == {"wrong key": 1, "no message of ours": 1}
+        seen = play(made, 2)
+        stranger.close()
+    require_each_id_once(seen)
+
+
+def new_key(path):
+    public, secret = zmq.curve_keypair()
+    path.write_bytes(public + b"\n" + secret + b"\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    return new_key(tmp_path / "key")
+
+
+def hello(other, **changes):
+    said = {
+        **SHAPES._asdict(),
+        "episode_limit": 20,
+        "same_scale": True,
+        "jax": False,
+        "host": "elsewhere",
+        "pid": 1,
+        "python": "3",
+    }
+    head, _ = other.hear()
+    assert head.kind == p.SETUP
+    text = p.text_frame({**said, **changes})
+    other.say(p.HELLO, text, slot=head.slot, generation=head.generation)
+    return head
+
+
+def remote(key_file, **changes):
+    listen = {"listen": "tcp://127.0.0.1:*", "key_file": str(key_file)}
+    return pool(world(), **{"workers": 2, "remote": 1, **listen, **changes})
+
+
+def test_a_worker_of_another_shape_stops_the_run(key_file):
+    with remote(key_file) as made:
+        other = Impostor(made._link.endpoint, token(key_file), key_file)
+        other.say(p.JOIN, p.text_frame({}))
+        talk = threading.Thread(target=hello, args=(other,), kwargs={"obs_dim": 9})
+        talk.start()
+        with pytest.raises(ConfigError, match="same packages"):
+            until(lambda: made.poll(0.05) and False)
+        talk.join()
+        other.close()
+
+
+def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
+    with remote(key_file) as made:
+        other = Impostor(made._link.endpoint, token(key_file), key_file)
+        other.say(p.JOIN, p.text_frame({}))
+        talk = threading.Thread(target=hello, args=(other,))
+        talk.start()
+        until(lambda: made.poll(0.02) or made.slots[1].state == "idle")
+        talk.join()
+        made.reset(1, 77)
+        head, _ = other.hear()
+        assert head.kind == p.RESET
+        other.say(
+            p.SEEN, b"1", b"2", b"3", slot=1, generation=head.generation, episode=77
+        )
+        answers = []
+        until(lambda: answers.extend(made.poll(0.02)) or answers)
+        (answer,) = answers
+        assert (answer.slot, answer.episode, answer.seen) == (1, 77, None)
+        assert made.slots[1].state == "down"
+        assert "spoke nonsense" in made.slots[1].reasons[-1]
+        other.close()
+
+
+@pytest.mark.parametrize("other_key", [False, True])
+def test_without_the_key_nobody_is_heard(key_file, tmp_path, other_key):
+    theirs = new_key(tmp_path / "other") if other_key else None
+    with remote(key_file) as made:
+        stranger = Impostor(made._link.endpoint, token(key_file), theirs)
+        stranger.say(p.JOIN, p.text_frame({}))
+        until(lambda: made.poll(0.02) or made._link.refused["wrong key"])
+        assert made.slots[1].state == "down"
+        assert "somebody was refused: wrong key" in made._why()
+        stranger.close()
+
+
+def test_workers_join_from_elsewhere(key_file):
+    with remote(key_file) as made:
+        command = [sys.executable, "-m", "rolemarl_jax.bridge.worker"]
+        command += ["--connect", made._link.endpoint, "--key-file", str(key_file)]
+        other = subprocess.Popen(command, cwd=REPO)
+        until(lambda: made.poll(0.02) or made.slots[1].state == "idle")
+        seen = play(made, 6)
+        assert {one.worker for one in seen.done} == {0, 1}
+    other.wait(timeout=5)
+    require_each_id_once(seen)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"listen": "tcp://0.0.0.0:5555"}, "other hosts can reach"),
+        ({"listen": "udp://127.0.0.1:1"}, "tcp://host:port"),
+        ({"python": "no-such-python"}, r"bridge\.python"),
+        ({"min_workers": 3}, "min_workers"),
+        ({"remote": 1}, r"bridge\.listen"),
+        ({"key_file": "/nonexistent"}, "key_file"),
+    ],
+)
+def test_settings_that_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check(bridge(**changes))
+
+
+def test_a_host_replaces_its_workers_and_leaves_nothing(key_file):
+    with remote(key_file, workers=2, remote=1) as made:
+        command = [sys.executable, "-m", "rolemarl_jax.bridge.host", "--key-file"]
+        command += [str(key_file), "--connect", made._link.endpoint]
+        host = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL)
+        until(lambda: made.poll(0.02) or made.slots[1].state == "idle", 20)
+        first = made.slots[1].facts["pid"]
+        os.kill(first, signal.SIGKILL)
+        made.reset(1, 1)
+        made._cfg = dataclasses.replace(made._cfg, reset_deadline_s=0.2)
+        made.slots[1].deadline = 0.0
+        until(lambda: made.poll(0.02) or made.slots[1].facts["pid"] != first, 20)
+        second = made.slots[1].facts["pid"]
+        host.terminate()
+        host.wait(timeout=5)
+        assert gone(second)
