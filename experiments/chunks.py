@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments import rundir
+from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 
 FOLDER = "chunks"
@@ -31,10 +32,11 @@ def plan(cfg: RunConfig) -> RunConfig:
     from rolemarl_jax import sweep
     from rolemarl_jax.checkpoint import state_bytes
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program import make_program, sweepable
     from rolemarl_jax.types import Remote
 
-    if cfg.sweep.chunk is not None and not cfg.sweep.plan_only:
+    chosen = cfg.sweep.chunk is not None and not cfg.sweep.plan_only
+    if chosen and not cfg.sweep.hypers:
         return cfg
     if not 0 < cfg.sweep.fraction <= 1:
         raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
@@ -42,15 +44,19 @@ def plan(cfg: RunConfig) -> RunConfig:
     if isinstance(env, Remote):
         return cfg
     learner = make_learner(cfg.algo, env.spec)
+    members.check(cfg, sweepable(learner))
+    if chosen:
+        return cfg
     one = make_program(replace(cfg, seeds=1), env, learner, jax.devices()[:1])
     kept = state_bytes(jax.eval_shape(one.init, jax.numpy.zeros(1, int)))
     if not sweep.needs_plan(cfg, kept):
         return cfg
     found = sweep.make_plan(cfg, env, learner)
     print(
-        f"{cfg.algo['name']} on {env.spec.name}: {found.seeds} seeds, "
-        f"{found.seed / 1e6:.1f} MB each and {found.fixed / 1e6:.1f} MB once, in "
-        f"{found.memory / 1e9:.1f} GB: {found.chunks} chunk(s) of {found.chunk}"
+        f"{cfg.algo['name']} on {env.spec.name}: {found.seeds} seeds"
+        f"{members.times(cfg)}, {found.seed / 1e6:.1f} MB each and "
+        f"{found.fixed / 1e6:.1f} MB once, in {found.memory / 1e9:.1f} GB: "
+        f"{found.chunks} chunk(s) of {found.chunk}"
     )
     return replace(cfg, sweep=replace(cfg.sweep, chunk=found.chunk))
 
@@ -81,9 +87,8 @@ def run(
             if NO_MEMORY not in str(error):
                 raise
             if first == last:
-                raise ConfigError(
-                    f"sweep.chunk: seed {first} alone is too much"
-                ) from error
+                alone = f"seed {first}{members.times(cfg)} alone"
+                raise ConfigError(f"sweep.chunk: {alone} is too much") from error
             half = (last - first + 1) // 2
             print(f"out of memory with {last - first + 1} seeds; going on with {half}")
             shutil.rmtree(part.run_dir, ignore_errors=True)

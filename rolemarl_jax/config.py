@@ -166,15 +166,18 @@ class CheckpointConfig:
 
 @config
 class SweepConfig:
-    """How many seeds run at once (key ``sweep``).
+    """What a run sweeps, and how many seeds run at once (key ``sweep``).
 
     Attributes:
+        hypers: hyper-parameters by name, each with the values that it takes; every
+            seed is trained with every combination, in the same program.
         chunk: seeds of one program, the rest follow; ``None``: as many as fit.
         device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
         fraction: of it that a chunk may take, in (0, 1].
         plan_only: whether to print the plan and stop.
     """
 
+    hypers: dict[str, tuple[float, ...]]
     chunk: Positive | None
     device_memory: str | None
     fraction: float

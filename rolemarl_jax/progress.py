@@ -28,8 +28,10 @@ class Status(NamedTuple):
 
     Attributes:
         stage: ``warmup``, ``pretrain``, ``train``, with a chunk if there are several.
-        env_steps, total_steps, updates: of one seed. seeds: that run together.
+        env_steps, total_steps, updates: of one seed. seeds: that run together, with
+            every combination of hyper-parameters that is swept.
         returns, win_rates: latest of each seed `[seeds]`; empty or NaN if unknown.
+        frozen: how many have diverged and learn no more.
     """
 
     stage: str
@@ -39,6 +41,7 @@ class Status(NamedTuple):
     seeds: int
     returns: Sequence[float] = ()
     win_rates: Sequence[float] = ()
+    frozen: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,8 @@ def _facts(status: Status, rate: _Rate) -> list[str]:
         results.append(f"return {returns}")
     if wins := _spread(status.win_rates, "{:.0%}"):
         results.append(f"win rate {wins}")
+    if status.frozen:
+        results.append(f"{status.frozen} diverged")
     parts = ([status.stage, count], speed, results)
     return ["  ".join(part) for part in parts if part]
 

@@ -177,7 +177,13 @@ def small_algo(name, over=None):
 
 
 # No planning: toy programs fit anywhere.
-SWEEP = {"chunk": None, "device_memory": None, "fraction": 0.85, "plan_only": False}
+SWEEP = {
+    "hypers": {},
+    "chunk": None,
+    "device_memory": None,
+    "fraction": 0.85,
+    "plan_only": False,
+}
 
 
 def run_config(algo, seeds=1, over=None):

@@ -15,9 +15,10 @@ from rolemarl_jax.learners.block import prepare as prepare_block
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.ops.gae import standardised
 from rolemarl_jax.roles import make_method
+from rolemarl_jax.roles.base import Context
 from rolemarl_jax.roles.policy_base import PolicyMethod
 from rolemarl_jax.roles.shaping import make_shaping
-from rolemarl_jax.types import EnvSpec, Fresh, Inputs, Observation
+from rolemarl_jax.types import EnvSpec, Fresh, Inputs, LearnerState, Observation
 
 SPEC = EnvSpec("test", 3, 4, 5, 6, 4)
 T, B, N, A = 7, 3, 3, 4
@@ -89,6 +90,12 @@ def stub():
     )
 
 
+def losses_of(cfg, method, params, seq):
+    """PPO's losses; of the learner's state they read the clip alone."""
+    state = LearnerState({}, {}, {}, {}, {"clip": jnp.float32(cfg.clip)})
+    return mappo.ppo_losses(cfg, method, params, Context(state, seq, jnp.zeros(())))
+
+
 @pytest.mark.parametrize("value_clip", [None, 0.1])
 def test_ppo_losses_against_numpy(value_clip):
     rng = np.random.default_rng(1)
@@ -112,7 +119,7 @@ def test_ppo_losses_against_numpy(value_clip):
         carry=None,
     )
     params = {"logits": jnp.array(logits), "value": jnp.array(value, jnp.float32)}
-    losses, metrics = jax.jit(partial(mappo.ppo_losses, cfg, stub()))(params, seq)
+    losses, metrics = jax.jit(partial(losses_of, cfg, stub()))(params, seq)
 
     want = {name: np.zeros((T, B)) for name in losses}
     for t, b, n in np.ndindex(T, B, N):
@@ -151,7 +158,7 @@ def test_clip_by_hand():
             carry=None,
         )
         params = {"logits": half, "value": jnp.ones((1, 1, 1))}
-        losses, _ = mappo.ppo_losses(cfg, stub(), params, seq)
+        losses, _ = losses_of(cfg, stub(), params, seq)
         np.testing.assert_allclose(losses["actor"], [[want]], rtol=1e-6)
         np.testing.assert_allclose(losses["entropy"], [[-np.log(2)]], rtol=1e-6)
         np.testing.assert_allclose(losses["critic"], [[1.0]])
@@ -197,7 +204,7 @@ def test_prepared_block():
     state = jax.jit(learner.init)(jax.random.key(0))
     fresh = block(learner.carry(B))
     seq, _ = jax.jit(partial(prepare_block, cfg, method, shaping))(state, fresh)
-    _, metrics = jax.jit(partial(mappo.ppo_losses, cfg, method))(state.params, seq)
+    _, metrics = jax.jit(partial(losses_of, cfg, method))(state.params, seq)
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
     assert (seq.weight[:, :, 2] == 0).all()
     np.testing.assert_allclose(seq.weight.mean(), 1, rtol=1e-6)
@@ -283,7 +290,7 @@ def test_gradients_stay_in_their_groups():
         """Groups that each loss reaches."""
 
         def loss(params, name):
-            return mappo.ppo_losses(cfg, method, params, seq)[0][name].sum()
+            return losses_of(cfg, method, params, seq)[0][name].sum()
 
         def reached(name):
             grads = jax.grad(loss)(params, name)
