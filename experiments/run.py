@@ -141,6 +141,7 @@ def _status(cfg: RunConfig, now: Any) -> Any:
         returns=[row["return"] for row in rows],
         win_rates=[row["win_rate"] for row in rows],
         frozen=sum("frozen_at" in row for row in rows),
+        unit="members" if cfg.sweep.hypers else "seeds",
     )
 
 

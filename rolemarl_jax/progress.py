@@ -28,8 +28,8 @@ class Status(NamedTuple):
 
     Attributes:
         stage: ``warmup``, ``pretrain``, ``train``, with a chunk if there are several.
-        env_steps, total_steps, updates: of one seed. seeds: that run together, with
-            every combination of hyper-parameters that is swept.
+        env_steps, total_steps, updates: of one seed. seeds: that run together.
+        unit: what they are called (members, where hyper-parameters are swept).
         returns, win_rates: latest of each seed `[seeds]`; empty or NaN if unknown.
         frozen: how many have diverged and learn no more.
     """
@@ -42,6 +42,7 @@ class Status(NamedTuple):
     returns: Sequence[float] = ()
     win_rates: Sequence[float] = ()
     frozen: int = 0
+    unit: str = "seeds"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def _speedometer(clock: Callable[[], float]) -> Callable[[Status], _Rate]:
 
 def _facts(status: Status, rate: _Rate) -> list[str]:
     """Lines under the bar: where, how fast, how well."""
-    count = f"{status.env_steps:,}/{status.total_steps:,} steps x {status.seeds} seeds"
+    steps = f"{status.env_steps:,}/{status.total_steps:,} steps"
+    count = f"{steps} x {status.seeds} {status.unit}"
     speed, results = [], []
     if np.isfinite(rate.steps):
         speed = [

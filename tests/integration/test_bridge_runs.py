@@ -204,6 +204,7 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     ("words", "message"),
     [
         (["seeds=2"], "seeds: got 2"),
+        (["sweep.hypers.lr=[1e-3,2e-3]"], r"sweep\.hypers: got lr; allowed .* none"),
         (["env.broken=true"], "broken, as asked for"),
         (["eval.every=1500"], r"eval\.every"),
         (["bridge.workers=0"], r"bridge\.workers"),

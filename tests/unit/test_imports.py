@@ -15,7 +15,7 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # of rolemarl_jax is entered here when it is written.
 LAYERS = (
     ("types", "config", "rng", "members"),
-    ("stats", "loggers", "plotting", "checkpoint", "progress", "summary"),
+    ("stats", "loggers", "plotting", "checkpoint", "progress", "ranking", "summary"),
     ("ops",),
     ("nets",),
     ("roles",),

@@ -79,6 +79,13 @@ def test_command_line(asked, tmp_path):
         rundir.resolve(compose.composed([*again, "sweep.hypers.alpha=[1]"]))
 
 
+def test_multirun_is_told_of_new_names():
+    given = ["-m", "algo=qmix,vdn", "sweep.hypers.lr=[1]", "++sweep.hypers.tau=[1]"]
+    marked = [*given[:2], "++sweep.hypers.lr=[1]", given[3]]
+    assert compose.opened(given) == marked
+    compose.check(given[1:])
+
+
 @pytest.mark.parametrize("value", ["0.1", "[a]", "[true]", "[[1]]"])
 def test_values_have_to_be_numbers(value, tmp_path):
     typed = [f"run_dir={tmp_path}/a", "algo=qmix", f"sweep.hypers.lr={value}"]
