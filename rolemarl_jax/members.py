@@ -83,7 +83,7 @@ def check(cfg: RunConfig, known: Iterable[str]) -> None:
             raise ConfigError(
                 f"{key}: got {given}; allowed: one or more finite numbers"
             )
-        if len(np.unique(np.float32(given))) < len(given):
+        if len(np.unique(np.array(given, np.float32))) < len(given):
             raise ConfigError(f"{key}: got {given}; allowed: each number once")
 
 
