@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import halving, rundir
+from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 
 FOLDER = "chunks"
@@ -30,7 +31,7 @@ def plan(cfg: RunConfig) -> RunConfig:
     from rolemarl_jax import sweep
     from rolemarl_jax.checkpoint import state_bytes
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import seed_shapes
+    from rolemarl_jax.program import seed_shapes, sweepable
     from rolemarl_jax.types import Remote
 
     # What was planned before stays as it is, however much memory is free now.
@@ -42,13 +43,15 @@ def plan(cfg: RunConfig) -> RunConfig:
     if isinstance(env, Remote):
         return cfg
     learner = make_learner(cfg.algo, env.spec)
+    members.check(cfg, sweepable(learner))
     if not sweep.needs_plan(cfg, state_bytes(seed_shapes(cfg, env, learner))):
         return cfg
     found = sweep.make_plan(cfg, env, learner)
     print(
-        f"{cfg.algo['name']} on {env.spec.name}: {found.seeds} seeds, "
-        f"{found.seed / 1e6:.1f} MB each and {found.fixed / 1e6:.1f} MB once, in "
-        f"{found.memory / 1e9:.1f} GB: {found.chunks} chunk(s) of {found.chunk}"
+        f"{cfg.algo['name']} on {env.spec.name}: {found.seeds} seeds"
+        f"{members.times(cfg)}, {found.seed / 1e6:.1f} MB each and "
+        f"{found.fixed / 1e6:.1f} MB once, in {found.memory / 1e9:.1f} GB: "
+        f"{found.chunks} chunk(s) of {found.chunk}"
     )
     chunk = cfg.sweep.chunk or found.chunk
     return replace(cfg, sweep=replace(cfg.sweep, chunk=chunk))

@@ -107,7 +107,7 @@ def _with_hydra(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> N
         guard(lambda: _start(job, rundir.resolve(composed)))
 
     guard(lambda: _check(arguments))
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *compose.opened(arguments)]
     hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
 
 

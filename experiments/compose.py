@@ -21,6 +21,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 GLOBAL_GROUPS = ("run",)
 # Folders of configs/ that another command reads.
 NOT_GROUPS = ("study",)
+# Mappings whose names the command line chooses.
+OPEN = ("sweep.hypers",)
 
 
 class Composed(NamedTuple):
@@ -56,7 +58,7 @@ def composed(arguments: Sequence[str]) -> Composed:
         ConfigError: an unknown group, file or key, or something that is no override.
     """
     pairs = check(arguments)
-    values, choices = _hydra(arguments)
+    values, choices = _hydra(opened(arguments))
     return Composed(values, choices, tuple(key for key, _, _ in pairs), None)
 
 
@@ -79,15 +81,30 @@ def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
             first.append(f"{key}={value.split(',')[0]}")
     base, _ = _hydra(first)
     for key, value, text in pairs:
-        if key not in files and text[0] not in "+~":
+        if key not in files and text[0] not in "+~" and not _is_open(key):
             _require_key(key, value, base)
     return pairs
+
+
+def opened(arguments: Iterable[str]) -> list[str]:
+    """Overrides in which new names of open mappings are marked as Hydra wants it."""
+
+    def marked(argument: str) -> str:
+        key = argument.partition("=")[0]
+        return f"++{argument}" if _is_open(key) else argument
+
+    return [marked(argument) for argument in arguments]
 
 
 def plain(cfg: DictConfig, choices: Mapping[str, Any], job: int | None) -> Composed:
     """The same, for a configuration that Hydra composed itself (``--multirun``)."""
     values = {str(key): _resolved(cfg[key]) for key in cfg}
     return Composed(values, _ours(choices), (), job)
+
+
+def _is_open(key: str) -> bool:
+    """Whether a key is an open mapping or one of its names."""
+    return any(key == name or key.startswith(f"{name}.") for name in OPEN)
 
 
 def _split(argument: str) -> tuple[str, str, str]:

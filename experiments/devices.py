@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 
 COUNT = "xla_force_host_platform_device_count"
@@ -29,10 +30,10 @@ def prepare_devices(cfg: RunConfig) -> None:
 
 
 def host_devices(cfg: RunConfig) -> int:
-    """CPU devices of this run: one a core, and no more than seeds."""
+    """CPU devices of this run: one a core, and no more than members."""
     if cfg.train.host_devices is not None:
         return cfg.train.host_devices
-    return max(1, min(cores(), cfg.seeds))
+    return max(1, min(cores(), members.count(cfg)))
 
 
 def _check(cfg: RunConfig) -> None:

@@ -6,11 +6,13 @@ python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiments import chunks, cli, devices, rundir
+from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
 
 WORLDS = 128
@@ -56,9 +58,8 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
             newest whole one.
 
     Returns:
-        ``step``, ``episodes``, ``seeds`` (one record each, win rate with its Wilson
-        interval) and ``overall`` (interquartile means over seeds with bootstrap
-        intervals).
+        ``step``, ``episodes``, ``seeds`` (one record a member, win rate with its
+        Wilson interval) and what ``_overall`` makes of them.
     """
     import envs
     from rolemarl_jax import stats
@@ -70,7 +71,8 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
     found, games, more = outcome
     rows = [
         {
-            "seed": cfg.seed + i,
+            "seed": member.seed,
+            **members.columns(member.hypers),
             "win_rate": float(games.won[i].mean()),
             "win_rate_interval": list(stats.wilson(int(games.won[i].sum()), episodes))[
                 1:
@@ -78,13 +80,13 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
             "return": float(games.ret[i].mean()),
             "episode_length": float(games.length[i].mean()),
         }
-        for i in range(cfg.seeds)
+        for i, member in enumerate(members.members(cfg))
     ]
     return {
         "step": found.step,
         "episodes": episodes,
         "note": found.note,
-        "overall": _overall(rows),
+        **_overall(rows),
         "seeds": rows,
         **more,
     }
@@ -97,17 +99,26 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
         **parts[0],
         "step": min(part["step"] for part in parts),
         "note": " ".join(part["note"] for part in parts if part["note"]),
-        "overall": _overall(rows),
+        **_overall(rows),
         "seeds": rows,
     }
 
 
-def _overall(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Interquartile means over seeds with their bootstrap intervals."""
+def _overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Interquartile means with their bootstrap intervals, over all and by combination.
+
+    Returns:
+        ``overall``, and ``combinations`` where hyper-parameters are swept.
+    """
     from rolemarl_jax import stats
 
-    keys = ("win_rate", "return", "episode_length")
-    return {key: list(stats.iqm_ci([row[key] for row in rows])) for key in keys}
+    def means(part: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+        keys = ("win_rate", "return", "episode_length")
+        return {key: list(stats.iqm_ci([row[key] for row in part])) for key in keys}
+
+    groups = members.grouped(rows)
+    swept = [{"hypers": hypers, **means(part)} for hypers, part in groups if hypers]
+    return {"overall": means(rows), **({"combinations": swept} if swept else {})}
 
 
 def _compiled(cfg: RunConfig, env: Any, episodes: int, step: int | None) -> Any:
@@ -121,7 +132,7 @@ def _compiled(cfg: RunConfig, env: Any, episodes: int, step: int | None) -> Any:
     from rolemarl_jax.program import initial_learner
 
     learner = make_learner(cfg.algo, env.spec)
-    ids = jax.numpy.arange(cfg.seeds) + cfg.seed
+    ids, _ = members.arrays(cfg, members.count(cfg))
     abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
     folder = Path(cfg.run_dir) / runner.CHECKPOINTS
     found = checkpoint.restore(folder, {"learner": abstract}, step)
@@ -179,7 +190,12 @@ def _show(record: dict[str, Any]) -> None:
         print(
             f"{row['seed']:>6} {row['win_rate']:>9.3f} {low:>7.3f} to {high:.3f}"
             f" {row['return']:>8.3f} {row['episode_length']:>7.1f}"
+            f"  {members.text(members.of_row(row))}".rstrip()
         )
+    for one in record.get("combinations", []):
+        value, low, high = one["win_rate"]
+        told = f"interquartile mean {value:.3f}, 95 % [{low:.3f}, {high:.3f}]"
+        print(f"win_rate with {members.text(one['hypers'])}: {told}")
     for key, (value, low, high) in record["overall"].items():
         print(f"{key}: interquartile mean {value:.3f}, 95 % [{low:.3f}, {high:.3f}]")
     for path in record.get("replays", []):

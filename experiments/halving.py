@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from experiments import rundir
-from rolemarl_jax import checkpoint, loggers, runner
+from rolemarl_jax import checkpoint, loggers, members, runner
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.types import PyTree
 
@@ -70,7 +70,7 @@ def _saved(cfg: RunConfig) -> checkpoint.Restored | None:
     learner = make_learner(cfg.algo, env.spec)
     one = seed_shapes(cfg, env, learner)
     state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((cfg.seeds, *x.shape), x.dtype), one
+        lambda x: jax.ShapeDtypeStruct((members.count(cfg), *x.shape), x.dtype), one
     )
     abstract = jax.eval_shape(partial(runner.parts, cfg), state)
     try:
@@ -92,7 +92,8 @@ def _on_host(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _write(whole: RunConfig, found: checkpoint.Restored, part: RunConfig) -> None:
     """Configuration, rows and checkpoint of some seeds of a chunk."""
-    first = part.seed - whole.seed
+    each = len(members.combinations(whole))
+    first, last = (each * (x - whole.seed) for x in (part.seed, part.seed + part.seeds))
     seeds = range(part.seed, part.seed + part.seeds)
     rundir.create(part)
     rows = loggers.read(Path(whole.run_dir) / loggers.METRICS)
@@ -100,7 +101,7 @@ def _write(whole: RunConfig, found: checkpoint.Restored, part: RunConfig) -> Non
     out.write([row for row in rows if row["seed"] in seeds])
 
     def cut(state: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x[first : first + part.seeds], state)
+        return jax.tree.map(lambda x: x[first:last], state)
 
     checkpoint.save(
         Path(part.run_dir) / runner.CHECKPOINTS,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import cli, rundir
-from rolemarl_jax import loggers, plotting
+from rolemarl_jax import loggers, plotting, ranking
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #333; max-width: 1100px;
@@ -27,7 +27,10 @@ figcaption { color: #777; font-size: .9em; }
 pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 13px; }
 """
 # Shown as results or at the end, not among the facts.
-NOT_FACTS = ("final", "best", "per_seed", "versions", "algo", "env", "map")
+NOT_FACTS = (
+    *("final", "best", "per_seed", "versions", "algo", "env", "map"),
+    *("last_three", "ranking", "hypers", "frozen"),
+)
 PICTURES = {".png": "image/png", ".gif": "image/gif"}
 MEASURES = {"win_rate": "Win rate", "return": "Return"}
 
@@ -83,6 +86,9 @@ def _results(summary: Mapping[str, Any]) -> str:
     """IQM and interval of the last and of the best evaluations."""
     if not summary:
         return "<p>The run has not finished: there is no summary.json yet.</p>"
+    if "ranking" in summary:
+        found = _table(*ranking.rows(summary["ranking"]))
+        return f"<h2>Ranking</h2>{found}<p>{escape(ranking.NOTE)}</p>"
     rows = [
         [label, *(_interval(key, summary[when][key]) for when in ("final", "best"))]
         for key, label in MEASURES.items()

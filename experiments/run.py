@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import chunks, cli, rundir, shares
+from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
@@ -43,13 +44,15 @@ def train(cfg: RunConfig) -> None:
 def _train_chunks(cfg: RunConfig, share: shares.Share) -> None:
     """Chunks of this process, and one summary of all that are finished."""
     began = time.monotonic()
+    told: dict[str, str] = {}
 
     def merged() -> None:
-        _finish(cfg, {"wall_seconds": time.monotonic() - began})
+        places = _finish(cfg, {"wall_seconds": time.monotonic() - began})
+        told.update({key: places[key] for key in ("ranking", "note") if key in places})
 
     chunks.run(cfg, train_together, merged, share)
     if chunks.complete(cfg):
-        print(f"all {cfg.seeds} seeds: {cfg.run_dir}")
+        print(f"all {cfg.seeds} seeds: {cfg.run_dir}", *told.values(), sep="\n")
     else:
         print(f"process {share.process} is done, others are not: {cfg.run_dir}")
 
@@ -121,7 +124,7 @@ def _header(cfg: RunConfig, facts: Any) -> dict[str, str]:
     """What the header shows, by label."""
     return {
         "device": facts.device,
-        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}",
+        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}{members.times(cfg)}",
         "length": f"{cfg.total_steps:,} env steps a seed",
         "parameters": f"{facts.memory.parameters:,} a seed",
         "memory": f"{facts.memory.state / 2**20:.1f} MiB a seed, of which "
@@ -145,9 +148,11 @@ def _status(cfg: RunConfig, now: Any) -> Any:
         env_steps=rows[0]["env_steps"],
         total_steps=max(cfg.total_steps, rows[0]["env_steps"]),
         updates=rows[0]["updates"],
-        seeds=cfg.seeds,
+        seeds=members.count(cfg),
         returns=[row["return"] for row in rows],
         win_rates=[row["win_rate"] for row in rows],
+        frozen=sum("frozen_at" in row for row in rows),
+        unit="members" if cfg.sweep.hypers else "seeds",
     )
 
 
@@ -161,20 +166,33 @@ def _draw(cfg: RunConfig) -> None:
 
 def _finish(cfg: RunConfig, speed: Mapping[str, float]) -> dict[str, str]:
     """Writes what a finished run leaves behind; says where it is."""
-    from rolemarl_jax import loggers, summary
+    from rolemarl_jax import loggers, ranking, summary
 
     run_dir = Path(cfg.run_dir)
     _draw(cfg)
     rows = loggers.read(run_dir / loggers.METRICS)
     record = summary.summarise(cfg, rows, speed)
-    last = record["last_three"]["win_rate"]
+    diverged = ranking.frozen(record["frozen"])
     return {
-        "win rate": f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}], mean "
-        "of the last three evaluations (interquartile mean over seeds, 95 % interval)",
+        **_last(run_dir, record),
+        **({"note": diverged} if diverged else {}),
         "curves": str(run_dir / "curves.png"),
         "summary": str(summary.write(run_dir, record)),
         "metrics": str(run_dir / loggers.METRICS),
     }
+
+
+def _last(run_dir: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    """What was reached, by combination where there are several."""
+    from rolemarl_jax import ranking
+
+    if "ranking" in record:
+        path = ranking.write(run_dir, record)
+        return {"ranking": f"{path}\n\n{ranking.table(record['ranking'])}\n"}
+    last = record["last_three"]["win_rate"]
+    told = f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}]"
+    what = "mean of the last three evaluations (interquartile mean over seeds, 95 %"
+    return {"win rate": f"{told}, {what} interval)"}
 
 
 def _next_commands(cfg: RunConfig) -> Sequence[str]:

@@ -23,7 +23,7 @@ FREE = (
     *("sweep.coordinator", "sweep.processes", "sweep.process"),
 )
 # Keys of a section that older runs lack.
-LATER = {"coordinator": None, "processes": None, "process": None}
+LATER = {"hypers": {}, "coordinator": None, "processes": None, "process": None}
 
 
 def resolve(new: Composed) -> RunConfig:

@@ -69,6 +69,12 @@ def check(cfg: RunConfig, bridge: BridgeConfig, world: Remote) -> None:
             f"seeds: got {cfg.seeds}; allowed for env={cfg.env['name']}: 1 (start one "
             "run for each seed: seed=0, seed=1, ...)"
         )
+    if cfg.sweep.hypers:
+        raise ConfigError(
+            f"sweep.hypers: got {', '.join(cfg.sweep.hypers)}; allowed for "
+            f"env={cfg.env['name']}: none (its worlds are processes; start one run for "
+            "each value)"
+        )
     timeout = world.settings.get("sc2_timeout_s")
     if timeout is not None and bridge.step_deadline_s <= timeout:
         raise ConfigError(

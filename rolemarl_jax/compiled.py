@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax import members
 from rolemarl_jax.checkpoint import state_bytes
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.program import Cursor, Program, SeedState
@@ -43,13 +44,13 @@ class Compiled(NamedTuple):
 
 
 def compile_program(program: Program, cfg: RunConfig) -> Compiled:
-    """Compiles all functions for ``program.seeds`` seeds; nothing is computed."""
+    """Compiles all functions for all members; nothing is computed."""
     began = time.perf_counter()
-    ids = jnp.arange(program.seeds) + cfg.seed
-    init = program.init.lower(ids).compile()
+    who = members.arrays(cfg, program.members)
+    init = program.init.lower(*who).compile()
     state = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        jax.eval_shape(program.init, ids),
+        jax.eval_shape(program.init, *who),
         init.output_shardings,
     )
     zero = jnp.zeros((), jnp.int32)
@@ -74,4 +75,4 @@ def _memory(program: Program, state: SeedState, segment: Any) -> Memory:
     parameters = sum(x.size for x in jax.tree.leaves(state.learner.params))
     working = getattr(segment.memory_analysis(), "temp_size_in_bytes", 0)
     together = (parameters, state_bytes(state), state_bytes(state.replay), working)
-    return Memory(*(total // program.seeds for total in together))
+    return Memory(*(total // program.members for total in together))

@@ -166,9 +166,11 @@ class CheckpointConfig:
 
 @config
 class SweepConfig:
-    """How many seeds run at once (key ``sweep``).
+    """What a run sweeps, and how many seeds run at once (key ``sweep``).
 
     Attributes:
+        hypers: hyper-parameters by name, each with the values that it takes; every
+            seed is trained with every combination, in the same program.
         chunk: seeds of one program, the rest follow; ``None``: as many as fit.
         device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
         fraction: of it that a chunk may take, in (0, 1].
@@ -178,6 +180,7 @@ class SweepConfig:
             of this one.
     """
 
+    hypers: dict[str, tuple[float, ...]]
     chunk: Positive | None
     device_memory: str | None
     fraction: float

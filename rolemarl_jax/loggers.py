@@ -2,8 +2,9 @@
 
 A row is one measurement of one seed: ``{"seed", "env_steps", "split": "train" |
 "test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}``, every
-loss by its name, and the ``stage`` of the run. The rows of one ``write`` are on disk
-when it returns.
+loss by its name, the ``stage`` of the run, swept hyper-parameters as ``hyper/<name>``,
+and ``frozen_at`` (env steps) once a member has diverged. The rows of one
+``write`` are on disk when it returns.
 """
 
 import json
@@ -15,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rolemarl_jax import members
 from rolemarl_jax.config import build, config
 
 Row = dict[str, Any]
 METRICS = "metrics.jsonl"
-LABELS = ("seed", "env_steps", "split", "stage")  # what is not measured
+LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
 
 
 @config
@@ -224,15 +226,25 @@ def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
 
 
 def _means(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
-    """Means over seeds as ``<split>/<metric>``, one mapping for each step count."""
+    """Means over seeds as ``<split>/<metric>``, one mapping for each step count.
+
+    Where hyper-parameters are swept each combination has its own, and its name first.
+    """
     table: dict[int, dict[str, list[float]]] = {}
     for row in rows:
         at = table.setdefault(int(row["env_steps"]), {})
+        name = members.text(members.of_row(row))
+        where = f"{name}/{row['split']}" if name else row["split"]
         for key, value in _plain(row).items():
-            if key not in LABELS and value is not None:
-                at.setdefault(f"{row['split']}/{key}", []).append(float(value))
+            if not is_label(key) and value is not None:
+                at.setdefault(f"{where}/{key}", []).append(float(value))
     for steps in sorted(table):
         yield steps, {name: sum(v) / len(v) for name, v in table[steps].items()}
+
+
+def is_label(column: str) -> bool:
+    """Whether a column says which row it is, and measures nothing."""
+    return column in LABELS or column.startswith(members.COLUMN)
 
 
 def _run_id(run_dir: Path) -> str:

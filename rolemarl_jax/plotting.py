@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from rolemarl_jax import loggers, stats
+from rolemarl_jax import loggers, members, stats
 
 Row = dict[str, Any]
 
@@ -31,7 +31,7 @@ MAX_POINTS = 300  # points of a curve; more cannot be told apart
 PANELS_A_ROW = 4
 LEGEND_LETTERS = 140  # that fit side by side
 MAIN = {"win_rate": "Win rate", "return": "Return"}
-HIDDEN = {*loggers.LABELS, *MAIN, "updates", "episodes", "wall_s"}
+HIDDEN = {*MAIN, "updates", "episodes", "wall_s"}
 
 
 class Table(NamedTuple):
@@ -47,7 +47,8 @@ def curves(
 ) -> Path:
     """Draws win rate, return and every loss of one or more runs into a PNG.
 
-    Bold lines are interquartile means over seeds, bands their 95 % bootstrap
+    Each combination of swept hyper-parameters has a curve of its own. Bold lines are
+    interquartile means over seeds, bands their 95 % bootstrap
     intervals, thin lines single seeds. The file appears as a whole or not at all.
 
     Args:
@@ -58,7 +59,11 @@ def curves(
     Returns:
         ``out``, as a path.
     """
-    rows = {label: _rows(source) for label, source in runs.items()}
+    rows = {
+        f"{label} {members.text(hypers)}".rstrip(): part
+        for label, source in runs.items()
+        for hypers, part in members.grouped(_rows(source))
+    }
     split = (
         "test"
         if any(r["split"] == "test" for v in rows.values() for r in v)
@@ -113,7 +118,8 @@ def _metrics(rows: Mapping[str, Sequence[Row]]) -> list[str]:
     names = {
         k: None for v in rows.values() for r in v if r["split"] == "train" for k in r
     }
-    return [name for name in names if name not in HIDDEN and _has(rows, "train", name)]
+    hidden = {n for n in names if n in HIDDEN or loggers.is_label(n)}
+    return [n for n in names if n not in hidden and _has(rows, "train", n)]
 
 
 def _canvas(main: int, small: int) -> tuple[Figure, list[Axes], list[Axes]]:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax import rng
+from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.evaluate import Played, make_evaluate
+from rolemarl_jax.freeze import GOING_ON, keep_finite
 from rolemarl_jax.learners.core import Learner, Update, compiled
 from rolemarl_jax.memory import Memory, make_memory
 from rolemarl_jax.rollout import Episodes, Rollout, Worlds, make_rollout
@@ -32,6 +33,7 @@ class SeedState(NamedTuple):
     learner: LearnerState
     worlds: Worlds
     replay: PyTree  # of episodes, or the block just collected
+    frozen: Array  # [] int32 env step at which learning diverged and stopped, or -1
 
 
 class Cursor(NamedTuple):
@@ -66,17 +68,20 @@ class Stage:
 
 @dataclass(frozen=True)
 class Program:
-    """An experiment over seeds; all functions have a leading seed axis.
+    """An experiment over members (seeds, with each combination of hyper-parameters).
+
+    All functions have a leading axis of members.
 
     Attributes:
-        stages: in order. worlds: of each seed. ticks: of one iteration.
+        stages: in order. worlds: of each member. ticks: of one iteration.
         updates: learner updates of one training iteration.
-        init: ``seed ids [seeds] -> SeedState``.
+        init: ``(seed ids [members], {name: hyper-parameters [members]}) ->
+            SeedState``; those not named, or all, are the configuration's.
         segment: ``(SeedState, Cursor, iterations) -> (SeedState, Tally)``; donates its
             first argument.
-        evaluate: ``SeedState -> Played [seeds, episodes]``.
+        evaluate: ``SeedState -> Played [members, episodes]``.
         replay: what lies between collection and update, for its sizes.
-        seeds: length of the seed axis: those asked for, and as many more as keep all
+        members: length of the axis: those asked for, and as many more as keep all
             devices equally busy; the surplus is computed and never reported.
     """
 
@@ -84,11 +89,11 @@ class Program:
     worlds: int
     ticks: int
     updates: int
-    init: Callable[[Array], SeedState]
+    init: Callable[..., SeedState]
     segment: Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]
     evaluate: Callable[[SeedState], Played]
     replay: Memory
-    seeds: int
+    members: int
 
 
 def make_program(
@@ -97,8 +102,11 @@ def make_program(
     """Compiled functions for one configuration.
 
     Raises:
-        ConfigError: numbers that do not fit each other.
+        ConfigError: numbers that do not fit each other, hyper-parameters to sweep that
+            the algorithm does not have.
     """
+    if cfg.sweep.hypers:
+        members.check(cfg, sweepable(learner))
     worlds, per_update = cfg.train.worlds, cfg.train.steps_per_update
     if max(worlds, per_update) % min(worlds, per_update):
         raise ConfigError(
@@ -109,7 +117,7 @@ def make_program(
     memory = make_memory(cfg, env, learner, ticks)
     rollout = make_rollout(env, learner, memory.store, worlds, ticks)
     one_seed = _segment(learner, rollout, memory, updates)
-    over, seeds = over_seeds(cfg, devices or jax.devices())
+    over, length = over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
     return Program(
@@ -124,38 +132,52 @@ def make_program(
         worlds=worlds,
         ticks=ticks,
         updates=updates,
-        init=jax.jit(over(partial(_init, learner, rollout, memory))),
+        init=jax.jit(_over_members(over(partial(_init, learner, rollout, memory)))),
         segment=jax.jit(over(one_seed, unbatched=2, donated=True), donate_argnums=0),
         evaluate=jax.jit(over(lambda state: play(state.learner))),
         replay=memory,
-        seeds=seeds,
+        members=length,
     )
 
 
 def seed_shapes(cfg: RunConfig, env: Env, learner: Learner) -> SeedState:
-    """Shapes of what one seed keeps, without the program around them."""
+    """Shapes of what one member keeps, without the program around them."""
     worlds = cfg.train.worlds
     ticks = max(1, cfg.train.steps_per_update // worlds)
     memory = make_memory(cfg, env, learner, ticks)
     rollout = make_rollout(env, learner, memory.store, worlds, ticks)
-    return jax.eval_shape(partial(_init, learner, rollout, memory), 0)
+    return jax.eval_shape(partial(_init, learner, rollout, memory), (0, {}))
 
 
-def initial_learner(learner: Learner, seed_id: Array) -> LearnerState:
+def sweepable(learner: Learner) -> list[str]:
+    """Names of the hyper-parameters that the learner reads from its state."""
+    return sorted(jax.eval_shape(learner.init, jax.random.key(0)).hypers)
+
+
+def initial_learner(
+    learner: Learner, seed_id: Array, hypers: Metrics | None = None
+) -> LearnerState:
     """The learner of an experiment before its first update."""
-    return learner.init(rng.named(rng.root(seed_id), "learner"))
+    state = learner.init(rng.named(rng.root(seed_id), "learner"))
+    return state._replace(hypers={**state.hypers, **(hypers or {})})
 
 
 def _init(
-    learner: Learner, rollout: Rollout, memory: Memory, seed_id: Array
+    learner: Learner, rollout: Rollout, memory: Memory, member: tuple[Array, Metrics]
 ) -> SeedState:
-    key = rng.root(seed_id)
+    key = rng.root(member[0])
     return SeedState(
         key=key,
-        learner=initial_learner(learner, seed_id),
+        learner=initial_learner(learner, *member),
         worlds=rollout.init(rng.named(key, "worlds")),
         replay=memory.init(),
+        frozen=jnp.full((), GOING_ON, jnp.int32),
     )
+
+
+def _over_members(init: Callable) -> Callable[..., SeedState]:
+    """Two arguments, the second by choice, instead of one pair."""
+    return lambda ids, hypers=None: init((ids, hypers or {}))
 
 
 def _segment(
@@ -164,13 +186,19 @@ def _segment(
     """Iterations of one seed: collect, store, and update by the stage's function."""
 
     def learn_once(
-        state: SeedState, at: Array, stage: Array
-    ) -> tuple[LearnerState, Metrics]:
+        state: SeedState, at: Array, stage: Array, tick: Array
+    ) -> tuple[SeedState, Metrics]:
         sample_key = rng.named(rng.named(state.key, "sample", stage), "update", at)
         update_key = rng.named(rng.named(state.key, "update", stage), "update", at)
         drawn = memory.sample(state.replay, sample_key)
         given = state.learner, drawn, at, update_key
-        return jax.lax.switch(stage, _stage_updates(learner, given), *given)
+        learn = _stage_updates(learner, given)
+        new, metrics = jax.lax.switch(stage, learn, *given)
+        steps = tick * state.worlds.reset.shape[0]
+        new, metrics, frozen = keep_finite(
+            state.learner, new, metrics, state.frozen, steps
+        )
+        return state._replace(learner=new, frozen=frozen), metrics
 
     def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
         key = rng.named(state.key, "rollout")
@@ -183,8 +211,7 @@ def _segment(
         tally = Tally(episodes, {}, {})
         for k in range(updates):
             at = cursor.update + i * updates + k
-            new, metrics = learn_once(state, at, cursor.stage)
-            state = state._replace(learner=new)
+            state, metrics = learn_once(state, at, cursor.stage, tick + rollout.ticks)
             tally = _add_metrics(tally, metrics)
         return state, tally
 

@@ -29,7 +29,9 @@ class Status(NamedTuple):
     Attributes:
         stage: ``warmup``, ``pretrain``, ``train``, with a chunk if there are several.
         env_steps, total_steps, updates: of one seed. seeds: that run together.
+        unit: what they are called (members, where hyper-parameters are swept).
         returns, win_rates: latest of each seed `[seeds]`; empty or NaN if unknown.
+        frozen: how many have diverged and learn no more.
     """
 
     stage: str
@@ -39,6 +41,8 @@ class Status(NamedTuple):
     seeds: int
     returns: Sequence[float] = ()
     win_rates: Sequence[float] = ()
+    frozen: int = 0
+    unit: str = "seeds"
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def _speedometer(clock: Callable[[], float]) -> Callable[[Status], _Rate]:
 
 def _facts(status: Status, rate: _Rate) -> list[str]:
     """Lines under the bar: where, how fast, how well."""
-    count = f"{status.env_steps:,}/{status.total_steps:,} steps x {status.seeds} seeds"
+    steps = f"{status.env_steps:,}/{status.total_steps:,} steps"
+    count = f"{steps} x {status.seeds} {status.unit}"
     speed, results = [], []
     if np.isfinite(rate.steps):
         speed = [
@@ -168,6 +173,8 @@ def _facts(status: Status, rate: _Rate) -> list[str]:
         results.append(f"return {returns}")
     if wins := _spread(status.win_rates, "{:.0%}"):
         results.append(f"win rate {wins}")
+    if status.frozen:
+        results.append(f"{status.frozen} diverged")
     parts = ([status.stage, count], speed, results)
     return ["  ".join(part) for part in parts if part]
 

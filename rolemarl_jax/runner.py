@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rolemarl_jax import checkpoint, loggers
+from rolemarl_jax import checkpoint, loggers, members
 from rolemarl_jax.compiled import Compiled, Memory, compile_program
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.evaluate import Played
+from rolemarl_jax.freeze import GOING_ON
 from rolemarl_jax.learners.core import Learner
 from rolemarl_jax.plan import Leg, lay_out, remaining
 from rolemarl_jax.program import Cursor, Program, SeedState, Tally, make_program
@@ -108,8 +109,8 @@ def run(
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
             seconds += time.perf_counter() - began
-            steps += leg.iterations * per_iteration * cfg.seeds
-            updates += moved * cfg.seeds
+            steps += leg.iterations * per_iteration * members.count(cfg)
+            updates += moved * members.count(cfg)
             end = leg.first + leg.iterations
             rows = [{**row, "wall_s": round(spent + seconds, 3)} for row in rows]
             logger.write(rows)
@@ -128,7 +129,7 @@ def _begin(
     Returns:
         State, iterations done, seconds spent before, and a note for the header.
     """
-    state = compiled.init(jnp.arange(program.seeds) + cfg.seed)
+    state = compiled.init(*members.arrays(cfg, program.members))
     if not cfg.resume:
         return state, 0, 0.0, ""
     folder = Path(cfg.run_dir) / CHECKPOINTS
@@ -154,10 +155,11 @@ def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
 def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
     """Named parts of a checkpoint; an evaluation reads the first alone.
 
-    Surplus seeds are left out, so that another number of devices can go on.
+    Surplus members are left out, so that another number of devices can go on.
     """
-    state = jax.tree.map(lambda x: x[: cfg.seeds], state)
-    acting = {"key": state.key, "worlds": state.worlds}
+    asked = members.count(cfg)
+    state = jax.tree.map(lambda x: x[:asked], state)
+    acting = {"key": state.key, "worlds": state.worlds, "frozen": state.frozen}
     kept = {"learner": state.learner, "acting": acting}
     return {**kept, "replay": state.replay} if cfg.checkpoint.replay else kept
 
@@ -190,14 +192,15 @@ def _run_leg(
         "updates": leg.update + made if training else 0,
         "stage": program.stages[leg.stage].name,
     }
-    rows = _train_rows(cfg, common, jax.device_get(tally))
+    tell = partial(_rows, cfg, common, jax.device_get(state.frozen))
+    rows = _train_rows(tell, jax.device_get(tally))
     if leg.evaluate:
-        rows += _test_rows(cfg, common, jax.device_get(compiled.evaluate(state)))
+        rows += _test_rows(tell, jax.device_get(compiled.evaluate(state)))
     return state, rows, made
 
 
-def _train_rows(cfg: RunConfig, common: Row, tally: Tally) -> list[Row]:
-    """One row a seed: means over the episodes that ended and the updates made."""
+def _train_rows(tell: Callable[..., list[Row]], tally: Tally) -> list[Row]:
+    """One row a member: means over the episodes that ended and the updates made."""
     games = tally.episodes
     with np.errstate(invalid="ignore", divide="ignore"):
         means = {name: tally.sums[name] / tally.counts[name] for name in tally.sums}
@@ -208,28 +211,38 @@ def _train_rows(cfg: RunConfig, common: Row, tally: Tally) -> list[Row]:
             "episodes": games.count,
             **means,
         }
-    return _rows(cfg, {**common, "split": "train"}, columns)
+    return tell("train", columns)
 
 
-def _test_rows(cfg: RunConfig, common: Row, played: Played) -> list[Row]:
-    """One row a seed: means over its greedy episodes."""
+def _test_rows(tell: Callable[..., list[Row]], played: Played) -> list[Row]:
+    """One row a member: means over its greedy episodes."""
     columns = {
         "return": played.ret.mean(1),
         "win_rate": played.won.mean(1),
         "episode_length": played.length.mean(1),
         "episodes": np.full(len(played.ret), played.ret.shape[1]),
     }
-    return _rows(cfg, {**common, "split": "test"}, columns)
+    return tell("test", columns)
 
 
-def _rows(cfg: RunConfig, common: Row, columns: Mapping[str, Any]) -> list[Row]:
+def _rows(
+    cfg: RunConfig,
+    common: Row,
+    frozen: np.ndarray,
+    split: str,
+    columns: Mapping[str, Any],
+) -> list[Row]:
+    """One row a member; ``frozen_at`` is there once it has diverged."""
     return [
         {
-            "seed": cfg.seed + i,
+            "seed": member.seed,
+            **members.columns(member.hypers),
             **common,
+            "split": split,
+            **({} if frozen[i] == GOING_ON else {"frozen_at": frozen[i].item()}),
             **{name: values[i].item() for name, values in columns.items()},
         }
-        for i in range(cfg.seeds)
+        for i, member in enumerate(members.members(cfg))
     ]
 
 
@@ -237,9 +250,9 @@ def _facts(
     cfg: RunConfig, program: Program, compiled: Compiled, done: int, note: str
 ) -> Facts:
     device = jax.devices()[0]
-    surplus = program.seeds - cfg.seeds
+    surplus = program.members - members.count(cfg)
     if surplus:
-        more = f"{surplus} seeds more are computed and dropped, so that all devices "
+        more = f"{surplus} more are computed and dropped, so that all devices "
         note = f"{more}take the same number of them. {note}".strip()
     return Facts(
         device=f"{device.device_kind} ({device.platform}) x {len(jax.devices())}",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.types import Array, PyTree
 
@@ -18,6 +19,7 @@ def over_seeds(
 ) -> tuple[Callable[..., Callable], int]:
     """How functions of one seed become functions of many, and of how many.
 
+    Where hyper-parameters are swept, "seed" means a member (`rolemarl_jax.members`).
     Seeds are split evenly over the devices; on each they are mapped one after another
     inside the program (a CPU is faster so, and branches that depend on data survive)
     or batched by vmap, all of them or ``train.seeds_together`` at a time.
@@ -27,7 +29,8 @@ def over_seeds(
         ``donated`` says that ``f`` returns a new state and a report; and the number
         of seeds, those asked for and as many more as keep all devices equally busy.
     """
-    count = min(len(devices), cfg.seeds)
+    asked = members.count(cfg)
+    count = min(len(devices), asked)
     mesh = Mesh(np.array(devices[:count]), ("seed",))
     by, together = cfg.train.seeds_by, cfg.train.seeds_together
     if by == "auto":
@@ -52,7 +55,7 @@ def over_seeds(
             check_vma=False,
         )
 
-    return over, -(-cfg.seeds // count) * count
+    return over, -(-asked // count) * count
 
 
 def in_place(

@@ -17,10 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from rolemarl_jax import stats
+from rolemarl_jax import members, ranking, stats
 from rolemarl_jax.config import RunConfig
 
 Row = dict[str, Any]
+Found = dict[str, dict[str, float]]  # of a seed: final, last_three, best by measure
+Seeds = dict[int, Found]
 SUMMARY = "summary.json"
 MEASURES = ("win_rate", "return")
 LIBRARIES = (
@@ -45,20 +47,28 @@ def summarise(
         Plain containers. ``final`` is the last evaluation of each seed,
         ``last_three`` the mean of its last three, ``best`` its highest one (biased
         upwards, the more so the noisier evaluations are); unknown values are None.
+        ``frozen`` lists members that diverged. Where hyper-parameters are swept,
+        these numbers are over all members, and ``ranking`` has those of each
+        combination, best first, instead of ``per_seed``.
     """
-    seeds = per_seed(rows)
+    groups = [(hypers, per_seed(part)) for hypers, part in members.grouped(rows)]
+    every = [found for _, seeds in groups for found in seeds.values()]
+    diverged = frozen(rows)
     return {
         "algo": cfg.algo.get("name"),
         "env": cfg.env.get("name"),
         "map": cfg.env.get("map"),
         "preset": cfg.preset,
-        "seeds": len(seeds),
+        "seeds": len({seed for _, seeds in groups for seed in seeds}),
         "env_steps": max((int(row["env_steps"]) for row in rows), default=0),
         "test_episodes": cfg.eval.episodes,
-        "final": _over_seeds(seeds, "final"),
-        "last_three": _over_seeds(seeds, "last_three"),
-        "best": _over_seeds(seeds, "best"),
-        "per_seed": _plain({str(seed): found for seed, found in seeds.items()}),
+        **_results(every),
+        **(
+            {"hypers": cfg.sweep.hypers, "ranking": _ranking(groups, diverged)}
+            if cfg.sweep.hypers
+            else {"per_seed": _plain(_by_name(dict(groups[0][1] if groups else {})))}
+        ),
+        "frozen": diverged,
         **_plain(dict(speed)),
         "device": device(),
         "versions": versions(),
@@ -66,7 +76,7 @@ def summarise(
     }
 
 
-def per_seed(rows: Sequence[Row]) -> dict[int, dict[str, dict[str, float]]]:
+def per_seed(rows: Sequence[Row]) -> Seeds:
     """``{seed: {"final" | "last_three" | "best": {"win_rate", "return"}}}``.
 
     NaN where unknown; ``last_three`` is the mean of the last three evaluations.
@@ -90,6 +100,43 @@ def per_seed(rows: Sequence[Row]) -> dict[int, dict[str, dict[str, float]]]:
             },
         }
     return found
+
+
+def frozen(rows: Sequence[Row]) -> list[Row]:
+    """Members that diverged: ``seed``, ``hypers`` and ``frozen_at``."""
+    found: dict[tuple, Row] = {}
+    for row in rows:
+        if "frozen_at" in row:
+            hypers, seed = members.of_row(row), int(row["seed"])
+            record = {"seed": seed, "hypers": hypers, "frozen_at": row["frozen_at"]}
+            found[(seed, *hypers.items())] = record
+    return list(found.values())
+
+
+def _ranking(
+    groups: Sequence[tuple[members.Hypers, Seeds]], diverged: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """One record a combination that has rows, best first."""
+    records = [
+        {
+            "hypers": hypers,
+            "seeds": len(seeds),
+            "frozen": sum(one["hypers"] == hypers for one in diverged),
+            **_results(list(seeds.values())),
+            "per_seed": _plain(_by_name(seeds)),
+        }
+        for hypers, seeds in groups
+    ]
+    return ranking.ranked(records)
+
+
+def _results(seeds: Sequence[Found]) -> dict[str, Any]:
+    """Interquartile means of all that an experiment has."""
+    return {when: _over_seeds(seeds, when) for when in ("final", "last_three", "best")}
+
+
+def _by_name(seeds: Seeds) -> dict[str, Found]:
+    return {str(seed): found for seed, found in seeds.items()}
 
 
 def write(run_dir: Path, summary: Mapping[str, Any]) -> Path:
@@ -147,17 +194,15 @@ def commit() -> str | None:
     return f"{head}+changes" if git("status", "--porcelain", "-uno") else head
 
 
-def _over_seeds(
-    seeds: Mapping[int, Mapping[str, Mapping[str, float]]], when: str
-) -> dict[str, Any]:
+def _over_seeds(seeds: Sequence[Found], when: str) -> dict[str, Any]:
     """IQM over seeds with its interval, by measure."""
-    found = {}
+    out = {}
     for key in MEASURES:
-        values = [seeds[seed][when][key] for seed in seeds]
+        values = [found[when][key] for found in seeds]
         known = [value for value in values if np.isfinite(value)]
         iqm = stats.iqm_ci(known) if known else stats.Interval(np.nan, np.nan, np.nan)
-        found[key] = {"iqm": iqm.value, "low": iqm.low, "high": iqm.high}
-    return _plain(found)
+        out[key] = {"iqm": iqm.value, "low": iqm.low, "high": iqm.high}
+    return _plain(out)
 
 
 def _number(value: Any) -> float:

@@ -3,10 +3,12 @@
 import os
 import re
 from dataclasses import replace
+from math import lcm
 from typing import Any, NamedTuple
 
 import jax
 
+from rolemarl_jax import members
 from rolemarl_jax.compiled import compile_program
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.learners.core import Learner
@@ -22,7 +24,8 @@ class Plan(NamedTuple):
 
     Attributes:
         seeds: of the run. chunk: of one program. chunks: how many programs.
-        fixed: bytes of a program without seeds. seed: bytes of each seed.
+        fixed: bytes of a program without seeds. seed: bytes of each seed, all its
+            combinations of hyper-parameters together.
         memory: bytes that a chunk may take, over all devices.
     """
 
@@ -38,7 +41,8 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     """Fits bytes a seed to programs of two sizes and fills the memory with seeds.
 
     Where ``train.seeds_together`` bounds what is batched, both sizes are multiples of
-    it, so that the group's working memory counts once.
+    it, so that the group's working memory counts once. A seed is as many members as
+    there are combinations of hyper-parameters, which weigh the same.
 
     Raises:
         ConfigError: not even one seed fits, or a chunk that was asked for does not.
@@ -47,29 +51,38 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     devices = _accelerators() if cfg.sweep.device_memory is None else 1
     group = cfg.train.seeds_together or 1
     sizes = [count * group for count in PROBES]
-    small, large = (_peak(replace(cfg, seeds=n), env, learner) for n in sizes)
-    seed = max(1, (large - small) // (sizes[1] - sizes[0]))
-    fixed = max(0, small - seed * sizes[0])
-    fits = max(0, memory - fixed) // seed * devices
+    small, large = (_peak(_plain(cfg, n), env, learner) for n in sizes)
+    member = max(1, (large - small) // (sizes[1] - sizes[0]))
+    fixed = max(0, small - member * sizes[0])
+    of_seed = len(members.combinations(cfg))
+    seed = member * of_seed
+    fits = max(0, memory - fixed) // member * devices // of_seed
     if fits < 1 or (cfg.sweep.chunk or 0) > fits:
         raise ConfigError(
             f"sweep.chunk: got {cfg.sweep.chunk}; allowed: up to {fits} seeds "
-            f"({seed / 1e6:.1f} MB each and {fixed / 1e6:.1f} MB once, in "
-            f"{memory / 1e9:.2f} GB); a smaller replay.episodes or "
-            "train.seeds_together needs less"
+            f"({seed / 1e6:.1f} MB each{members.times(cfg)} and "
+            f"{fixed / 1e6:.1f} MB once, in {memory / 1e9:.2f} GB); a smaller "
+            "replay.episodes or train.seeds_together, or fewer values in sweep.hypers, "
+            "needs less"
         )
-    chunk = min(cfg.seeds, cfg.sweep.chunk or _rounded(fits, group, devices))
+    whole = lcm(group * devices, of_seed) // of_seed
+    chunk = min(cfg.seeds, cfg.sweep.chunk or fits // whole * whole or fits)
     chunks = -(-cfg.seeds // chunk)
     even = -(-cfg.seeds // chunks)
     return Plan(cfg.seeds, even, chunks, fixed, seed, memory * devices)
 
 
 def needs_plan(cfg: RunConfig, state_bytes: int) -> bool:
-    """Whether what the seeds keep is so much that working memory has to be known."""
+    """Whether what is kept is so much that working memory has to be known.
+
+    Args:
+        state_bytes: of one member.
+    """
     if cfg.sweep.plan_only:
         return True
     memory = cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory)
     at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
+    at_once *= len(members.combinations(cfg))
     return at_once * state_bytes > 0.3 * memory
 
 
@@ -107,10 +120,9 @@ def _accelerators() -> int:
     return 1 if jax.devices()[0].platform == "cpu" else len(jax.devices())
 
 
-def _rounded(fits: int, group: int, devices: int) -> int:
-    """Whole groups on every device, where there are any."""
-    whole = group * devices
-    return fits // whole * whole or fits
+def _plain(cfg: RunConfig, count: int) -> RunConfig:
+    """The same run of so many members, which are seeds."""
+    return replace(cfg, seeds=count, sweep=replace(cfg.sweep, hypers={}))
 
 
 def _peak(cfg: RunConfig, env: Env, learner: Learner) -> int:

@@ -178,6 +178,7 @@ def small_algo(name, over=None):
 
 # No planning: toy programs fit anywhere.
 SWEEP = {
+    "hypers": {},
     "chunk": None,
     "device_memory": None,
     "fraction": 0.85,

@@ -14,12 +14,8 @@ from rolemarl_jax.types import Array, Fresh, Inputs, LearnerState
 
 
 class TargetConfig(Protocol):
-    """Keys of ``learners.mappo.Config`` that shape advantages and targets."""
+    """Keys of ``learners.mappo.Config`` that shape targets."""
 
-    @property
-    def gae_lambda(self) -> float: ...  # noqa: D102
-    @property
-    def reward_scale(self) -> float: ...  # noqa: D102
     @property
     def value_norm(self) -> float | None: ...  # noqa: D102
 
@@ -56,8 +52,8 @@ def prepare(
 
     mean, scale = _moments(state)
     ahead = gae.following(value, final, block.final_at) * scale + mean
-    own = shaped(shaping, params, block.reward, block.obs)
-    reward = cfg.reward_scale * own
+    own = shaped(shaping, state, block.reward, block.obs)
+    reward = state.hypers["reward_scale"] * own
     advantage = gae.gae(
         reward,
         value * scale + mean,
@@ -65,7 +61,7 @@ def prepare(
         block.terminated,
         block.truncated,
         state.hypers["gamma"],
-        cfg.gae_lambda,
+        state.hypers["gae_lambda"],
     )
     target = advantage + value * scale + mean
     if cfg.value_norm is not None:

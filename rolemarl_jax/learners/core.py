@@ -1,7 +1,7 @@
 """Phases: gradient steps over named parameter groups, each with its own optimiser."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from rolemarl_jax.types import (
 )
 
 Experience = Batch | Fresh
+Scales = dict[str, str]
+Hypers = dict[str, float]
 Update = Callable[[LearnerState, Any, Array, Key], tuple[LearnerState, Metrics]]
 
 
@@ -100,14 +102,12 @@ def run_phase(
         The changed state, and metrics ``<phase>/<name>``: every loss, the gradient
         norm and what the loss function reports.
     """
-    context = Context(state, batch, key)
+    context, scales = Context(state, batch, key), sorted(phase.scales.items())
 
     def objective(own: dict[str, PyTree]) -> tuple[Array, Metrics]:
         losses, metrics = phase.loss({**state.params, **own}, context)
         means = reduce_losses(losses, batch.mask)
-        total = jnp.sum(
-            jnp.stack([phase.scales[n] * means[n] for n in sorted(phase.scales)])
-        )
+        total = jnp.sum(jnp.stack([_scale(state, s) * means[n] for n, s in scales]))
         return total, {**metrics, **{f"loss_{n}": m for n, m in means.items()}}
 
     own = {g: state.params[g] for g in phase.lr}
@@ -125,6 +125,20 @@ def run_phase(
     )
     metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
     return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
+
+
+def weights(loss_scales: Mapping[str, float]) -> tuple[Scales, Hypers]:
+    """Weights of losses as hyper-parameters ``weight_<loss>``.
+
+    Returns:
+        ``Phase.scales`` with their names, and their initial values.
+    """
+    names = {loss: f"weight_{loss}" for loss in loss_scales}
+    return names, {names[loss]: value for loss, value in loss_scales.items()}
+
+
+def _scale(state: LearnerState, scale: float | str) -> Array | float:
+    return state.hypers[scale] if isinstance(scale, str) else scale
 
 
 def reduce_losses(losses: dict[str, Array], mask: Array) -> dict[str, Array]:

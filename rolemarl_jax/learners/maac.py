@@ -124,6 +124,8 @@ def _initialiser(
         "critic_lr": cfg.critic_lr,
         "gamma": cfg.gamma,
         "temperature": cfg.temperature,
+        "reward_scale": cfg.reward_scale,
+        "tau": cfg.tau,
         **shaping.hypers,
     }
 
@@ -266,15 +268,16 @@ def _updater(cfg: Config, shaping: Shaping, phases: tuple[Phase, ...]) -> core.U
                 phase, state, batch, t, one, named(key, phase.name)
             )
             metrics |= reported
-        own = shaped(shaping, state.params, batch.reward, batch.obs[:-1])
-        transitions = draw(batch, cfg.reward_scale * own, cfg.batch, named(key, "draw"))
+        own = shaped(shaping, state, batch.reward, batch.obs[:-1])
+        scaled = state.hypers["reward_scale"] * own
+        transitions = draw(batch, scaled, cfg.batch, named(key, "draw"))
         for phase in phases:
             state, reported = core.run_phase(
                 phase, state, transitions, one, named(key, phase.name)
             )
             metrics |= reported
         online = {group: state.params[group] for group in state.target}
-        moved = optim.soft_update(state.target, online, cfg.tau)
+        moved = optim.soft_update(state.target, online, state.hypers["tau"])
         return state._replace(target=moved), metrics
 
     return update

@@ -119,6 +119,10 @@ def _initialiser(
         "actor_lr": cfg.actor_lr,
         "critic_lr": cfg.critic_lr,
         "gamma": cfg.gamma,
+        "gae_lambda": cfg.gae_lambda,
+        "reward_scale": cfg.reward_scale,
+        "clip": cfg.clip,
+        **core.weights(cfg.loss_scales)[1],
         **method.hypers,
         **shaping.hypers,
     }
@@ -147,7 +151,7 @@ def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
     clips = dict.fromkeys((actor, critic), cfg.optimiser.clip)
 
     def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-        return ppo_losses(cfg, method, params, ctx.batch)
+        return ppo_losses(cfg, method, params, ctx)
 
     return Phase(
         name="ppo",
@@ -155,24 +159,26 @@ def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
         lr=lr,
         optimiser=optim.optimiser(cfg.optimiser.name, cfg.optimiser.eps, clips),
         loss=loss,
-        scales=cfg.loss_scales,
+        scales=core.weights(cfg.loss_scales)[0],
     )
 
 
 def ppo_losses(
-    cfg: Config, method: PolicyMethod, params: Params, seq: Sequences
+    cfg: Config, method: PolicyMethod, params: Params, ctx: Context
 ) -> tuple[Losses, Metrics]:
     """Clipped surrogate, squared value error and negative entropy, each `[T, B]`.
 
     Agents without a choice, the dead among them, weigh nothing in the actor's losses.
     """
+    seq: Sequences = ctx.batch
+    clip = ctx.state.hypers["clip"]
     feats, _ = method.encode(params, seq.inputs, seq.carry)
     logits, _ = method.logits(params, seq.inputs, feats, seq.carry)
     value, _ = method.value(params, seq.inputs, seq.state, feats, seq.carry)
     policy = categorical(logits, seq.avail)
     change = policy.log_prob(seq.action) - seq.log_prob
     ratio = jnp.exp(change)
-    clipped = jnp.clip(ratio, 1 - cfg.clip, 1 + cfg.clip)
+    clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
     gain = jnp.minimum(ratio * seq.advantage, clipped * seq.advantage)
     error = (value - seq.target) ** 2
     if cfg.value_clip is not None:
@@ -184,7 +190,7 @@ def ppo_losses(
         "critic": error.mean(-1),
         "entropy": -(entropy * seq.weight).mean(-1),
     }
-    outside = jnp.abs(ratio - 1) > cfg.clip
+    outside = jnp.abs(ratio - 1) > clip
     metrics = {
         "clip_fraction": (outside * seq.weight).mean(),
         "kl": ((ratio - 1 - change) * seq.weight).mean(),

@@ -125,7 +125,15 @@ def _initialiser(
     cfg: Config, method: RoleMethod, mixer: Mixer, phases: tuple[Phase, ...]
 ) -> Any:
     """``key -> LearnerState``, targets being copies of the online groups."""
-    hypers = {"lr": cfg.lr, "gamma": cfg.gamma, **method.hypers}
+    hypers = {
+        "lr": cfg.lr,
+        "gamma": cfg.gamma,
+        "td_lambda": cfg.td_lambda,
+        "reward_scale": cfg.reward_scale,
+        **({"tau": cfg.target.tau} if cfg.target.mode == "soft" else {}),
+        **core.weights(cfg.loss_scales)[1],
+        **method.hypers,
+    }
 
     def init(key: Key) -> LearnerState:
         params = {**method.init(named(key, "agent")), **mixer.init(named(key, "mixer"))}
@@ -204,7 +212,7 @@ def _td_phase(cfg: Config, method: RoleMethod, mixer: Mixer) -> Phase:
         lr=lr,
         optimiser=optim.optimiser(cfg.optimiser.name, cfg.optimiser.eps, clips),
         loss=loss,
-        scales=cfg.loss_scales,
+        scales=core.weights(cfg.loss_scales)[0],
         decays=True,
     )
 
@@ -245,14 +253,15 @@ def td_losses(
     )[1:]
 
     bonus, reported = method.intrinsic(ctx, out)
-    reward = cfg.reward_scale * batch.reward + bonus
+    h = ctx.state.hypers
+    reward = h["reward_scale"] * batch.reward + bonus
     target = td.lambda_targets(
         reward,
         batch.terminated,
         batch.mask,
         ahead,
-        ctx.state.hypers["gamma"],
-        cfg.td_lambda,
+        h["gamma"],
+        h["td_lambda"],
     )
     error = total - jax.lax.stop_gradient(target)
     squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
@@ -287,6 +296,6 @@ def _updater(cfg: Config, method: RoleMethod, phases: tuple[Phase, ...]) -> core
 def _move_target(cfg: TargetConfig, state: LearnerState, t: Array) -> PyTree:
     online = {group: state.params[group] for group in state.target}
     if cfg.mode == "soft":
-        return optim.soft_update(state.target, online, cfg.tau)
+        return optim.soft_update(state.target, online, state.hypers["tau"])
     due = (t + 1) % cfg.every == 0
     return jax.lax.cond(due, lambda: online, lambda: state.target)

@@ -21,7 +21,7 @@ from rolemarl_jax.roles.base import (
     RoleMethod,
     blank_inputs,
 )
-from rolemarl_jax.roles.parts import make_parts, momentum, phases
+from rolemarl_jax.roles.parts import make_parts, momentum, phases, rates
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
 
@@ -125,8 +125,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         td_lr={"agent": "lr", "role": "role_lr", "embedding": "role_lr"},
         hypers={
             "role_lr": cfg.role_lr,
-            "contrastive_lr": cfg.contrastive_lr,
-            "embedding_lr": cfg.embedding_lr,
+            **rates(cfg),
         },
         phases=phases(cfg, decoding, contrast),
         after_update=momentum(cfg),

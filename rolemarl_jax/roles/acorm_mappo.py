@@ -19,7 +19,7 @@ from rolemarl_jax.roles.base import (
     Params,
     blank_inputs,
 )
-from rolemarl_jax.roles.parts import make_parts, momentum, phases
+from rolemarl_jax.roles.parts import make_parts, momentum, phases, rates
 from rolemarl_jax.roles.policy_base import Hidden, PolicyMethod
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
@@ -160,10 +160,7 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         value=value,
         actor_groups=("actor", "embedding", "role"),
         critic_groups=("critic",),
-        hypers={
-            "contrastive_lr": cfg.contrastive_lr,
-            "embedding_lr": cfg.embedding_lr,
-        },
+        hypers=rates(cfg),
         phases=phases(cfg, decoding, contrast),
         after_update=momentum(cfg),
     )

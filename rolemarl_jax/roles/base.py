@@ -48,7 +48,8 @@ class Phase:
             gradients, and groups of two phases may overlap.
         optimiser: gradient transformation without learning rate, one per phase.
         loss: ``(params, Context) -> ({name: [T, B]}, metrics)``.
-        scales: weight of each named loss.
+        scales: weight of each named loss, or the name of one among the
+            hyper-parameters.
         decays: whether the learner's learning-rate schedule applies.
         after: what happens to the learner state after the step.
         also: phases that follow it on the same batch (``pretrain``).
@@ -59,7 +60,7 @@ class Phase:
     lr: Mapping[str, str]
     optimiser: optax.GradientTransformation
     loss: Callable[[Params, Context], tuple[Losses, Metrics]]
-    scales: Mapping[str, float]
+    scales: Mapping[str, float | str]
     every: int = 1
     updates: int = 0
     decays: bool = False

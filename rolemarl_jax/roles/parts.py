@@ -136,6 +136,12 @@ def momentum(cfg: PartsConfig) -> Callable[[LearnerState], LearnerState]:
     return after
 
 
+def rates(cfg: PartsConfig) -> dict[str, float]:
+    """Learning rates of the phases, where these do anything."""
+    found = {"embedding_lr": cfg.embedding_lr} if cfg.pretrain_embedding else {}
+    return found | ({"contrastive_lr": cfg.contrastive_lr} if cfg.contrastive else {})
+
+
 def phases(
     cfg: PartsConfig, decoding: Callable, contrast: Callable
 ) -> tuple[Phase, ...]:

@@ -14,7 +14,7 @@ from rolemarl_jax.roles.identity import (
     make_classifier,
     paper_losses,
 )
-from rolemarl_jax.types import Array, EnvSpec, Key
+from rolemarl_jax.types import Array, EnvSpec, Key, LearnerState
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Shaping:
     """A per-agent reward and what learns it.
 
     Attributes:
-        bonus: ``(params, obs [..., N, O]) -> [..., N]``, added to the team's reward
-            whenever a batch is used, so that it is never outdated.
+        bonus: ``(LearnerState, obs [..., N, O]) -> [..., N]``, added to the team's
+            reward whenever a batch is used, so that it is never outdated.
         init: ``key -> {group: params}``. phases: gradient steps.
         hypers: initial values of its hyper-parameters.
     """
 
-    bonus: Callable[[Params, Array], Array]
+    bonus: Callable[[LearnerState, Array], Array]
     init: Callable[[Key], Params]
     phases: tuple[Phase, ...] = ()
     hypers: Mapping[str, float] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def _none(_: NoneConfig, __: EnvSpec) -> Shaping:
 
 def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
     """``r_i = r + alpha P(i | o_i)`` (EOI eq. 1)."""
-    net, alpha = make_classifier(cfg.widths, spec), _alpha(cfg, spec)
+    net = make_classifier(cfg.widths, spec)
     learn = classifier_phase(
         paper_losses(net, cfg.window, "algo.shaping.window"),
         {
@@ -78,10 +78,10 @@ def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
         },
     )
     return Shaping(
-        bonus=lambda params, obs: alpha * net.own(params, obs),
+        bonus=lambda state, obs: state.hypers["alpha"] * net.own(state.params, obs),
         init=net.init,
         phases=(learn,),
-        hypers={"classifier_lr": cfg.lr},
+        hypers={"classifier_lr": cfg.lr, "alpha": _alpha(cfg, spec)},
     )
 
 
@@ -118,6 +118,6 @@ def make_shaping(values: Mapping[str, Any], spec: EnvSpec) -> Shaping:
     return make(build(record, values, "algo.shaping"), spec)
 
 
-def shaped(shaping: Shaping, params: Params, reward: Array, obs: Array) -> Array:
+def shaped(shaping: Shaping, state: LearnerState, reward: Array, obs: Array) -> Array:
     """Rewards of the agents: `[T, B]` and `[T, B, N, O]` to `[T, B, N]`."""
-    return reward[..., None] + jax.lax.stop_gradient(shaping.bonus(params, obs))
+    return reward[..., None] + jax.lax.stop_gradient(shaping.bonus(state, obs))

@@ -124,7 +124,9 @@ def losses(params, batch):
     )
     frozen = jax.lax.stop_gradient(params)
     target = {g: frozen[g] for g in (*method.target_groups, *mixer.target_groups)}
-    state = LearnerState(frozen, target, {}, {}, {"gamma": jnp.asarray(0.99)})
+    names = ("gamma", "reward_scale", "td_lambda")
+    hypers = {name: jnp.asarray(ALGO[name]) for name in names}
+    state = LearnerState(frozen, target, {}, {}, hypers)
     ctx = Context(state, batch, jax.random.key(0))
     cfg = build(qmix.Config, ALGO, "algo")
     by_name, _ = qmix.td_losses(cfg, mean, mixer, params, ctx)

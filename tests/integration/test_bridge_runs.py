@@ -241,6 +241,7 @@ def test_what_the_game_lacks_is_said(tmp_path, words, message):
     ("words", "message"),
     [
         (["seeds=2"], "seeds: got 2"),
+        (["sweep.hypers.lr=[1e-3,2e-3]"], r"sweep\.hypers: got lr; allowed .* none"),
         (["env.broken=true"], "broken, as asked for"),
         (["eval.every=1500"], r"eval\.every"),
         (["bridge.workers=0"], r"bridge\.workers"),

@@ -38,13 +38,13 @@ def report():
         at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (tick, 0, stage)))
         return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
 
-    state, _ = segment(compiled.init(jnp.arange(program.seeds)), 0, 0, warm)
+    state, _ = segment(compiled.init(jnp.arange(program.members)), 0, 0, warm)
     state, tally = segment(state, warm * program.ticks, 1, 3)
     results = state.learner, state.worlds, tally, compiled.evaluate(state)
     text = compiled.segment.as_text() + compiled.evaluate.as_text()
     return {
         "devices": jax.device_count(),
-        "computed": program.seeds,
+        "computed": program.members,
         "talk": [word for word in TALK if word in text],
         "modules": text.count("HloModule"),
         "numbers": [_text(x) for x in jax.tree.leaves(results)],
@@ -91,7 +91,7 @@ def test_devices_change_nothing(count, alone):
     assert found["computed"] == {4: 12, 8: 16}[count]
     assert found["modules"] == 2 and found["talk"] == []
     surplus = found["computed"] - SEEDS
-    assert found["note"].startswith(f"{surplus} seeds more are computed and dropped")
+    assert found["note"].startswith(f"{surplus} more are computed and dropped")
     assert found["numbers"] == alone["numbers"]
     assert len(alone["numbers"]) > 20 and alone["note"] == ""
 

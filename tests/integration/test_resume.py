@@ -69,7 +69,7 @@ def states(cfg):
     program = runner.make_program(
         cfg, worlds.probe(worlds.KINDS.index("memory")), learner
     )
-    ids = jnp.arange(program.seeds)
+    ids = jnp.arange(program.members)
     parts = jax.eval_shape(lambda: runner.parts(cfg, program.init(ids)))
     found = checkpoint.restore(Path(cfg.run_dir) / runner.CHECKPOINTS, parts)
     plain = jax.tree.map(

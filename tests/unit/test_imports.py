@@ -14,14 +14,14 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # A module may import what stands in its own line or in one above it. A new module
 # of rolemarl_jax is entered here when it is written.
 LAYERS = (
-    ("types", "config", "rng"),
-    ("stats", "loggers", "plotting", "checkpoint", "progress", "summary"),
+    ("types", "config", "rng", "members"),
+    ("stats", "loggers", "plotting", "checkpoint", "progress", "ranking", "summary"),
     ("ops",),
     ("nets",),
     ("roles",),
     ("learners",),
     ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
-    ("seeds", "program"),
+    ("seeds", "freeze", "program"),
     ("plan", "compiled"),
     ("plan", "runner", "sweep", "hosts"),
     ("bridge_runner", "bridge_exhibit"),

@@ -16,7 +16,7 @@ from rolemarl_jax.ops.optim import clipped_each, optimiser, scaled
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.base import Context
 from rolemarl_jax.roles.shaping import make_shaping, shaped
-from rolemarl_jax.types import Batch, EnvSpec
+from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 N, A, OBS, W, HEADS, M = 3, 4, 5, 6, 2, 6
 SPEC = EnvSpec("test", N, A, OBS, 2, 9)
@@ -250,12 +250,17 @@ def test_optimiser_parts():
     np.testing.assert_allclose(new["w"], [1.0, -1.0], rtol=1e-5)
 
 
+def learner_state(shaping, params):
+    hypers = {name: jnp.float32(value) for name, value in shaping.hypers.items()}
+    return LearnerState(params, {}, {}, {}, hypers)
+
+
 def test_shaped_reward():
     values = {**algo("eoi_maac")["shaping"], "alpha": 0.5}
     shaping = make_shaping(values, SPEC)
     params = shaping.init(jax.random.key(0))
     obs = jax.random.normal(jax.random.key(1), (2, 3, N, OBS))
-    got = shaped(shaping, params, jnp.ones((2, 3)), obs)
+    got = shaped(shaping, learner_state(shaping, params), jnp.ones((2, 3)), obs)
     hidden, tree = np.array(obs), params["classifier"]["params"]
     for i in range(3):
         layer = jax.tree.map(np.array, tree[f"Linear_{i}"])
@@ -265,7 +270,9 @@ def test_shaped_reward():
     own = np.diagonal(p, axis1=-2, axis2=-1)
     np.testing.assert_allclose(got, 1 + 0.5 * own, rtol=1e-4)
     none = make_shaping({"name": "none"}, SPEC)
-    np.testing.assert_array_equal(shaped(none, {}, jnp.ones((2, 3)), obs), 1.0)
+    np.testing.assert_array_equal(
+        shaped(none, learner_state(none, {}), jnp.ones((2, 3)), obs), 1.0
+    )
 
 
 def test_alpha_is_the_given_one_the_familys_or_the_default():
@@ -275,7 +282,8 @@ def test_alpha_is_the_given_one_the_familys_or_the_default():
         spec = EnvSpec(name, N, A, OBS, 2, 9)
         shaping = make_shaping(values | changes, spec)
         params = jax.tree.map(jnp.zeros_like, shaping.init(jax.random.key(0)))
-        return float(shaping.bonus(params, jnp.ones((N, OBS)))[0]) * N
+        state = learner_state(shaping, params)
+        return float(shaping.bonus(state, jnp.ones((N, OBS)))[0]) * N
 
     got = [alpha("smax/3m"), alpha("pac_men"), alpha("smax/3m", alpha=0.3)]
     np.testing.assert_allclose(got, [0.1, 0.2, 0.3], rtol=1e-6)

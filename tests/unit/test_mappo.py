@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from policy_worlds import algo
+from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners import make_learner, mappo
@@ -115,7 +115,7 @@ def test_prepared_block():
     state = jax.jit(learner.init)(jax.random.key(0))
     fresh = block(learner.carry(B))
     seq, _ = jax.jit(partial(prepare_block, cfg, method, shaping))(state, fresh)
-    _, metrics = jax.jit(partial(mappo.ppo_losses, cfg, method))(state.params, seq)
+    _, metrics = jax.jit(partial(losses_of, cfg, method))(state.params, seq)
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
     assert (seq.weight[:, :, 2] == 0).all()
     np.testing.assert_allclose(seq.weight.mean(), 1, rtol=1e-6)
@@ -201,7 +201,7 @@ def test_gradients_stay_in_their_groups():
         """Groups that each loss reaches."""
 
         def loss(params, name):
-            return mappo.ppo_losses(cfg, method, params, seq)[0][name].sum()
+            return losses_of(cfg, method, params, seq)[0][name].sum()
 
         def reached(name):
             grads = jax.grad(loss)(params, name)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from policy_worlds import algo
+from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import mappo
@@ -58,7 +58,7 @@ def test_ppo_losses_against_numpy(value_clip):
         carry=None,
     )
     params = {"logits": jnp.array(logits), "value": jnp.array(value, jnp.float32)}
-    losses, metrics = jax.jit(partial(mappo.ppo_losses, cfg, stub()))(params, seq)
+    losses, metrics = jax.jit(partial(losses_of, cfg, stub()))(params, seq)
 
     want = {name: np.zeros((T, B)) for name in losses}
     for t, b, n in np.ndindex(T, B, N):
@@ -97,7 +97,7 @@ def test_clip_by_hand():
             carry=None,
         )
         params = {"logits": half, "value": jnp.ones((1, 1, 1))}
-        losses, _ = mappo.ppo_losses(cfg, stub(), params, seq)
+        losses, _ = losses_of(cfg, stub(), params, seq)
         np.testing.assert_allclose(losses["actor"], [[want]], rtol=1e-6)
         np.testing.assert_allclose(losses["entropy"], [[-np.log(2)]], rtol=1e-6)
         np.testing.assert_allclose(losses["critic"], [[1.0]])

@@ -81,3 +81,10 @@ def test_silence():
     shown = progress.silent()
     shown.update(Status("train", 1, 2, 3, 4))
     shown.close({}, [])
+
+
+def test_members_and_those_that_diverged_are_named():
+    out = io.StringIO()
+    status = Status("train", 10, 10, 1, 6, frozen=2, unit="members")
+    progress.make(out).update(status)
+    assert "x 6 members" in out.getvalue() and "2 diverged" in out.getvalue()
