@@ -36,6 +36,7 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
     import jax.numpy as jnp
 
     import envs
+    from rolemarl_jax import members
     from rolemarl_jax.compiled import compile_program
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
@@ -52,7 +53,7 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
         raise MemoryError(f"{seeds} seeds need {compiled.peak / 1e9:.1f} GB")
     warm = program.stages[0].iterations or 0
     last = len(program.stages) - 1
-    state = compiled.init(jnp.arange(seeds))
+    state = compiled.init(*members.arrays(cfg, seeds))
 
     def segment(state: Any, first: int, stage: int, count: int) -> Any:
         at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (first, first, stage)))

@@ -13,7 +13,7 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
-from rolemarl_jax import runner
+from rolemarl_jax import members, runner
 from rolemarl_jax.compiled import compile_program
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program import Cursor, make_program
@@ -38,7 +38,8 @@ def report():
         at = Cursor(*(jnp.asarray(x, jnp.int32) for x in (tick, 0, stage)))
         return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
 
-    state, _ = segment(compiled.init(jnp.arange(program.members)), 0, 0, warm)
+    who = members.arrays(cfg, program.members)
+    state, _ = segment(compiled.init(*who), 0, 0, warm)
     state, tally = segment(state, warm * program.ticks, 1, 3)
     results = state.learner, state.worlds, tally, compiled.evaluate(state)
     text = compiled.segment.as_text() + compiled.evaluate.as_text()
