@@ -116,6 +116,8 @@ def make_program(
     ticks, updates = max(1, per_update // worlds), max(1, worlds // per_update)
     memory = make_memory(cfg, env, learner, ticks)
     rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    if learner.experience == "fresh":
+        _trace_update(learner, rollout, memory)
     one_seed = _segment(learner, rollout, memory, updates)
     over, length = over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
@@ -173,6 +175,14 @@ def _init(
         replay=memory.init(),
         frozen=jnp.full((), GOING_ON, jnp.int32),
     )
+
+
+def _trace_update(learner: Learner, rollout: Rollout, memory: Memory) -> None:
+    """Lets an update refuse a block that it cannot divide, before anything compiles."""
+    state = jax.eval_shape(partial(_init, learner, rollout, memory), (0, {}))
+    drawn = jax.eval_shape(memory.sample, state.replay, state.key)
+    at = jax.ShapeDtypeStruct((), jnp.int32)
+    jax.eval_shape(compiled(learner.update), state.learner, drawn, at, state.key)
 
 
 def _over_members(init: Callable) -> Callable[..., SeedState]:
