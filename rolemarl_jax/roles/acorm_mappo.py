@@ -4,6 +4,9 @@ The role parts of ACORM; the actor reads embedding and role, the critic attends 
 the state's history to the roles, through which it sends no gradient.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -19,7 +22,7 @@ from rolemarl_jax.roles.base import (
     Params,
     blank_inputs,
 )
-from rolemarl_jax.roles.parts import make_parts, momentum, phases, rates
+from rolemarl_jax.roles.parts import RoleParts, make_parts, momentum, phases, rates
 from rolemarl_jax.roles.policy_base import Hidden, PolicyMethod
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
@@ -83,6 +86,27 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         cfg.out,
         cfg.critic_head,
     )
+    carry, init = _beginnings(cfg, spec, parts, actor, critic)
+    encode, logits = _policy(parts, actor)
+
+    return PolicyMethod(
+        init=init,
+        carry=carry,
+        encode=encode,
+        logits=logits,
+        value=_value(critic),
+        actor_groups=("actor", "embedding", "role"),
+        critic_groups=("critic",),
+        hypers=rates(cfg),
+        phases=phases(cfg, *_losses(parts)),
+        after_update=momentum(cfg),
+    )
+
+
+def _beginnings(
+    cfg: Config, spec: EnvSpec, parts: RoleParts, actor: MLP, critic: RoleCritic
+) -> tuple[Callable[[int], Carry], Callable[[Key], Params]]:
+    """Recurrent state and parameters to begin with."""
 
     def carry(rows: int) -> Carry:
         n = spec.n_agents
@@ -107,6 +131,12 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         own = actor.init(named(key, "actor"), seen)
         return {"actor": own, "critic": judged, **parts.init(key)}
 
+    return carry, init
+
+
+def _policy(parts: RoleParts, actor: MLP) -> tuple[Any, Any]:
+    """Roles and embeddings of the agents, and the actor's logits from them."""
+
     def encode(
         params: Params, x: Inputs, carry: Carry
     ) -> tuple[dict[str, Array], Hidden]:
@@ -121,6 +151,12 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         seen = jnp.concatenate([feats["embedding"], feats["role"]], axis=-1)
         return actor.apply(params["actor"], seen), {}
 
+    return encode, logits
+
+
+def _value(critic: RoleCritic) -> Any:
+    """The critic's values, through which no gradient reaches the roles."""
+
     def value(
         params: Params, x: Inputs, state: Array, feats: dict[str, Array], carry: Carry
     ) -> tuple[Array, Hidden]:
@@ -134,6 +170,12 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
             carry["critic_state"],
         )
         return out, {"critic_own": own, "critic_state": team}
+
+    return value
+
+
+def _losses(parts: RoleParts) -> tuple[Any, Any]:
+    """Losses of the decoder and of contrastive learning on a block."""
 
     def embed_block(params: Params, ctx: Context) -> Array:
         h0 = ctx.batch.carry["embedding"]
@@ -152,15 +194,4 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         loss = parts.contrast(params, embedding, block.obs, block.mask)
         return {"contrastive": loss}, {}
 
-    return PolicyMethod(
-        init=init,
-        carry=carry,
-        encode=encode,
-        logits=logits,
-        value=value,
-        actor_groups=("actor", "embedding", "role"),
-        critic_groups=("critic",),
-        hypers=rates(cfg),
-        phases=phases(cfg, decoding, contrast),
-        after_update=momentum(cfg),
-    )
+    return decoding, contrast
