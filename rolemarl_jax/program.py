@@ -113,9 +113,9 @@ def make_program(
             f"train.steps_per_update: got {per_update}; allowed: multiples and "
             f"divisors of train.worlds={worlds}"
         )
-    ticks, updates = max(1, per_update // worlds), max(1, worlds // per_update)
-    memory = make_memory(cfg, env, learner, ticks)
-    rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    updates = max(1, worlds // per_update)
+    rollout, memory = _collection(cfg, env, learner)
+    ticks = rollout.ticks
     if learner.experience == "fresh":
         _trace_update(learner, rollout, memory)
     one_seed = _segment(learner, rollout, memory, updates)
@@ -144,10 +144,18 @@ def make_program(
 
 def seed_shapes(cfg: RunConfig, env: Env, learner: Learner) -> SeedState:
     """Shapes of what one member keeps, without the program around them."""
+    return _shapes(learner, *_collection(cfg, env, learner))
+
+
+def _collection(cfg: RunConfig, env: Env, learner: Learner) -> tuple[Rollout, Memory]:
+    """How experience is collected and kept."""
     worlds = cfg.train.worlds
     ticks = max(1, cfg.train.steps_per_update // worlds)
     memory = make_memory(cfg, env, learner, ticks)
-    rollout = make_rollout(env, learner, memory.store, worlds, ticks)
+    return make_rollout(env, learner, memory.store, worlds, ticks), memory
+
+
+def _shapes(learner: Learner, rollout: Rollout, memory: Memory) -> SeedState:
     return jax.eval_shape(partial(_init, learner, rollout, memory), (0, {}))
 
 
@@ -179,7 +187,7 @@ def _init(
 
 def _trace_update(learner: Learner, rollout: Rollout, memory: Memory) -> None:
     """Lets an update refuse a block that it cannot divide, before anything compiles."""
-    state = jax.eval_shape(partial(_init, learner, rollout, memory), (0, {}))
+    state = _shapes(learner, rollout, memory)
     drawn = jax.eval_shape(memory.sample, state.replay, state.key)
     at = jax.ShapeDtypeStruct((), jnp.int32)
     jax.eval_shape(compiled(learner.update), state.learner, drawn, at, state.key)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+from rolemarl_jax import summary
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.types import Batch, EnvSpec
@@ -227,3 +228,19 @@ def run_config(algo, seeds=1, over=None):
         "preset": "test",
     }
     return build(RunConfig, merge(values, over or {}), "run")
+
+
+def write_chunk(cfg):
+    """What a run that has been trained to its end leaves behind."""
+    folder = Path(cfg.run_dir)
+    (folder / "checkpoints").mkdir(parents=True)
+    rows = [{"seed": cfg.seed + i, "env_steps": 1} for i in range(cfg.seeds)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "metrics.jsonl").write_text(text)
+    summary.write(folder, {"env_steps": cfg.total_steps})
+
+
+def seeds_in(run_dir):
+    """Seeds of the rows of a run, in their order."""
+    lines = (Path(run_dir) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["seed"] for line in lines]

@@ -127,7 +127,7 @@ def update_gflop(chosen: list[str]) -> float:
     import envs
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.memory import make_memory
+    from rolemarl_jax.program import make_program
 
     values = composed([*chosen, "seeds=1"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")
@@ -138,8 +138,7 @@ def update_gflop(chosen: list[str]) -> float:
             f"algo: got {cfg.algo['name']}; allowed in suite=sweep: algorithms that "
             "replay"
         )
-    ticks = max(1, cfg.train.steps_per_update // cfg.train.worlds)
-    memory = make_memory(cfg, env, learner, ticks)
+    memory = make_program(cfg, env, learner, jax.devices()[:1]).replay
     key = jax.random.key(0)
     batch = jax.eval_shape(lambda: memory.sample(memory.init(), key))
     state = jax.eval_shape(learner.init, key)

@@ -1,14 +1,12 @@
 """Who trains which seeds, and what becomes of a sweep that several processes share."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from support import run_config, small_algo
+from support import run_config, seeds_in, small_algo, write_chunk
 
 from experiments import chunks, compose, rundir, shares
-from rolemarl_jax import hosts, summary
+from rolemarl_jax import hosts
 from rolemarl_jax.config import ConfigError
 
 ALGO = small_algo("iql")
@@ -25,19 +23,9 @@ def trainer(log, before=lambda cfg: None):
     def train(cfg):
         before(cfg)
         log.append(cfg.seed)
-        folder = Path(cfg.run_dir)
-        (folder / "checkpoints").mkdir(parents=True)
-        rows = [{"seed": cfg.seed + i, "env_steps": 1} for i in range(cfg.seeds)]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "metrics.jsonl").write_text(text)
-        summary.write(folder, {"env_steps": cfg.total_steps})
+        write_chunk(cfg)
 
     return train
-
-
-def seeds_in(run_dir):
-    lines = (Path(run_dir) / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["seed"] for line in lines]
 
 
 def test_every_chunk_has_one_process(tmp_path):

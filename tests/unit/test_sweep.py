@@ -1,16 +1,15 @@
 """How many seeds fit, and chunks of those that do not."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import pytest
 from probes import worlds
-from support import run_config, small_algo
+from support import run_config, seeds_in, small_algo, write_chunk
 
 from experiments import chunks
-from rolemarl_jax import summary, sweep
+from rolemarl_jax import sweep
 from rolemarl_jax.compiled import compile_program
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
@@ -78,21 +77,12 @@ def trainer(log, fits=99):
 
     def train(cfg):
         log.append((cfg.seed, cfg.seeds, cfg.resume))
-        folder = Path(cfg.run_dir)
-        (folder / "checkpoints").mkdir(parents=True)
         if cfg.seeds > fits:
+            (Path(cfg.run_dir) / "checkpoints").mkdir(parents=True)
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        rows = [{"seed": cfg.seed + i, "env_steps": 1} for i in range(cfg.seeds)]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / "metrics.jsonl").write_text(text)
-        summary.write(folder, {"env_steps": cfg.total_steps})
+        write_chunk(cfg)
 
     return train
-
-
-def seeds_in(cfg):
-    lines = (Path(cfg.run_dir) / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["seed"] for line in lines]
 
 
 def test_chunks_are_run_once(tmp_path):
@@ -100,7 +90,7 @@ def test_chunks_are_run_once(tmp_path):
     log: list = []
     chunks.run(cfg, trainer(log), lambda: None)
     assert log == [(10, 3, False), (13, 3, False), (16, 1, False)]
-    assert seeds_in(cfg) == list(range(10, 17))
+    assert seeds_in(cfg.run_dir) == list(range(10, 17))
     chunks.run(cfg, trainer(log), lambda: None)
     assert len(log) == 3
     more = replace(cfg, total_steps=2 * cfg.total_steps)
@@ -114,7 +104,7 @@ def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     log: list = []
     chunks.run(cfg, trainer(log, fits=2), lambda: None)
     assert [entry[:2] for entry in log] == [(0, 4), (0, 2), (2, 2), (4, 2)]
-    assert seeds_in(cfg) == list(range(6))
+    assert seeds_in(cfg.run_dir) == list(range(6))
     chunks.run(cfg, trainer(log, fits=2), lambda: None)
     assert len(log) == 4, "finished halves are known again"
 
