@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import GRU, Linear, Module
+from rolemarl_jax.nets.layers import GRU, Heads, Linear, Module
 from rolemarl_jax.types import Array
 
 
@@ -51,12 +51,14 @@ class AttentionContext(Module):
     @nn.compact
     def __call__(self, query: Array, roles: Array) -> Array:
         """Attends from `[..., N, query]` to `[..., N, Z]`, giving `[..., N, out]`."""
-        q = self._split(Linear(self.width, use_bias=False, name="q")(query))
-        k = self._split(Linear(self.width, use_bias=False, name="k")(roles))
-        v = self._split(Linear(self.width, name="v")(roles))
-        scores = jnp.einsum("...ihd,...jhd->...hij", q, k) / q.shape[-1] ** 0.5
-        mixed = jnp.einsum("...hij,...jhd->...ihd", jax.nn.softmax(scores), v)
-        return Linear(self.out, name="o")(mixed.reshape((*mixed.shape[:-2], -1)))
+        q = Heads(self.heads, self.width, use_bias=False, name="q")(query)
+        k = Heads(self.heads, self.width, use_bias=False, name="k")(roles)
+        v = Heads(self.heads, self.width, name="v")(roles)
+        mixed = [_attend(*head) for head in zip(q, k, v, strict=True)]
+        return Linear(self.out, name="o")(jnp.concatenate(mixed, axis=-1))
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))
+
+def _attend(query: Array, key: Array, value: Array) -> Array:
+    """One head's attention, `[..., N, D]` each."""
+    scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
+    return jnp.einsum("...ij,...jd->...id", jax.nn.softmax(scores), value)

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import Linear, Module
+from rolemarl_jax.nets.layers import Heads, Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
@@ -88,18 +88,20 @@ class Others(Module):
             What each agent gets, `[..., N, width]`, and the unscaled attention logits
             `[..., heads, N, N]`, zero for an agent itself.
         """
-        q = self._split(Linear(self.width, use_bias=False, name="selector")(own))
-        k = self._split(Linear(self.width, use_bias=False, name="key")(acted))
-        v = self._split(nn.leaky_relu(Linear(self.width, name="value")(acted)))
-        logits = jnp.einsum("...ihd,...jhd->...hij", q, k)
-        me = jnp.eye(own.shape[-2], dtype=bool)
-        weight = jax.nn.softmax(logits / q.shape[-1] ** 0.5, where=~me)
-        mixed = jnp.einsum("...hij,...jhd->...ihd", weight, v)
-        mixed = mixed.reshape((*mixed.shape[:-2], self.width))
-        return mixed, jnp.where(me, 0.0, logits)
+        q = Heads(self.heads, self.width, use_bias=False, name="selector")(own)
+        k = Heads(self.heads, self.width, use_bias=False, name="key")(acted)
+        v = Heads(self.heads, self.width, name="value")(acted)
+        mixed, logits = zip(*map(_attend, q, k, v), strict=True)
+        return jnp.concatenate(mixed, axis=-1), jnp.stack(logits, axis=-3)
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape((*x.shape[:-1], self.heads, self.width // self.heads))
+
+def _attend(query: Array, key: Array, value: Array) -> tuple[Array, Array]:
+    """One head of ``Others``, `[..., N, D]` each."""
+    logits = jnp.einsum("...id,...jd->...ij", query, key)
+    me = jnp.eye(query.shape[-2], dtype=bool)
+    weight = jax.nn.softmax(logits / query.shape[-1] ** 0.5, where=~me)
+    mixed = jnp.einsum("...ij,...jd->...id", weight, nn.leaky_relu(value))
+    return mixed, jnp.where(me, 0.0, logits)
 
 
 @dataclass(frozen=True)
