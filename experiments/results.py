@@ -19,6 +19,7 @@ markers of a study. Numbers are interquartile means over seeds, with 95 % strati
 bootstrap intervals, of the mean of each seed's last three greedy evaluations.
 """
 COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
+OVERLAID = 4  # runs that can be told apart in one panel
 MEASURES = {"win_rate": "win rate", "return": "return"}
 
 
@@ -61,7 +62,8 @@ def section(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> str:
     for world, group in groupby(runs, key=lambda run: run.world):
         rows = list(group)
         parts += [f"### {world}", table(study.measure, rows)]
-        picture = _draw(docs / "results" / f"{name}-{world}.png", world, rows)
+        path = docs / "results" / f"{name}-{world}.png"
+        picture = _draw(path, study.measure, world, rows)
         if picture is not None:
             parts.append(f"![{world}]({picture.relative_to(docs).as_posix()})")
     return "\n\n".join(parts)
@@ -106,11 +108,13 @@ def _short(commit: str | None) -> str:
     return head[:10] + plus + changes
 
 
-def _draw(path: Path, world: str, runs: Sequence[Run]) -> Path | None:
-    """Curves of all runs that have measured anything."""
+def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | None:
+    """Curves of all runs that have measured anything; of many, a panel each."""
     measured = [run for run in runs if (run.folder / loggers.METRICS).is_file()]
     if not measured:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
     sources = {run.algo: run.folder for run in measured}
+    if len(sources) > OVERLAID:
+        return plotting.multiples(sources, path, measure, world)
     return plotting.curves(sources, path, world)

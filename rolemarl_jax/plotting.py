@@ -31,6 +31,8 @@ MAX_POINTS = 300  # points of a curve; more cannot be told apart
 PANELS_A_ROW = 4
 LEGEND_LETTERS = 140  # that fit side by side
 MAIN = {"win_rate": "Win rate", "return": "Return"}
+NOTE = "IQM over seeds, band: 95% bootstrap CI, thin lines: single seeds"
+GREY = f"{NOTE}, grey: the other runs"
 HIDDEN = {*MAIN, "updates", "episodes", "wall_s"}
 
 
@@ -84,6 +86,56 @@ def curves(
         _log_if_wide(axes)
     _legend(figure, heads[0], title)
     return _save(figure, Path(out))
+
+
+def multiples(
+    runs: Mapping[str, Sequence[Row] | Path | str],
+    out: Path | str,
+    key: str,
+    title: str = "",
+) -> Path:
+    """Draws one metric of many runs, a panel each, with the other runs in grey behind.
+
+    Args:
+        runs, out, title: as in ``curves``.
+        key: a metric of the test episodes, ``win_rate`` or ``return``.
+
+    Returns:
+        ``out``, as a path.
+    """
+    rows = {label: _rows(source) for label, source in runs.items()}
+    columns = min(PANELS_A_ROW, len(rows))
+    height = 0.8 + 2.3 * ceil(len(rows) / columns)
+    figure = Figure(figsize=(11, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    found = {label: table(run, "test", key) for label, run in rows.items()}
+    limits = _limits(list(found.values()), key)
+    for index, label in enumerate(rows):
+        axes = figure.add_subplot(ceil(len(rows) / columns), columns, index + 1)
+        for other in found.values():
+            if len(other.steps):
+                centre = stats.curve_ci(other.values)[0]
+                axes.plot(other.steps, centre, color="#BBBBBB", lw=0.8)
+        _draw(axes, {label: rows[label]}, "test", key, lines=True)
+        _label(axes, label, 10)
+        axes.set_ylim(*limits)
+        if key == "win_rate":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _heading(
+        figure, f"{title}: {MAIN[key].lower()} (test) over environment steps", GREY
+    )
+    return _save(figure, Path(out))
+
+
+def _limits(tables: Sequence[Table], key: str) -> tuple[float, float]:
+    """Range that all panels share."""
+    if key == "win_rate":
+        return -0.03, 1.03
+    values = np.concatenate([t.values.ravel() for t in tables] or [np.zeros(1)])
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    margin = 0.03 * (high - low or 1.0)
+    return low - margin, high + margin
 
 
 def table(rows: Iterable[Row], split: str, key: str) -> Table:
@@ -207,7 +259,11 @@ def _legend(figure: Figure, axes: Axes, title: str) -> None:
             frameon=False,
             labelcolor=INK,
         )
-    note = "IQM over seeds, band: 95% bootstrap CI, thin lines: single seeds"
+    _heading(figure, title, NOTE)
+
+
+def _heading(figure: Figure, title: str, note: str) -> None:
+    """Title, and how to read the picture."""
     figure.suptitle(
         f"{title}\n{note}" if title else note, x=0.01, ha="left", fontsize=10, color=INK
     )

@@ -64,3 +64,15 @@ def test_a_run_without_evaluation_yet(tmp_path):
     train = [row for row in rows(2) if row["split"] == "train"]
     assert plotting.curves({"a": train}, tmp_path / "c.png").stat().st_size > 5000
     assert plotting.curves({"a": []}, tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("key", ["win_rate", "return"])
+def test_many_runs_have_a_panel_each_and_the_others_behind(tmp_path, key):
+    sources = {name: list(rows(level=i)) for i, name in enumerate("abcde")}
+    out = plotting.multiples({**sources, "none": []}, tmp_path / "m.png", key, "title")
+    picture = matplotlib.image.imread(out)[..., :3]
+    for colour, least in ((0x00 / 255, 500), (0xBB / 255, 500)):
+        first = np.abs(picture[..., 0] - colour) < 0.02
+        assert first.sum() > least
+    alone = plotting.multiples({"a": sources["a"]}, tmp_path / "n.png", key)
+    assert matplotlib.image.imread(alone).shape[0] < picture.shape[0]
