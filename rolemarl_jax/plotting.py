@@ -110,12 +110,13 @@ def multiples(
     FigureCanvasAgg(figure)
     found = {label: table(run, "test", key) for label, run in rows.items()}
     limits = _limits(list(found.values()), key)
+    centres = [
+        (t.steps, stats.curve_ci(t.values)[0]) for t in found.values() if len(t.steps)
+    ]
     for index, label in enumerate(rows):
         axes = figure.add_subplot(ceil(len(rows) / columns), columns, index + 1)
-        for other in found.values():
-            if len(other.steps):
-                centre = stats.curve_ci(other.values)[0]
-                axes.plot(other.steps, centre, color="#BBBBBB", lw=0.8)
+        for steps, centre in centres:
+            axes.plot(steps, centre, color="#BBBBBB", lw=0.8)
         _draw(axes, {label: rows[label]}, "test", key, lines=True)
         _label(axes, label, 10)
         axes.set_ylim(*limits)
