@@ -15,7 +15,7 @@ from rolemarl_jax.config import ConfigError, nearest
 
 SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
-SPECIAL = ("peer", "sweep")
+SPECIAL = ("peer", "race", "sweep")
 OPTIONS = {
     "suite": "all",  # one of SUITES or SPECIAL, or all of SUITES
     "out": None,  # JSON file to write
@@ -23,14 +23,17 @@ OPTIONS = {
     "threads": 1,  # cores that the process may use, 0 for all
     "algo": [],  # algorithms; what a suite takes by default if empty
     "lengths": [60, 120],  # episode lengths of suite=update
-    "map": "2s3z",  # of suites train, memory, peer and sweep
+    "map": "2s3z",  # of suites train, memory, peer, race and sweep
     "maps": ["2s3z", "27m_vs_30m", "MMM2", "corridor"],  # of suite=env
     "worlds": 128,  # of suite=env
     "steps": 50,  # of one call in suite=env
     "seconds": 20.0,  # of each measurement in suites train, sweep, peer and bridge
-    "peer": None,  # a checkout of JaxMARL, of suites peer and sweep
+    "peer": None,  # a checkout of JaxMARL, of suites peer, race and sweep
     "hidden": [64, 512],  # network sizes of suite=peer
-    "seeds": [],  # of suite=sweep; 1, 2, 4, ... until memory ends if empty
+    "seeds": [],  # suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which
+    "win_rate": 0.8,  # goal of suite=race
+    "race_steps": 1_000_000,  # env steps after which suite=race gives up
+    "peer_lr": 5e-5,  # learning rate of the peer in suite=race
     "seeds_by": ["map", "vmap"],  # of suite=sweep
     "workers": [1, 4, 8],  # of suite=bridge
 }

@@ -7,9 +7,9 @@ returns its whole replay, so its speed is the difference of a long and a short r
 """
 
 import copy
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -83,18 +83,23 @@ def as_peer(hidden: int, world: str) -> list[str]:
     ]
 
 
-def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
-    """Env steps per second of the peer's learning part, of all seeds together.
+def source(path: Path) -> str:
+    """Text of the peer's QMIX."""
+    return (path / FOLDER / "qmix_rnn.py").read_text("utf8")
 
-    Seconds are those of a CPU's processor time, and of the clock elsewhere.
-    """
-    import jax
 
-    sys.path.insert(0, str(path / FOLDER))
-    peer = importlib.import_module("qmix_rnn")
+def module(path: Path, text: str) -> ModuleType:
+    """The peer's QMIX, of a text that may differ from its file's."""
+    found = ModuleType("qmix_rnn")
+    exec(compile(text, str(path / FOLDER / "qmix_rnn.py"), "exec"), found.__dict__)
+    return found
+
+
+def settings(path: Path, hidden: int, world: str) -> dict[str, Any]:
+    """The peer's own, with networks of our size and evaluation off."""
     text = (path / FOLDER / "config" / "alg" / "ql_rnn_smax.yaml").read_text("utf8")
-    embed, hypernet, chunks = SIZES[hidden]
-    base = {
+    embed, hypernet, _ = SIZES[hidden]
+    return {
         **yaml.safe_load(text),
         "ALG_NAME": "qmix_rnn",
         "MAP_NAME": world,
@@ -103,23 +108,39 @@ def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
         "MIXER_HYPERNET_HIDDEN_DIM": hypernet,
         "LR": 5e-5,
         "SEED": 0,
-        "NUM_SEEDS": seeds,
         "TEST_DURING_TRAINING": False,
         "TEST_INTERVAL": 0.05,
         "TEST_NUM_ENVS": 16,
         "WANDB_MODE": "disabled",
         "WANDB_LOG_ALL_SEEDS": False,
     }
-    peer.wandb.log = lambda *_, **__: None
+
+
+def compiled(peer: ModuleType, config: dict[str, Any], seeds: int) -> Callable:
+    """The peer's whole training as a compiled function of its seeds' keys."""
+    import jax
+
+    config = {**copy.deepcopy(config), "NUM_SEEDS": seeds}
+    env, _ = peer.env_from_config(copy.deepcopy(config))
+    keys = jax.random.split(jax.random.PRNGKey(0), seeds)
+    return jax.jit(jax.vmap(peer.make_train(config, env))).lower(keys).compile()
+
+
+def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
+    """Env steps per second of the peer's learning part, of all seeds together.
+
+    Seconds are those of a CPU's processor time, and of the clock elsewhere.
+    """
+    import jax
+
+    peer, base = module(path, source(path)), settings(path, hidden, world)
 
     def seconds(total: int) -> float:
-        config = {**copy.deepcopy(base), "TOTAL_TIMESTEPS": total}
-        env, _ = peer.env_from_config(copy.deepcopy(config))
+        train = compiled(peer, {**base, "TOTAL_TIMESTEPS": total}, seeds)
         keys = jax.random.split(jax.random.PRNGKey(0), seeds)
-        train = jax.jit(jax.vmap(peer.make_train(config, env))).lower(keys).compile()
         began = busy_seconds()
         jax.block_until_ready(train(keys))
         return busy_seconds() - began
 
-    short, long = FILL * CHUNK, (FILL + chunks) * CHUNK
+    short, long = FILL * CHUNK, (FILL + SIZES[hidden][2]) * CHUNK
     return seeds * (long - short) / (seconds(long) - seconds(short))

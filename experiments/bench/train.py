@@ -25,6 +25,26 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def prepared(chosen: list[str], seeds: int) -> tuple[Any, Any]:
+    """Configuration and program of a run on one device.
+
+    Args:
+        chosen: what would stand on the command line of ``experiments.run``.
+    """
+    import jax
+
+    import envs
+    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.program import make_program
+
+    values = composed([*chosen, f"seeds={seeds}"]).values
+    cfg = build(RunConfig, {**values, "run_dir": ""}, "")
+    env = envs.make_compiled(cfg.env)
+    learner = make_learner(cfg.algo, env.spec)
+    return cfg, make_program(cfg, env, learner, jax.devices()[:1])
+
+
 def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any]:
     """Speed of training; rates are of all seeds together.
 
@@ -39,19 +59,12 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
     import jax
     import jax.numpy as jnp
 
-    import envs
     from rolemarl_jax import members
     from rolemarl_jax.compiled import compile_program
-    from rolemarl_jax.config import RunConfig, build
-    from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import Cursor, make_program
+    from rolemarl_jax.program import Cursor
     from rolemarl_jax.sweep import memory_bytes
 
-    values = composed([*chosen, f"seeds={seeds}"]).values
-    cfg = build(RunConfig, {**values, "run_dir": ""}, "")
-    env = envs.make_compiled(cfg.env)
-    learner = make_learner(cfg.algo, env.spec)
-    program = make_program(cfg, env, learner, jax.devices()[:1])
+    cfg, program = prepared(chosen, seeds)
     compiled = compile_program(program, cfg)
     if compiled.peak > memory_bytes(None):
         raise MemoryError(f"{seeds} seeds need {compiled.peak / 1e9:.1f} GB")

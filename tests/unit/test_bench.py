@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import small_algo
 
-from experiments.bench import sweep, timing, update
+from experiments.bench import race, sweep, timing, update
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.types import EnvSpec
 
@@ -64,3 +64,23 @@ def test_numbers_of_seeds_double_until_memory_ends():
     assert [*sweep.sizes([3], partial(row, None))] == [{"seeds": 3}]
     with pytest.raises(ValueError, match="another"):
         [*sweep.sizes([], partial(row, ValueError("another")))]
+
+
+def test_a_race_is_won_by_three_evaluations_in_a_row():
+    points = [race.Point(i, float(i), won) for i, won in enumerate((1, 0.3, 0.9, 0.8))]
+    assert race.reached(points, 0.8) is None
+    assert race.reached([*points, race.Point(4, 4.0, 0.7)], 0.8).steps == 4
+    assert race.reached(points[:2], 0.0) is None
+
+
+def test_a_race_ends_where_it_is_won():
+    row = race._row("ours", "3m", 0, (race.Point(i, i, 1) for i in range(9)), 0.8)
+    assert row["busy seconds to 0.8"] == row["busy seconds"] == 2
+
+
+def test_the_peers_mask_is_corrected_once():
+    text = f"target = r + ({race.MASK}) * q[1:]"
+    assert race.corrected(text) == f"target = r + ({race.CORRECTED}) * q[1:]"
+    for other in ("", text * 2):
+        with pytest.raises(ValueError, match="version"):
+            race.corrected(other)
