@@ -76,9 +76,12 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = yaml.safe_load(path.read_text(encoding="utf8"))
-    # Runs that are older than the bridge have no such section.
+    # Older runs have no such sections or keys.
     sweep = {**LATER, **values.get("sweep", {})}
-    return {"bridge": {}, **values, "sweep": sweep}
+    algo = values["algo"]
+    if algo.get("learner") == "qmix":
+        algo = {"precision": "float32", **algo}
+    return {"bridge": {}, **values, "algo": algo, "sweep": sweep}
 
 
 def load_config(run_dir: Path | str) -> RunConfig:

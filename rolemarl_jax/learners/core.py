@@ -1,5 +1,6 @@
 """Phases: gradient steps over named parameter groups, each with its own optimiser."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import optax
 
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import Context, Metrics, Phase
+from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
 from rolemarl_jax.types import (
     Array,
     Batch,
@@ -125,6 +126,33 @@ def run_phase(
     )
     metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
     return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
+
+
+def in_precision(phase: Phase, name: str, exact: tuple[str, ...]) -> Phase:
+    """The phase with its networks computed in ``bfloat16``, or as it is.
+
+    Weights are rounded before the loss; layers compute in the precision of theirs.
+    Parameters, optimisers, gradients as the optimisers see them, targets and
+    hyper-parameters stay float32, and so do the parameter groups in ``exact``.
+    """
+    if name == "float32":
+        return phase
+
+    def rounded(groups: dict[str, PyTree]) -> dict[str, PyTree]:
+        return {
+            group: tree
+            if group in exact
+            else jax.tree.map(lambda x: x.astype(jnp.dtype(name)), tree)
+            for group, tree in groups.items()
+        }
+
+    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+        own, target = rounded(ctx.state.params), rounded(ctx.state.target)
+        state = ctx.state._replace(params=own, target=target)
+        return phase.loss(rounded(params), ctx._replace(state=state))
+
+    also = tuple(in_precision(p, name, exact) for p in phase.also)
+    return dataclasses.replace(phase, loss=loss, also=also)
 
 
 def weights(loss_scales: Mapping[str, float]) -> tuple[Scales, Hypers]:

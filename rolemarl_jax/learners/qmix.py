@@ -27,6 +27,7 @@ from rolemarl_jax.roles.base import (
     RoleMethod,
 )
 from rolemarl_jax.types import (
+    AgentOut,
     Array,
     Batch,
     EnvSpec,
@@ -79,6 +80,8 @@ class Config:
         lr: learning rate of agent and mixer. gamma: discount. td_lambda: trace decay.
         double_q: the online network chooses the target's action.
         reward_scale: factor on rewards inside the loss.
+        precision: of the networks inside an update; see ``core.in_precision``. Acting
+            is in float32.
         loss_scales: weight of ``td`` and of each loss that the role method adds.
     """
 
@@ -91,6 +94,7 @@ class Config:
     td_lambda: float
     double_q: bool
     reward_scale: float
+    precision: Literal["float32", "bfloat16"]
     optimiser: OptimiserConfig
     target: TargetConfig
     epsilon: EpsilonConfig
@@ -105,9 +109,12 @@ def make(cfg: Config, spec: EnvSpec) -> core.Learner:
     """
     method = make_method(cfg.role, spec)
     mixer = make_mixer(cfg.mixer, spec)
-    td_phase = _td_phase(cfg, method, mixer)
-    train = tuple(p for p in method.phases if p.stage == "train")
-    pretrain = tuple(p for p in method.phases if p.stage == "pretrain")
+    *phases, td_phase = (
+        core.in_precision(phase, cfg.precision, method.exact)
+        for phase in (*method.phases, _td_phase(cfg, method, mixer))
+    )
+    train = tuple(p for p in phases if p.stage == "train")
+    pretrain = tuple(p for p in phases if p.stage == "pretrain")
     act, greedy = _policies(cfg, method)
     return core.Learner(
         spec=spec,
@@ -230,7 +237,7 @@ def td_losses(
     online_key, target_key = named(ctx.key, "online"), named(ctx.key, "target")
     zeros = method.carry(batch.reward.shape[1])
     feats, _ = method.encode(params, x, zeros, online_key)
-    out, _ = method.q_values(params, x, feats, zeros)
+    out = _exact(method.q_values(params, x, feats, zeros)[0])
     if weight is not None:
         out = out._replace(q=td.scale_gradient(out.q, weight[..., None]))
     taken = td.chosen(out.q[:-1], batch.action)
@@ -241,7 +248,7 @@ def td_losses(
     frozen = jax.lax.stop_gradient({**params, **ctx.state.target})
     fixed = jax.lax.stop_gradient(feats)
     target_feats = method.target_feats(frozen, x, fixed, target_key)
-    target_out, _ = method.q_values(frozen, x, target_feats, zeros)
+    target_out = _exact(method.q_values(frozen, x, target_feats, zeros)[0])
     judge = out.q if cfg.double_q else target_out.q
     best = jnp.argmax(td.mask_unavailable(judge, batch.avail), axis=-1)
     ahead = mixer.mix(
@@ -272,6 +279,11 @@ def td_losses(
         **reported,
     }
     return {"td": squared, **method.extra_losses(params, ctx, out)}, metrics
+
+
+def _exact(out: AgentOut) -> AgentOut:
+    """Action values as float32, whatever the network computed in."""
+    return out._replace(q=out.q.astype(jnp.float32))
 
 
 def _updater(cfg: Config, method: RoleMethod, phases: tuple[Phase, ...]) -> core.Update:

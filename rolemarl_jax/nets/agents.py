@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import GRU, Linear, Module
+from rolemarl_jax.nets.layers import GRU, Linear, Module, project
 from rolemarl_jax.types import Array, Inputs, PyTree
 
 
@@ -74,10 +74,9 @@ def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) ->
     """
     own = params["params"]
     first, width = own["Linear_0"], x.shape[-1]
-    seen = x @ first["kernel"][:width] + first["bias"]
-    hidden = nn.relu(
-        seen[..., :, None, :] + (z @ first["kernel"][width:])[..., None, :, :]
-    )
+    seen = project(x, first["kernel"][:width]) + first["bias"]
+    roles = project(z, first["kernel"][width:])
+    hidden = nn.relu(seen[..., :, None, :] + roles[..., None, :, :])
     h0 = jnp.zeros(hidden.shape[1:])
     h = GRU(net.hidden).apply({"params": own["GRU_0"]}, hidden, h0, reset)
     return Linear(net.out).apply({"params": own["Linear_1"]}, h)

@@ -61,4 +61,5 @@ class AttentionContext(Module):
 def _attend(query: Array, key: Array, value: Array) -> Array:
     """One head's attention, `[..., N, D]` each."""
     scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
-    return jnp.einsum("...ij,...jd->...id", jax.nn.softmax(scores), value)
+    weight = jax.nn.softmax(scores.astype(jnp.float32)).astype(value.dtype)
+    return jnp.einsum("...ij,...jd->...id", weight, value)

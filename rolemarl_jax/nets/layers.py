@@ -35,10 +35,10 @@ class Module(nn.Module):
 def project(x: Array, w: Array) -> Array:
     """``x @ w`` for `[..., in]` and `[in, out]`, as one product of two matrices.
 
-    The gradient of ``w`` would otherwise contract several axes, for which XLA lays out
-    a transposed copy of what comes back.
+    Computed in the precision of ``w``. The gradient of ``w`` would otherwise contract
+    several axes, for which XLA lays out a transposed copy of what comes back.
     """
-    rows = x.reshape((-1, x.shape[-1]))
+    rows = x.reshape((-1, x.shape[-1])).astype(w.dtype)
     return (rows @ w).reshape((*x.shape[:-1], w.shape[-1]))
 
 
@@ -106,11 +106,12 @@ class Standardise(Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[..., F]` to the same shape."""
-        centred = x - x.mean(self.axes, keepdims=True)
-        variance = (centred * centred).mean(self.axes, keepdims=True)
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(self.axes, keepdims=True)
+        variance = (centred * centred).mean(self.axes, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias).astype(x.dtype)
 
 
 class GRU(Module):
@@ -133,4 +134,5 @@ class GRU(Module):
         b_in = self.param("b_in", init, (width,))
         w = self.param("w", init, (self.hidden, width))
         b = self.param("b", init, (width,))
-        return scan.gru(project(x, w_in) + b_in, w, b, h0, reset)
+        projected = project(x, w_in) + b_in
+        return scan.gru(projected, w, b, h0.astype(projected.dtype), reset)

@@ -22,6 +22,8 @@ def kmeans(x: Array, k: int, iterations: int, alive: Array | None = None) -> Arr
     Returns:
         Labels in 0..k-1, `[..., N]` int32. Fewer than k occur if points coincide.
     """
+    # Differences of large numbers: distances need all the digits that there are.
+    x = x.astype(jnp.float32)
     weight = jnp.ones(x.shape[:-1]) if alive is None else alive.astype(x.dtype)
     square = (x * x).sum(-1)
     gram = jnp.einsum("...id,...jd->...ij", x, x)

@@ -122,6 +122,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         encode=encode,
         q_values=q_values,
         target_feats=lambda _params, _x, feats, _key: feats,
+        exact=("similarity", "decoder"),
         td_lr={"agent": "lr", "role": "role_lr", "embedding": "role_lr"},
         hypers={
             "role_lr": cfg.role_lr,

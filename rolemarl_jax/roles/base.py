@@ -109,6 +109,8 @@ class RoleMethod:
         q_values: ``(params, Inputs, feats, carry) -> (AgentOut, carry part)``.
         target_feats: ``(target params, Inputs, online feats, key) -> feats`` that the
             target network uses.
+        exact: groups that compute in float32 whatever ``algo.precision`` says:
+            densities, divergences and classifiers.
         td_lr: for each group that the TD loss trains, the name of its learning rate.
         hypers: initial values of the method's own hyper-parameters.
         extra_losses: ``(params, Context, AgentOut) -> {name: [T, B]}`` joining the TD
@@ -137,6 +139,7 @@ class RoleMethod:
         [Params, Inputs, dict[str, Array], Key | None], dict[str, Array]
     ]
     td_lr: Mapping[str, str]
+    exact: tuple[str, ...] = ()
     hypers: Mapping[str, float] = field(default_factory=dict)
     extra_losses: Callable[[Params, Context, AgentOut], Losses] = _no_losses
     experience: Callable[[Context], tuple[Batch, Array | None]] = _own_experience

@@ -109,6 +109,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         parts.utility,
         init=partial(_init, parts),
         hypers={"classifier_lr": cfg.classifier_lr, "ivf_lr": cfg.ivf_lr},
+        exact=("classifier", "ivf"),
         extra_losses=partial(individuality, parts),
         phases=(
             classifier_phase(

@@ -95,6 +95,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
             "individual": jnp.zeros(rows, bool),
         },
         hypers={"classifier_lr": cfg.classifier_lr, "ivf_lr": cfg.ivf_lr},
+        exact=("classifier", "ivf"),
         phases=(
             classifier_phase(partial(classifier_losses, parts), regularisers),
             ivf_phase(partial(ivf_losses, parts), cfg.tau),

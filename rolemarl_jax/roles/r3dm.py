@@ -125,6 +125,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         base,
         init=init,
         init_aux=init_aux,
+        exact=(*base.exact, *MODELS),
         hypers={
             **base.hypers,
             **_weights(cfg, spec),

@@ -203,6 +203,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         encode=encode,
         q_values=q_values,
         target_feats=lambda params, x, _, key: encode(params, x, {}, key)[0],
+        exact=("role", "trajectory", "dissimilarity"),
         td_lr=dict.fromkeys(Nets._fields, "lr"),
         extra_losses=extra_losses,
     )

@@ -1,0 +1,98 @@
+"""``algo.precision=bfloat16``: products in it, everything that is kept in float32."""
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import SPEC, random_batch, small_algo
+
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import core, make_learner
+
+KEY = jax.random.key(0)
+ALGOS = "qmix", "acorm", "roma", "r3dm", "eoi", "eoi_explore"  # one of each method
+
+
+def update_of(name, precision, seed=0):
+    learner = make_learner(small_algo(name, {"precision": precision}), SPEC)
+    state = jax.jit(learner.init)(jax.random.key(seed))
+    batch = random_batch(SPEC, B=8, lengths=[6, 3, 5, 1, 6, 6, 2, 4])
+    return learner, state, batch
+
+
+def products(jaxpr):
+    """Types of the operands of every matrix product, loops and branches included."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield {str(variable.aval.dtype) for variable in equation.invars}
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(inner, jex.ClosedJaxpr):
+                    yield from products(inner.jaxpr)
+                elif isinstance(inner, jex.Jaxpr):
+                    yield from products(inner)
+
+
+@pytest.mark.parametrize("name", ALGOS)
+def test_what_is_kept_stays_float32(name):
+    learner, state, batch = update_of(name, "bfloat16")
+    stages = [learner.update, *(stage.update for stage in learner.pretraining)]
+    for update in stages:
+        after, metrics = jax.eval_shape(update, state, batch, 0, KEY)
+        for before, now in zip(
+            jax.tree.leaves(state), jax.tree.leaves(after), strict=True
+        ):
+            assert before.dtype == now.dtype
+        assert all(x.dtype == jnp.float32 for x in metrics.values())
+
+
+@pytest.mark.parametrize("name", ["qmix", "acorm"])
+def test_products_are_in_bfloat16(name):
+    """None mixes the two, but for the mixer's sum over float32 action values."""
+    learner, state, batch = update_of(name, "bfloat16")
+    jaxpr = jax.make_jaxpr(learner.update)(state, batch, 0, KEY).jaxpr
+    low = [types == {"bfloat16"} for types in products(jaxpr)]
+    assert np.mean(low) > 0.7
+    learner, state, batch = update_of(name, "float32")
+    jaxpr = jax.make_jaxpr(learner.update)(state, batch, 0, KEY).jaxpr
+    assert all(types == {"float32"} for types in products(jaxpr))
+
+
+@pytest.mark.parametrize("name", ALGOS)
+def test_losses_are_close_to_those_of_float32(name):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        learner, state, batch = update_of(name, precision)
+        metrics = jax.jit(learner.update)(state, batch, 0, KEY)[1]
+        found[precision] = {k: float(v) for k, v in metrics.items() if "loss" in k}
+    full, low = found["float32"], found["bfloat16"]
+    for key, value in full.items():
+        np.testing.assert_allclose(low[key], value, rtol=0.05, atol=0.02, err_msg=key)
+    assert low["td/loss_td"] != full["td/loss_td"], "nothing was rounded"
+
+
+def test_groups_that_a_method_names_are_not_rounded():
+    seen = {}
+
+    def loss(params, ctx):
+        seen.update(params=params, state=ctx.state)
+        return {}, {}
+
+    _, state, batch = update_of("acorm", "bfloat16")
+    phase = core.Phase("x", "train", {}, None, loss, {})
+    core.in_precision(phase, "bfloat16", ("similarity",)).loss(
+        state.params, core.Context(state, batch, KEY)
+    )
+    for groups in (seen["params"], seen["state"].params):
+        types = {g: {x.dtype for x in jax.tree.leaves(t)} for g, t in groups.items()}
+        assert types.pop("similarity") == {jnp.dtype("float32")}
+        assert set.union(*types.values()) == {jnp.dtype("bfloat16")}
+    assert {x.dtype for x in jax.tree.leaves(seen["state"].hypers)} == {
+        jnp.dtype("float32")
+    }
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(ConfigError, match=r"algo\.precision.*float16"):
+        update_of("qmix", "float16")
