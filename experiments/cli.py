@@ -4,6 +4,7 @@ A wrong name or value ends with one message on stderr and exit status 2, before
 anything is compiled or written.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 
 from rolemarl_jax.config import ConfigError, RunConfig, nearest
+
+STOPPED = 130  # exit status of a command that was interrupted
 
 
 def launch(job: Callable[[RunConfig], None], argv: Sequence[str] | None = None) -> None:
@@ -32,9 +35,18 @@ def launch(job: Callable[[RunConfig], None], argv: Sequence[str] | None = None) 
 
 
 def guard(action: Callable[[], None]) -> None:
-    """Runs an action; a ``ConfigError`` becomes a message and exit status 2."""
+    """Runs an action; a ``ConfigError`` becomes a message and exit status 2.
+
+    ``KeyboardInterrupt`` ends the process with status 130, as it is: Python's way out
+    would wait for what is being computed.
+    """
     try:
         action()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STOPPED)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -19,7 +19,6 @@ OPTIONS: dict[str, Any] = {
     "runs": "runs/studies",  # results go to <runs>/<study>/<scale>/<world>/<algo>
     "docs": None,  # folder of results.md; docs, at scale=smoke that of the results
 }
-STOPPED = 130
 Execute = Callable[[Sequence[str]], int]
 
 
@@ -41,7 +40,7 @@ def train(arguments: Sequence[str]) -> int:
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
-        return STOPPED
+        return cli.STOPPED
 
 
 def _main(options: dict[str, Any], execute: Execute) -> None:
@@ -83,8 +82,8 @@ def _complete(
         print(f"[{number}/{len(planned)}] {run.folder}", flush=True)
         status = execute(now.arguments)
         results.write(docs, name, study, planned)
-        if status == STOPPED:
-            sys.exit(STOPPED)
+        if status == cli.STOPPED:
+            sys.exit(cli.STOPPED)
         if status:
             failed.append(run.folder)
     return failed

@@ -104,11 +104,15 @@ def _train(cfg: RunConfig, spec: Any, play: Callable[..., Any]) -> None:
             cfg.logger, Path(cfg.run_dir), rundir.load(cfg.run_dir), start
         )
 
+    def stopping() -> None:
+        again = "once more stops at once, and keeps what was saved before"
+        display.note(f"stopping after the part that is being computed; {again}")
+
     try:
-        more = play(learner, open_logger, runner.Observer(started, moved))
-    except KeyboardInterrupt:
+        more = play(learner, open_logger, runner.Observer(started, moved, stopping))
+    except runner.Interrupted:
         display.close({"stopped, saved in": cfg.run_dir}, [_command(cfg, "run", True)])
-        sys.exit(130)
+        sys.exit(cli.STOPPED)
     except bridge_runner.StoppedError as error:
         reached = {"stopped": str(error), "saved in": cfg.run_dir}
         display.close(reached, [_command(cfg, "run", True)])

@@ -31,6 +31,7 @@ from rolemarl_jax.program import initial_learner
 from rolemarl_jax.runner import (
     CHECKPOINTS,
     Facts,
+    Interrupted,
     Observer,
     Progress,
     Row,
@@ -105,12 +106,15 @@ def run(
 
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
-        KeyboardInterrupt: the run was asked to stop; it is saved.
+        Interrupted: the run was asked to stop; it is saved.
         StoppedError: too few workers are left, or one does not fit; it is saved.
     """
     loop = Loop(cfg, pool, learner, out)
     out.started(loop.facts())
-    with stop_requests() as stop, closing(open_logger(loop.env_steps)) as logger:
+    with (
+        stop_requests(out.stopping) as stop,
+        closing(open_logger(loop.env_steps)) as logger,
+    ):
         try:
             while loop.env_steps < cfg.total_steps and not stop():
                 loop.stretch(logger, stop)
@@ -119,7 +123,7 @@ def run(
             loop.save()
             raise StoppedError(str(error)) from None
         if stop() and loop.env_steps < cfg.total_steps:
-            raise KeyboardInterrupt
+            raise Interrupted
     return loop.record()
 
 

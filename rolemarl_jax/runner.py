@@ -74,10 +74,16 @@ class Observer:
 
     Attributes:
         started: once, before the first leg. moved: after each leg.
+        stopping: when the run was asked to stop, which it does after the leg.
     """
 
     started: Callable[[Facts], None]
     moved: Callable[[Progress], None]
+    stopping: Callable[[], None] = lambda: None
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and is saved."""
 
 
 def run(
@@ -89,11 +95,11 @@ def run(
 ) -> None:
     """Trains every seed to ``total_steps``, or until the process is asked to stop.
 
-    A first SIGINT or SIGTERM lets the current leg end, saves a checkpoint and raises
-    ``KeyboardInterrupt``. ``open_logger`` is told the env steps that it goes on from.
+    ``open_logger`` is told the env steps that it goes on from.
 
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
+        Interrupted: after a first SIGINT or SIGTERM, the current leg and a checkpoint.
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
@@ -104,7 +110,7 @@ def run(
     logger = open_logger(facts.resumed_at)
     per_iteration = program.worlds * program.ticks
     seconds, steps, updates = 0.0, 0, 0
-    with stop_requests() as stop, closing(logger):
+    with stop_requests(out.stopping) as stop, closing(logger):
         for leg in remaining(legs, done, program.updates):
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
@@ -118,7 +124,7 @@ def run(
                 _save(cfg, state, end, end * per_iteration, spent + seconds)
             out.moved(Progress(seconds, steps, updates, rows))
             if stop() and leg is not legs[-1]:
-                raise KeyboardInterrupt
+                raise Interrupted
 
 
 def _begin(
@@ -183,7 +189,8 @@ def _run_leg(
     numbers = (leg.first * program.ticks, leg.update, leg.stage)
     cursor = Cursor(*(jnp.asarray(x, jnp.int32) for x in numbers))
     count = jnp.asarray(leg.iterations, jnp.int32)
-    state, tally = compiled.segment(state, cursor, count)
+    # Waiting here, unlike fetching results, lets signals through.
+    state, tally = jax.block_until_ready(compiled.segment(state, cursor, count))
     learns = program.stages[leg.stage].updates
     made = leg.iterations * program.updates if learns else 0
     training = program.stages[leg.stage].iterations is None
@@ -267,14 +274,19 @@ def _facts(
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual."""
+def stop_requests(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.
+
+    Args:
+        tell: called at the first one.
+    """
     asked = []
     before = {}
 
     def request(number: int, _: Any) -> None:
         asked.append(number)
         signal.signal(number, before[number])
+        tell()
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
