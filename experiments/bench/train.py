@@ -6,10 +6,6 @@ from typing import Any
 from experiments.bench.timing import cpu_seconds
 from experiments.compose import composed
 
-# Iterations of a segment, whatever the seeds: mapping copies each seed's state once a
-# segment, so that shorter ones would charge many seeds for it and spare a single one.
-SEGMENT = 20
-
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each algorithm on ``options["map"]`` with the default run."""
@@ -48,6 +44,9 @@ def prepared(chosen: list[str], seeds: int) -> tuple[Any, Any]:
 def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any]:
     """Speed of training; rates are of all seeds together.
 
+    Segments are as long as those of a run, whatever the seeds: mapping copies each
+    seed's state once a segment, so that shorter ones would charge many seeds for it.
+
     Args:
         chosen: what would stand on the command line of ``experiments.run``.
         seconds: how long to measure, after compilation and warm-up.
@@ -77,12 +76,12 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
         return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
 
     state, _ = jax.block_until_ready(segment(state, 0, 0, warm))
-    done = 0
-    state, _ = jax.block_until_ready(segment(state, warm, last, SEGMENT))
+    done, leg = 0, max(1, cfg.log_every // (program.ticks * program.worlds))
+    state, _ = jax.block_until_ready(segment(state, warm, last, leg))
     wall, cpu = time.perf_counter(), cpu_seconds()
     while time.perf_counter() - wall < seconds:
-        done += SEGMENT
-        state, tally = segment(state, warm + done, last, SEGMENT)
+        done += leg
+        state, tally = segment(state, warm + done, last, leg)
         jax.block_until_ready(state)
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
     steps = done * program.ticks * program.worlds * seeds
