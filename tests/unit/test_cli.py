@@ -129,6 +129,15 @@ def test_resume_takes_the_stored_configuration():
     assert grown.checkpoint == cfg.checkpoint
 
 
+def test_a_run_that_is_older_than_some_keys_can_be_read():
+    cfg = resolve("algo=qmix", "run_dir=old")
+    path = rundir.create(cfg) / rundir.CONFIG
+    stored = yaml.safe_load(path.read_text())
+    del stored["algo"]["precision"], stored["bridge"], stored["sweep"]["process"]
+    path.write_text(yaml.safe_dump(stored))
+    assert rundir.load_config("old") == cfg
+
+
 def test_resume_names_what_differs():
     cfg = resolve("algo=vdn", "run_dir=a", "seeds=3", "env.map=3m")
     rundir.create(cfg)
