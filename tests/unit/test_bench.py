@@ -67,9 +67,9 @@ def test_numbers_of_seeds_double_until_memory_ends():
 
 
 def test_a_race_is_won_by_three_evaluations_in_a_row():
-    points = [race.Point(i, float(i), won) for i, won in enumerate((1, 0.3, 0.9, 0.8))]
-    assert race.reached(points, 0.8) is None
-    assert race.reached([*points, race.Point(4, 4.0, 0.7)], 0.8).steps == 4
+    points = [race.Point(i, float(i), won) for i, won in enumerate((1, 0.25, 0, 0.5))]
+    assert race.reached(points, 0.5) is None
+    assert race.reached([*points, race.Point(4, 4.0, 1.0)], 0.5).steps == 4
     assert race.reached(points[:2], 0.0) is None
 
 
