@@ -43,6 +43,11 @@ class Cursor(NamedTuple):
     update: Array  # learner updates within the stage
     stage: Array  # index into ``Program.stages``
 
+    @classmethod
+    def at(cls, tick: int, update: int, stage: int) -> "Cursor":
+        """The cursor of numbers that the host has counted."""
+        return cls(*(jnp.asarray(x, jnp.int32) for x in (tick, update, stage)))
+
 
 class Tally(NamedTuple):
     """What a segment reports, summed over its iterations."""

@@ -186,8 +186,7 @@ def _run_leg(
     Returns:
         The new state, its rows without ``wall_s``, and the updates made, a seed.
     """
-    numbers = (leg.first * program.ticks, leg.update, leg.stage)
-    cursor = Cursor(*(jnp.asarray(x, jnp.int32) for x in numbers))
+    cursor = Cursor.at(leg.first * program.ticks, leg.update, leg.stage)
     count = jnp.asarray(leg.iterations, jnp.int32)
     # Waiting here, unlike fetching results, lets signals through.
     state, tally = jax.block_until_ready(compiled.segment(state, cursor, count))

@@ -118,8 +118,7 @@ def _ours(world: str, seed: int, steps: int) -> Iterator[Point]:
     began = busy_seconds()
     state = compiled.init(jnp.array([seed], jnp.int32), {})
     for leg in lay_out(cfg, program):
-        at = (leg.first * program.ticks, leg.update, leg.stage)
-        cursor = Cursor(*(jnp.asarray(x, jnp.int32) for x in at))
+        cursor = Cursor.at(leg.first * program.ticks, leg.update, leg.stage)
         state, _ = compiled.segment(state, cursor, jnp.asarray(leg.iterations))
         if leg.evaluate:
             won = float(jax.device_get(compiled.evaluate(state)).won.mean())
