@@ -59,6 +59,7 @@ def options(
 
     Args:
         known: allowed keys with their defaults; ``...`` marks one that is required.
+            Where the default is a list, one value alone is a list of it.
         argv: as for ``launch``.
 
     Raises:
@@ -74,7 +75,9 @@ def options(
             raise ConfigError(f"{key}: unknown option; {nearest(key, known)}")
         if key in found:
             raise ConfigError(f"{key}: given twice")
-        found[key] = _value(key, value)
+        given = _value(key, value)
+        single = isinstance(known[key], list) and not isinstance(given, list)
+        found[key] = [given] if single else given
     missing = [key for key in known if known[key] is ... and key not in found]
     if missing:
         raise ConfigError(f"{missing[0]}: missing; options: {usage}")

@@ -9,8 +9,8 @@ from support import SWEEP
 
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import mappo
-from rolemarl_jax.roles.base import Context
-from rolemarl_jax.types import Env, EnvSpec, LearnerState, Observation, Step
+from rolemarl_jax.learners.block import look
+from rolemarl_jax.types import Env, EnvSpec, Observation, Step
 
 ALGO = Path(__file__).parent.parent / "configs" / "algo"
 
@@ -156,7 +156,7 @@ def same_bits(a, b):
     return all(bool((plain(x) == plain(y)).all()) for x, y in pairs)
 
 
-def losses_of(cfg, method, params, seq):
-    """PPO's losses; of the learner's state they read the clip alone."""
-    state = LearnerState({}, {}, {}, {}, {"clip": jnp.float32(cfg.clip)})
-    return mappo.ppo_losses(cfg, method, params, Context(state, seq, jnp.zeros(())))
+def losses_of(cfg, method, params, seq, old):
+    """PPO's losses on sequences."""
+    seen, _ = look(method, params, seq)
+    return mappo.ppo_losses(cfg, jnp.float32(cfg.clip), seen, seq, old)

@@ -1,6 +1,6 @@
 """From a block just collected to what PPO's gradient steps read."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,20 +20,45 @@ class TargetConfig(Protocol):
     def value_norm(self) -> float | None: ...  # noqa: D102
 
 
+Outlook = tuple[Array, Array]
+"""Logits `[T, B, N, A]` of the actor and values `[T, B, N]` of the critic."""
+
+
+class Old(NamedTuple):
+    """What is computed once a block, with the parameters that acted; `[T, B, N]`."""
+
+    log_prob: Array  # of the actions taken
+    value: Array  # normalised, as the critic's output
+    advantage: Array  # standardised
+    target: Array  # for the critic's output
+    weight: Array  # of the agent in the actor's losses, 1 on average
+
+
 class Sequences(NamedTuple):
-    """What a PPO step reads: whole sequences of a block, and what was computed once."""
+    """What a PPO step reads: whole sequences of a block."""
 
     inputs: Inputs  # [T, B, ...]
     state: Array  # [T, B, S]
     avail: Array  # [T, B, N, A]
     action: Array  # [T, B, N]
-    log_prob: Array  # [T, B, N] of the policy that acted
-    value: Array  # [T, B, N] before the update, normalised as the critic's output
-    advantage: Array  # [T, B, N] standardised
-    target: Array  # [T, B, N] for the critic's output
-    weight: Array  # [T, B, N] of the agent in the actor's losses, 1 on average
     mask: Array  # [T, B]
     carry: Carry  # [B, ...]
+
+
+def sequences(block: Fresh) -> Sequences:
+    """All of a block's."""
+    x, mask = block.inputs, block.mask
+    return Sequences(x, block.state, block.avail, block.action, mask, block.carry)
+
+
+def look(
+    method: PolicyMethod, params: Params, seq: Sequences
+) -> tuple[Outlook, Hidden]:
+    """Logits and values of sequences, and the recurrent states that led to them."""
+    feats, encoded = method.encode(params, seq.inputs, seq.carry)
+    logits, acted = method.logits(params, seq.inputs, feats, seq.carry)
+    value, judged = method.value(params, seq.inputs, seq.state, feats, seq.carry)
+    return (logits, value), {**encoded, **acted, **judged}
 
 
 def prepare(
@@ -42,15 +67,20 @@ def prepare(
     shaping: Shaping,
     state: LearnerState,
     block: Fresh,
-) -> tuple[Sequences, LearnerState]:
-    """Log-probabilities, values, advantages and targets of a block, computed once."""
-    params, x, carry = state.params, block.inputs, block.carry
-    feats, encoded = method.encode(params, x, carry)
-    logits, acted = method.logits(params, x, feats, carry)
-    value, judged = method.value(params, x, block.state, feats, carry)
-    final = final_values(method, params, block, {**encoded, **acted, **judged})
+    seen: tuple[Outlook, Hidden],
+) -> tuple[Old, dict[str, Any]]:
+    """Log-probabilities, values, advantages and targets of a block.
 
-    mean, scale = _moments(state)
+    Args:
+        seen: what ``look`` gives with the parameters of ``state``.
+
+    Returns:
+        These, and ``LearnerState.aux`` with the moments of the targets.
+    """
+    (logits, value), hidden = seen
+    final = final_values(method, state.params, block, hidden)
+
+    mean, scale = _moments(state.aux)
     ahead = gae.following(value, final, block.final_at) * scale + mean
     own = shaped(shaping, state, block.reward, block.obs)
     reward = state.hypers["reward_scale"] * own
@@ -63,33 +93,24 @@ def prepare(
         state.hypers["gamma"],
         state.hypers["gae_lambda"],
     )
-    target = advantage + value * scale + mean
+    target, aux = advantage + value * scale + mean, state.aux
     if cfg.value_norm is not None:
-        moments = gae.track(state.aux["value"], target, cfg.value_norm)
-        state = state._replace(aux={**state.aux, "value": moments})
-    mean, scale = _moments(state)
+        aux = {**aux, "value": gae.track(aux["value"], target, cfg.value_norm)}
+    mean, scale = _moments(aux)
     choice = (block.avail.sum(-1) > 1).astype(jnp.float32)
-    sequences = Sequences(
-        inputs=x,
-        state=block.state,
-        avail=block.avail,
-        action=block.action,
+    old = Old(
         log_prob=jnp.asarray(categorical(logits, block.avail).log_prob(block.action)),
         value=value,
         advantage=gae.standardised(advantage, choice),
         target=(target - mean) / scale,
         weight=choice / jnp.maximum(choice.mean(), 1e-6),
-        mask=block.mask,
-        carry=carry,
     )
-    return sequences, state
+    return old, aux
 
 
-def _moments(state: LearnerState) -> tuple[Array | float, Array | float]:
-    """What the critic's output is multiplied by and shifted to give returns."""
-    if "value" not in state.aux:
-        return 0.0, 1.0
-    return gae.location_scale(state.aux["value"])
+def _moments(aux: dict[str, Any]) -> tuple[Array | float, Array | float]:
+    """What the critic's output is shifted and multiplied by to give returns."""
+    return gae.location_scale(aux["value"]) if "value" in aux else (0.0, 1.0)
 
 
 def final_values(
@@ -114,8 +135,8 @@ def final_values(
     return value.reshape((*at.shape, -1))
 
 
-def take(sequences: Sequences, pick: Array) -> Sequences:
+def take(seq: Sequences, old: Old, pick: Array) -> tuple[Sequences, Old]:
     """Some sequences of a block."""
-    carry = jax.tree.map(lambda x: x[pick], sequences.carry)
-    rest = jax.tree.map(lambda x: x[:, pick], sequences._replace(carry=()))
-    return rest._replace(carry=carry)
+    carry = jax.tree.map(lambda x: x[pick], seq.carry)
+    rest, old = jax.tree.map(lambda x: x[:, pick], (seq._replace(carry=()), old))
+    return rest._replace(carry=carry), old

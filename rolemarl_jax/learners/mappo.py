@@ -8,13 +8,13 @@ parameters are still those that acted.
 
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import config
 from rolemarl_jax.learners import core
 from rolemarl_jax.learners.acting import policies
-from rolemarl_jax.learners.block import Sequences, prepare, take
+from rolemarl_jax.learners.block import Old, Outlook, Sequences
+from rolemarl_jax.learners.epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
 from rolemarl_jax.rng import named
@@ -91,6 +91,7 @@ def make(cfg: Config, spec: EnvSpec) -> core.Learner:
     method = make_method(cfg.role, spec, PolicyMethod)
     shaping = make_shaping(cfg.shaping, spec)
     ppo = _ppo_phase(cfg, method)
+    epochs = make_epochs(cfg, method, shaping, ppo)
     train = tuple(p for p in method.phases if p.stage == "train")
     pretrain = tuple(p for p in method.phases if p.stage == "pretrain")
     act, greedy = policies(method)
@@ -103,7 +104,7 @@ def make(cfg: Config, spec: EnvSpec) -> core.Learner:
         act=act,
         greedy=greedy,
         epsilon=lambda _: jnp.zeros(()),
-        update=_updater(cfg, method, shaping, ppo, train),
+        update=_updater(method, shaping, epochs, train),
         pretraining=tuple(
             core.repeated(core.pretraining(p), cfg.pretrain_steps) for p in pretrain
         ),
@@ -151,7 +152,9 @@ def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
     clips = dict.fromkeys((actor, critic), cfg.optimiser.clip)
 
     def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-        return ppo_losses(cfg, method, params, ctx)
+        part: Part = ctx.batch
+        clip = ctx.state.hypers["clip"]
+        return ppo_losses(cfg, clip, part.look(params), part.seq, part.old)
 
     return Phase(
         name="ppo",
@@ -164,46 +167,41 @@ def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
 
 
 def ppo_losses(
-    cfg: Config, method: PolicyMethod, params: Params, ctx: Context
+    cfg: Config, clip: Array, seen: Outlook, seq: Sequences, old: Old
 ) -> tuple[Losses, Metrics]:
     """Clipped surrogate, squared value error and negative entropy, each `[T, B]`.
 
     Agents without a choice, the dead among them, weigh nothing in the actor's losses.
     """
-    seq: Sequences = ctx.batch
-    clip = ctx.state.hypers["clip"]
-    feats, _ = method.encode(params, seq.inputs, seq.carry)
-    logits, _ = method.logits(params, seq.inputs, feats, seq.carry)
-    value, _ = method.value(params, seq.inputs, seq.state, feats, seq.carry)
+    logits, value = seen
     policy = categorical(logits, seq.avail)
-    change = policy.log_prob(seq.action) - seq.log_prob
+    change = policy.log_prob(seq.action) - old.log_prob
     ratio = jnp.exp(change)
     clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
-    gain = jnp.minimum(ratio * seq.advantage, clipped * seq.advantage)
-    error = (value - seq.target) ** 2
+    gain = jnp.minimum(ratio * old.advantage, clipped * old.advantage)
+    error = (value - old.target) ** 2
     if cfg.value_clip is not None:
-        near = jnp.clip(value, seq.value - cfg.value_clip, seq.value + cfg.value_clip)
-        error = jnp.maximum(error, (near - seq.target) ** 2)
+        near = jnp.clip(value, old.value - cfg.value_clip, old.value + cfg.value_clip)
+        error = jnp.maximum(error, (near - old.target) ** 2)
     entropy = policy.entropy()
     losses = {
-        "actor": -(gain * seq.weight).mean(-1),
+        "actor": -(gain * old.weight).mean(-1),
         "critic": error.mean(-1),
-        "entropy": -(entropy * seq.weight).mean(-1),
+        "entropy": -(entropy * old.weight).mean(-1),
     }
     outside = jnp.abs(ratio - 1) > clip
     metrics = {
-        "clip_fraction": (outside * seq.weight).mean(),
-        "kl": ((ratio - 1 - change) * seq.weight).mean(),
+        "clip_fraction": (outside * old.weight).mean(),
+        "kl": ((ratio - 1 - change) * old.weight).mean(),
         "value": value.mean(),
     }
     return losses, metrics
 
 
 def _updater(
-    cfg: Config,
     method: PolicyMethod,
     shaping: Shaping,
-    ppo: Phase,
+    epochs: Epochs,
     phases: tuple[Phase, ...],
 ) -> core.Update:
     """One iteration: the reward's shaping, PPO's epochs, the method's phases.
@@ -224,34 +222,9 @@ def _updater(
             return state
 
         state = run(shaping.phases, state)
-        sequences, state = prepare(cfg, method, shaping, state, block)
-        state, reported = _epochs(cfg, ppo, state, sequences, named(key, "ppo"))
+        state, reported = epochs(state, block, named(key, "ppo"))
         metrics.update(reported)
         state = run(phases, state)
         return method.after_update(state), metrics
 
     return update
-
-
-def _epochs(
-    cfg: Config, ppo: Phase, state: LearnerState, sequences: Sequences, key: Key
-) -> tuple[LearnerState, Metrics]:
-    """Passes over the block in shuffled minibatches of whole sequences."""
-    worlds = sequences.mask.shape[1]
-    size = cfg.minibatch or worlds
-    if worlds % size:
-        raise ConfigError(
-            f"algo.minibatch: got {size}; allowed: divisors of train.worlds={worlds}"
-        )
-
-    def step(state: LearnerState, pick: Array) -> tuple[LearnerState, Metrics]:
-        part = sequences if worlds == size else take(sequences, pick)
-        return core.run_phase(ppo, state, part, jnp.ones(()), key)
-
-    def shuffled(epoch: Array) -> Array:
-        order = jax.random.permutation(named(key, "epoch", epoch), worlds)
-        return order.reshape(-1, size)
-
-    picks = jax.vmap(shuffled)(jnp.arange(cfg.epochs)).reshape(-1, size)
-    state, metrics = jax.lax.scan(step, state, picks)
-    return state, {name: x.mean() for name, x in metrics.items()}

@@ -134,5 +134,5 @@ class GRU(Module):
         b_in = self.param("b_in", init, (width,))
         w = self.param("w", init, (self.hidden, width))
         b = self.param("b", init, (width,))
-        projected = project(x, w_in) + b_in
-        return scan.gru(projected, w, b, h0.astype(projected.dtype), reset)
+        projected = project(x, w_in)
+        return scan.gru(projected, w, b_in, b, h0.astype(projected.dtype), reset)

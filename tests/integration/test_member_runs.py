@@ -19,11 +19,12 @@ from rolemarl_jax.program import Cursor, make_program, sweepable
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))
 LONGER = ("acorm", "r3dm", "roma", "eoi", "acorm_mappo", "eoi_ippo", "eoi_maac")
-# Phases that are due at once.
+# Phases that are due at once, and policies that move so far that ratios are clipped.
 OFTEN = {
     "acorm": {"role": {"contrastive_every": 1}},
     "r3dm": {"role": {"contrastive_every": 1}},
-    "acorm_mappo": {"role": {"contrastive_every": 1}},
+    "acorm_mappo": {"role": {"contrastive_every": 1}, "actor_lr": 0.05},
+    "eoi_ippo": {"actor_lr": 0.05},
 }
 SMALL = {
     "replay": {"episodes": 64, "batch": 8},

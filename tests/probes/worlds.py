@@ -74,9 +74,20 @@ SPEC = EnvSpec("probe", 2, 2, 3, 4, 6)
 DISCOUNTS = dict.fromkeys(KINDS, 0.9) | {"constant_truncated": 0.5}
 
 
-def value(kind):
-    """Mean over the steps of an episode of the value that a value learner finds."""
+def value(kind, memory=True):
+    """Mean over the steps of an episode of the value that a value learner finds.
+
+    Without memory all steps look alike. Their one value is the mean of its targets,
+    ``v = (sum of rewards + gamma v (steps not terminated)) / steps``.
+    """
     g = DISCOUNTS[kind]
+    if not memory:
+        return {
+            "constant_terminated": 6 / (6 - 5 * g),
+            "constant_truncated": 1 / (1 - g),
+            "observation": 0.5,
+            "delayed": 1 / (4 - 3 * g),
+        }[kind]
     sums = [sum(g**j for j in range(left)) for left in range(1, 7)]
     return {
         "constant_terminated": sum(sums) / 6,

@@ -156,9 +156,9 @@ def test_resume_names_what_differs():
 
 
 def test_options_of_small_commands():
-    known = {"runs": ..., "out": "curves.png"}
-    got = cli.options(known, ["runs=[a,b/c]"])
-    assert got == {"runs": ["a", "b/c"], "out": "curves.png"}
+    known = {"runs": ..., "out": "curves.png", "lengths": [60, 120]}
+    got = cli.options(known, ["runs=[a,b/c]", "lengths=7"])
+    assert got == {"runs": ["a", "b/c"], "out": "curves.png", "lengths": [7]}
     for bad, message in [
         (["out=x"], "runs: missing"),
         (["runs=a", "ouut=b"], "ouut: unknown option; .*did you mean 'out'"),

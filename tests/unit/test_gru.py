@@ -16,14 +16,14 @@ T, B, N, H = 7, 2, 3, 5
 gru = jax.jit(scan.gru)
 
 
-def plain(projected, w, b, h0, reset):
+def plain(projected, w, b_in, b, h0, reset):
     """The same recurrence as an ordinary scan, differentiated by jax."""
 
     def step(h, xs):
         x, new = xs
         new = new.reshape(new.shape + (1,) * (h.ndim - new.ndim))
         h = jnp.where(new, 0.0, h)
-        xr, xz, xn = jnp.split(x, 3, -1)
+        xr, xz, xn = jnp.split(x + b_in, 3, -1)
         hr, hz, hn = jnp.split(h @ w + b, 3, -1)
         r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
         h = (1 - z) * jnp.tanh(xn + r * hn) + z * h
@@ -33,11 +33,12 @@ def plain(projected, w, b, h0, reset):
 
 
 def arguments(seed=0):
-    k = jax.random.split(jax.random.key(seed), 5)
+    k = jax.random.split(jax.random.key(seed), 6)
     return (
         jax.random.normal(k[0], (T, B, N, 3 * H)),
         0.5 * jax.random.normal(k[1], (H, 3 * H)),
         0.5 * jax.random.normal(k[2], (3 * H,)),
+        0.5 * jax.random.normal(k[5], (3 * H,)),
         jax.random.normal(k[3], (B, N, H)),
         jax.random.bernoulli(k[4], 0.3, (T, B)),
     )
@@ -56,7 +57,7 @@ def close(a, b):
 
 def grads(f):
     def one(reset, *args):
-        return jax.grad(scalar(f, reset), (0, 1, 2, 3))(*args)
+        return jax.grad(scalar(f, reset), (0, 1, 2, 3, 4))(*args)
 
     return jax.jit(one)
 
@@ -76,28 +77,28 @@ def test_gradients_under_vmap():
 
 
 def test_reset_forgets():
-    x, w, b, h0, _ = arguments()
+    x, *maps, h0, _ = arguments()
     reset = jnp.zeros((T, B), bool).at[3].set(True)
     other = x.at[:3].add(1.0)
-    a, c = gru(x, w, b, h0, reset), gru(other, w, b, h0 + 1, reset)
+    a, c = gru(x, *maps, h0, reset), gru(other, *maps, h0 + 1, reset)
     assert (a[2] != c[2]).all()
     np.testing.assert_array_equal(a[3:], c[3:])
-    fresh = gru(x[3:], w, b, jnp.zeros_like(h0), jnp.zeros((T - 3, B), bool))
+    fresh = gru(x[3:], *maps, jnp.zeros_like(h0), jnp.zeros((T - 3, B), bool))
     np.testing.assert_array_equal(a[3:], fresh)
 
 
 def test_reset_of_one_world_only():
-    x, w, b, h0, _ = arguments()
+    x, *maps, h0, _ = arguments()
     none = jnp.zeros((T, B), bool)
     one = none.at[2, 1].set(True)
-    a, c = gru(x, w, b, h0, none), gru(x, w, b, h0, one)
+    a, c = gru(x, *maps, h0, none), gru(x, *maps, h0, one)
     np.testing.assert_array_equal(a[:, 0], c[:, 0])
     assert (a[2:, 1] != c[2:, 1]).any()
 
 
 def test_flax_cell():
     """flax's GRUCell has one bias for r and z; ours has two and they add up."""
-    x, w, b, h0, _ = arguments()
+    x, *_, h0, _ = arguments()
     raw = x[..., :4]
     params = GRU(H).init(jax.random.key(0), raw, h0, jnp.zeros((T, B), bool))
     p = params["params"]

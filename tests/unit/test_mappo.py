@@ -1,5 +1,6 @@
 """The policy learner against hand computation and plain NumPy."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -9,9 +10,14 @@ import pytest
 from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import ConfigError, build
-from rolemarl_jax.learners import make_learner, mappo
-from rolemarl_jax.learners.block import final_values
-from rolemarl_jax.learners.block import prepare as prepare_block
+from rolemarl_jax.learners import epochs, make_learner, mappo
+from rolemarl_jax.learners.block import (
+    Sequences,
+    final_values,
+    look,
+    prepare,
+    sequences,
+)
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.ops.gae import standardised
 from rolemarl_jax.roles import make_method
@@ -75,6 +81,17 @@ def block(carry, seed=0):
     )
 
 
+def prepared(cfg, method, shaping, state, fresh):
+    """What is computed once a block."""
+
+    @jax.jit
+    def both(state, fresh):
+        seen = look(method, state.params, sequences(fresh))
+        return prepare(cfg, method, shaping, state, fresh, seen)
+
+    return both(state, fresh)
+
+
 @pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])
 def test_final_observations_are_valued_with_their_past(name):
     """Each bootstrap equals unrolling that world up to its final observation."""
@@ -85,10 +102,9 @@ def test_final_observations_are_valued_with_their_past(name):
 
     @jax.jit
     def unroll(params, x, state, carry):
-        feats, encoded = method.encode(params, x, carry)
-        _, acted = method.logits(params, x, feats, carry)
-        value, judged = method.value(params, x, state, feats, carry)
-        return value, {**encoded, **acted, **judged}
+        seq = Sequences(x, state, None, None, None, carry)
+        (_, value), hidden = look(method, params, seq)
+        return value, hidden
 
     _, hidden = unroll(params, fresh.inputs, fresh.state, fresh.carry)
     got = jax.jit(partial(final_values, method))(params, fresh, hidden)
@@ -114,22 +130,21 @@ def test_prepared_block():
     cfg, method, shaping, learner = make("mappo", role__hidden=6, role__logits_gain=1.0)
     state = jax.jit(learner.init)(jax.random.key(0))
     fresh = block(learner.carry(B))
-    seq, _ = jax.jit(partial(prepare_block, cfg, method, shaping))(state, fresh)
-    _, metrics = jax.jit(partial(losses_of, cfg, method))(state.params, seq)
+    old, _ = prepared(cfg, method, shaping, state, fresh)
+    losses = jax.jit(partial(losses_of, cfg, method))
+    _, metrics = losses(state.params, sequences(fresh), old)
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
-    assert (seq.weight[:, :, 2] == 0).all()
-    np.testing.assert_allclose(seq.weight.mean(), 1, rtol=1e-6)
-    terminal = seq.target[2, 0]
+    assert (old.weight[:, :, 2] == 0).all()
+    np.testing.assert_allclose(old.weight.mean(), 1, rtol=1e-6)
+    terminal = old.target[2, 0]
     np.testing.assert_allclose(terminal, np.full(N, fresh.reward[2, 0]), rtol=1e-5)
 
     normed, *_, other = make("mappo", role__hidden=6, value_norm=0.9)
     begun = jax.jit(other.init)(jax.random.key(0))
-    scaled, moved = jax.jit(partial(prepare_block, normed, method, shaping))(
-        begun, fresh
-    )
+    scaled, aux = prepared(normed, method, shaping, begun, fresh)
     np.testing.assert_allclose(scaled.target.mean(), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.target.std(), 1, atol=1e-3)
-    np.testing.assert_allclose(moved.aux["value"].mean, 0.1 * seq.target.mean(), 1e-4)
+    np.testing.assert_allclose(aux["value"].mean, 0.1 * old.target.mean(), 1e-4)
 
 
 def test_agents_without_choice_change_no_policy():
@@ -193,15 +208,15 @@ def test_role_critic_against_numpy():
 def test_gradients_stay_in_their_groups():
     cfg, method, shaping, learner = make("acorm_mappo", **SMALL)
     state = jax.jit(learner.init)(jax.random.key(0))
-    prepare = jax.jit(partial(prepare_block, cfg, method, shaping))
-    seq, _ = prepare(state, block(learner.carry(B)))
+    fresh = block(learner.carry(B))
+    seq, (old, _) = sequences(fresh), prepared(cfg, method, shaping, state, fresh)
 
     @jax.jit
     def touched(params):
         """Groups that each loss reaches."""
 
         def loss(params, name):
-            return losses_of(cfg, method, params, seq)[0][name].sum()
+            return losses_of(cfg, method, params, seq, old)[0][name].sum()
 
         def reached(name):
             grads = jax.grad(loss)(params, name)
@@ -216,6 +231,32 @@ def test_gradients_stay_in_their_groups():
     groups = {n: {g for g, x in s.items() if x > 0} for n, s in sums.items()}
     assert groups["actor"] == set(method.actor_groups)
     assert groups["critic"] == set(method.critic_groups)
+
+
+@pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])
+def test_one_minibatch_is_the_whole_block(name, monkeypatch):
+    """The same iteration whether or not its first forward pass is made twice."""
+    changes = SMALL if name == "acorm_mappo" else {"role__hidden": 6}
+    changes = {**changes, "value_norm": 0.9, "value_clip": 0.1}
+
+    def updated():
+        *_, learner = make(name, **changes)
+        state = jax.jit(learner.init)(jax.random.key(0))
+        fresh = block(learner.carry(B))
+        return jax.jit(learner.update)(state, fresh, jnp.int32(0), jax.random.key(1))
+
+    shared = updated()
+    monkeypatch.setattr(epochs, "_whole", _twice)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        shared,
+        updated(),
+    )
+
+
+def _twice(cfg, *args):
+    """Minibatches of all sequences, which are shuffled."""
+    return epochs._in_minibatches(dataclasses.replace(cfg, minibatch=B), *args)
 
 
 def test_update_moves_what_is_due():

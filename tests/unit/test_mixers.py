@@ -7,7 +7,7 @@ import pytest
 from support import SPEC, load_algo, merge
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
+from rolemarl_jax.nets.attention import AttentionContext, StateEncoder, attend
 from rolemarl_jax.nets.mixers import make_mixer
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -94,7 +94,7 @@ def test_qmix(name):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def attend(p, query, roles, heads):
+def in_numpy(p, query, roles, heads):
     """Multi-head attention of one time step, head by head."""
     q, k = (x @ np.asarray(p[n]["kernel"]) for n, x in (("q", query), ("k", roles)))
     v = affine(p["v"], roles)
@@ -110,7 +110,7 @@ def test_attention():
     query, roles = jax.random.normal(k[0], (N, 5)), jax.random.normal(k[1], (N, Z))
     net = AttentionContext(heads=2, width=8, out=3)
     params = net.init(k[2], query, roles)
-    expected = attend(params["params"], np.asarray(query), np.asarray(roles), 2)
+    expected = in_numpy(params["params"], np.asarray(query), np.asarray(roles), 2)
     np.testing.assert_allclose(
         net.apply(params, query, roles), expected, rtol=1e-4, atol=1e-5
     )
@@ -118,6 +118,27 @@ def test_attention():
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def test_gradients_of_attention():
+    """Its own gradient rule against jax's, of inputs that differ in every axis."""
+
+    def plain(query, key, value):
+        scores = jnp.einsum("tbid,tbjd->tbij", query, key) / query.shape[-1] ** 0.5
+        return jnp.einsum("tbij,tbjd->tbid", jax.nn.softmax(scores), value)
+
+    keys = jax.random.split(jax.random.key(4), 4)
+    query, key, value, weight = (jax.random.normal(k, (T, B, N, 5)) for k in keys)
+
+    @jax.jit
+    def both(*args):
+        def grads(rule):
+            return jax.grad(lambda *a: (rule(*a) * weight).sum(), (0, 1, 2))(*args)
+
+        return grads(attend), grads(plain)
+
+    for ours, want in zip(*both(query, key, value), strict=True):
+        np.testing.assert_allclose(ours, want, rtol=1e-4, atol=1e-6)
 
 
 def test_attention_mixer():
@@ -139,7 +160,7 @@ def test_attention_mixer():
         h = (1 - z) * np.tanh(xn + sigmoid(xr + hr) * hn) + z * h
         for b in range(B):
             roles = np.asarray(feats["role"][t, b])
-            out = attend(p["attention"]["params"], h[b].reshape(N, -1), roles, 4)
+            out = in_numpy(p["attention"]["params"], h[b].reshape(N, -1), roles, 4)
             context = np.concatenate([embedded[t, b], out.ravel()])
             expected = monotonic(
                 p["monotonic"]["params"], np.asarray(qs[t, b]), context

@@ -10,7 +10,7 @@ from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import mappo
-from rolemarl_jax.learners.block import Sequences
+from rolemarl_jax.learners.block import Old, Sequences
 from rolemarl_jax.roles.policy_base import PolicyMethod
 
 T, B, N, A = 7, 3, 3, 4
@@ -44,21 +44,16 @@ def test_ppo_losses_against_numpy(value_clip):
     avail = rng.random((T, B, N, A)) < 0.6
     np.put_along_axis(avail, action[..., None], True, -1)
     log_prob = np.log(rng.uniform(0.2, 0.6, (T, B, N)))
-    seq = Sequences(
-        inputs=None,
-        state=None,
-        avail=jnp.array(avail),
-        action=jnp.array(action),
+    seq = Sequences(None, None, jnp.array(avail), jnp.array(action), None, None)
+    known = Old(
         log_prob=jnp.array(log_prob, jnp.float32),
         value=jnp.array(old, jnp.float32),
         advantage=jnp.array(advantage, jnp.float32),
         target=jnp.array(target, jnp.float32),
         weight=jnp.array(weight, jnp.float32),
-        mask=None,
-        carry=None,
     )
     params = {"logits": jnp.array(logits), "value": jnp.array(value, jnp.float32)}
-    losses, metrics = jax.jit(partial(losses_of, cfg, stub()))(params, seq)
+    losses, metrics = jax.jit(partial(losses_of, cfg, stub()))(params, seq, known)
 
     want = {name: np.zeros((T, B)) for name in losses}
     for t, b, n in np.ndindex(T, B, N):
@@ -83,21 +78,17 @@ def test_clip_by_hand():
     cfg = config()
     half = jnp.log(jnp.full((1, 1, 1, 2), 0.5))
     for old, advantage, want in [(0.25, 2.0, -2.4), (0.25, -2.0, 4.0), (1.0, 2.0, -1)]:
-        seq = Sequences(
-            None,
-            None,
-            avail=jnp.ones((1, 1, 1, 2), bool),
-            action=jnp.zeros((1, 1, 1), int),
+        avail, action = jnp.ones((1, 1, 1, 2), bool), jnp.zeros((1, 1, 1), int)
+        seq = Sequences(None, None, avail, action, None, None)
+        known = Old(
             log_prob=jnp.log(jnp.full((1, 1, 1), old)),
             value=jnp.zeros((1, 1, 1)),
             advantage=jnp.full((1, 1, 1), advantage),
             target=jnp.zeros((1, 1, 1)),
             weight=jnp.ones((1, 1, 1)),
-            mask=None,
-            carry=None,
         )
         params = {"logits": half, "value": jnp.ones((1, 1, 1))}
-        losses, _ = losses_of(cfg, stub(), params, seq)
+        losses, _ = losses_of(cfg, stub(), params, seq, known)
         np.testing.assert_allclose(losses["actor"], [[want]], rtol=1e-6)
         np.testing.assert_allclose(losses["entropy"], [[-np.log(2)]], rtol=1e-6)
         np.testing.assert_allclose(losses["critic"], [[1.0]])
