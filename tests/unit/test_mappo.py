@@ -254,6 +254,20 @@ def test_one_minibatch_is_the_whole_block(name, monkeypatch):
     )
 
 
+def test_old_values_are_computed_once_for_mapped_seeds_too():
+    """The branch of the first epoch stays one where seeds are a batch."""
+    *_, learner = make("mappo", role__hidden=6)
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), state)
+    args = (block(learner.carry(B)), jnp.int32(0), jax.random.key(1))
+    mapped = jax.vmap(learner.update, in_axes=(0, None, None, None))
+    branches = [
+        str(jax.make_jaxpr(update)(learned, *args)).count(" cond[")
+        for update, learned in ((learner.update, state), (mapped, many))
+    ]
+    assert branches[0] == branches[1] > 0
+
+
 def _twice(cfg, *args):
     """Minibatches of all sequences, which are shuffled."""
     return epochs._in_minibatches(dataclasses.replace(cfg, minibatch=B), *args)
