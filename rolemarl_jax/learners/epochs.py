@@ -53,10 +53,20 @@ class Part(NamedTuple):
         return self.seq.mask
 
 
+class _Setup(NamedTuple):
+    """What passes are made of."""
+
+    cfg: EpochsConfig
+    method: PolicyMethod
+    shaping: Shaping
+    ppo: Phase
+
+
 def make_epochs(
     cfg: EpochsConfig, method: PolicyMethod, shaping: Shaping, ppo: Phase
 ) -> Epochs:
     """``(state, block, key) -> (state, metrics)``, metrics averaged over the steps."""
+    setup = _Setup(cfg, method, shaping, ppo)
 
     def epochs(
         state: LearnerState, block: Fresh, key: Key
@@ -69,22 +79,17 @@ def make_epochs(
                 f"train.worlds={worlds}"
             )
         passes = _whole if size == worlds else _in_minibatches
-        state, metrics = passes(cfg, method, shaping, ppo, state, block, key)
+        state, metrics = passes(setup, state, block, key)
         return state, {name: x.mean() for name, x in metrics.items()}
 
     return epochs
 
 
 def _in_minibatches(
-    cfg: EpochsConfig,
-    method: PolicyMethod,
-    shaping: Shaping,
-    ppo: Phase,
-    state: LearnerState,
-    block: Fresh,
-    key: Key,
+    setup: _Setup, state: LearnerState, block: Fresh, key: Key
 ) -> tuple[LearnerState, Metrics]:
     """Steps on minibatches, shuffled anew in each epoch."""
+    cfg, method, shaping, ppo = setup
     seq = sequences(block)
     seen = look(method, state.params, seq)
     old, aux = prepare(cfg, method, shaping, state, block, seen)
@@ -103,15 +108,10 @@ def _in_minibatches(
 
 
 def _whole(
-    cfg: EpochsConfig,
-    method: PolicyMethod,
-    shaping: Shaping,
-    ppo: Phase,
-    state: LearnerState,
-    block: Fresh,
-    key: Key,
+    setup: _Setup, state: LearnerState, block: Fresh, key: Key
 ) -> tuple[LearnerState, Metrics]:
     """One step an epoch. Its forward pass in the first is that of the old policy."""
+    cfg, method, shaping, ppo = setup
     seq = sequences(block)
 
     def epoch(

@@ -268,9 +268,10 @@ def test_old_values_are_computed_once_for_mapped_seeds_too():
     assert branches[0] == branches[1] > 0
 
 
-def _twice(cfg, *args):
+def _twice(setup, *args):
     """Minibatches of all sequences, which are shuffled."""
-    return epochs._in_minibatches(dataclasses.replace(cfg, minibatch=B), *args)
+    whole = dataclasses.replace(setup.cfg, minibatch=B)
+    return epochs._in_minibatches(setup._replace(cfg=whole), *args)
 
 
 def test_update_moves_what_is_due():
