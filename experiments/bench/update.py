@@ -28,16 +28,14 @@ AUTHORS = {
     ("acorm_mappo, the authors' script + contrastive", 60): 5.426,
 }
 # Sizes of the script that an authors' figure is of, where ours are their paper's.
-SCRIPTS: dict[str, dict[str, Any]] = {
-    "acorm_mappo": {
-        "minibatch": None,
-        "role": {
-            "embedding": 64,
-            "role": 32,
-            "actor_hidden": 96,
-            "last_action": False,
-        },
-    },
+SCRIPTS = {
+    "acorm_mappo": (
+        "algo.minibatch=null",
+        "algo.role.embedding=64",
+        "algo.role.role=32",
+        "algo.role.actor_hidden=96",
+        "algo.role.last_action=false",
+    ),
 }
 SIZES = {"n_agents": 5, "n_actions": 11, "obs_dim": 80, "state_dim": 120}
 ROWS = 32
@@ -68,8 +66,7 @@ def _variants(name: str, values: dict[str, Any]) -> Iterator[tuple[str, dict]]:
     if values.get("minibatch"):
         own.append((f"{name}, one minibatch", {**values, "minibatch": None}))
     if name in SCRIPTS:
-        script = SCRIPTS[name]
-        sized = {**values, **script, "role": {**values["role"], **script["role"]}}
+        sized = composed([f"algo={name}", *SCRIPTS[name]]).values["algo"]
         own.append((f"{name}, the authors' script", sized))
     for label, each in own:
         yield label, each
