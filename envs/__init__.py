@@ -1,27 +1,38 @@
 """Environments, found by name: compiled ones, and those that the bridge plays.
 
-Every plain module of this package is one environment: it has a ``Config`` record
-with a field ``name`` and a function ``make(cfg)`` that gives an ``Env``, or a
-``Remote`` where the world needs processes of its own. Code that environments
-share lives in sub-packages. Adding an environment is adding one module here and
-one YAML file of the same name under ``configs/env/``.
+Every plain module of this package and of ``bridged`` is one environment: it has a
+``Config`` record with a field ``name`` and a function ``make(cfg)`` that gives an
+``Env``, or, in ``bridged``, a ``Remote``, which needs processes of its own. Code that
+environments share lives in the other sub-packages. Adding an environment is adding one
+module and one YAML file of the same name under ``configs/env/``.
 """
 
 import contextlib
 import importlib
 import io
 import pkgutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from envs import bridged
 from rolemarl_jax.config import ConfigError, build, nearest
 from rolemarl_jax.types import Env, Remote
 
 
 def known() -> tuple[str, ...]:
     """Names of all environments, without importing any of them."""
-    modules = pkgutil.iter_modules(__path__)
-    return tuple(sorted(module.name for module in modules if not module.ispkg))
+    return tuple(sorted(_modules()))
+
+
+def _modules() -> dict[str, str]:
+    """Modules of environments by name."""
+    return {
+        found.name: f"{package.__name__}.{found.name}"
+        for package in (sys.modules[__name__], bridged)
+        for found in pkgutil.iter_modules(package.__path__)
+        if not found.ispkg
+    }
 
 
 def make(values: Mapping[str, Any]) -> Env | Remote:
@@ -38,7 +49,7 @@ def make(values: Mapping[str, Any]) -> Env | Remote:
         raise ConfigError(f"env.name: got {name!r}; {nearest(str(name), known())}")
     # JaxMARL prints about optional parts of itself on import.
     with contextlib.redirect_stdout(io.StringIO()):
-        module = importlib.import_module(f"{__name__}.{name}")
+        module = importlib.import_module(_modules()[str(name)])
     return module.make(build(module.Config, values, "env"))
 
 

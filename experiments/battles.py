@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import cli
-from experiments.compose import composed
+from experiments.door import cli
+from experiments.door.compose import composed
 from rolemarl_jax.config import ConfigError, build, nearest
 
 PICKS = ("closest", "focus", "random")

@@ -5,15 +5,15 @@ python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments import chunks, cli, devices, rundir
+from experiments.door import cli, devices
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
+from rolemarl_jax.disk import files, rundir
 
 WORLDS = 128
 OPTIONS = {
@@ -39,13 +39,11 @@ def _main(options: dict[str, Any]) -> None:
     devices.prepare_devices(cfg)
     parts = [
         _with_workers(rundir.load_config(part), options)
-        for part in chunks.folders(cfg.run_dir)
+        for part in rundir.folders(cfg.run_dir)
     ]
     record = _together([play(part, episodes, options["step"]) for part in parts])
-    out = Path(cfg.run_dir) / "evaluation.json"
-    scratch = out.with_suffix(".tmp")
-    scratch.write_text(json.dumps(record, indent=2), encoding="utf8")
-    os.replace(scratch, out)
+    out = Path(cfg.run_dir) / rundir.EVALUATION
+    files.write_text(out, json.dumps(record, indent=2))
     _show(record)
     print(f"written to {out}")
 
@@ -62,7 +60,7 @@ def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
         Wilson interval) and what ``_overall`` makes of them.
     """
     import envs
-    from rolemarl_jax import stats
+    from rolemarl_jax.report import stats
     from rolemarl_jax.types import Remote
 
     world = envs.make(cfg.env)
@@ -110,7 +108,7 @@ def _overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
     Returns:
         ``overall``, and ``combinations`` where hyper-parameters are swept.
     """
-    from rolemarl_jax import stats
+    from rolemarl_jax.report import stats
 
     def means(part: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
         keys = ("win_rate", "return", "episode_length")
@@ -126,15 +124,15 @@ def _compiled(cfg: RunConfig, env: Any, episodes: int, step: int | None) -> Any:
     import jax
     import numpy as np
 
-    from rolemarl_jax import checkpoint, runner
-    from rolemarl_jax.evaluate import make_evaluate
+    from rolemarl_jax.disk import checkpoint
+    from rolemarl_jax.experience.evaluate import make_evaluate
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import initial_learner
+    from rolemarl_jax.program.program import initial_learner
 
     learner = make_learner(cfg.algo, env.spec)
     ids, _ = members.arrays(cfg, members.count(cfg))
     abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
-    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
+    folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     found = checkpoint.restore(folder, {"learner": abstract}, step)
     worlds = max(n for n in range(1, min(WORLDS, episodes) + 1) if episodes % n == 0)
     game = EvalConfig(every=cfg.eval.every, episodes=episodes, worlds=worlds)
@@ -150,8 +148,9 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
     import jax.numpy as jnp
     import numpy as np
 
-    from rolemarl_jax import bridge_exhibit, bridge_runner
-    from rolemarl_jax.evaluate import Played
+    from rolemarl_jax.bridge import exhibit as bridge_exhibit
+    from rolemarl_jax.bridge import runner as bridge_runner
+    from rolemarl_jax.experience.evaluate import Played
     from rolemarl_jax.learners import make_learner
 
     with bridge_runner.opened(cfg, world) as pool:

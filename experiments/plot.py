@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import cli, rundir
-from rolemarl_jax import loggers, plotting
+from experiments.door import cli
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import plotting
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +26,8 @@ def labels(runs: Sequence[str]) -> list[str]:
     """
     configs = [rundir.load(run) for run in runs]
     for run in runs:
-        if not (Path(run) / loggers.METRICS).is_file():
-            raise ConfigError(f"runs: '{run}' has no {loggers.METRICS} yet")
+        if not (Path(run) / rundir.METRICS).is_file():
+            raise ConfigError(f"runs: '{run}' has no {rundir.METRICS} yet")
     algos = [str(c["algo"]["name"]) for c in configs]
     worlds = [f"{c['env']['name']}/{c['env'].get('map', '')}" for c in configs]
     names = [

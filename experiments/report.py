@@ -5,14 +5,14 @@ python -m experiments.report run_dir=runs/a out=report.html
 
 import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments import cli, rundir
-from rolemarl_jax import loggers, plotting, ranking
+from experiments.door import cli
+from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.report import plotting, ranking
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #333; max-width: 1100px;
@@ -47,7 +47,7 @@ def page(run_dir: Path) -> str:
         ConfigError: there is no run in this directory.
     """
     config = rundir.load(run_dir)
-    path = run_dir / "summary.json"
+    path = run_dir / rundir.SUMMARY
     summary = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
     world = "/".join(
         str(config["env"][k]) for k in ("name", "map") if k in config["env"]
@@ -74,11 +74,9 @@ def _report(argv: Sequence[str] | None) -> None:
     asked = cli.options({"run_dir": ..., "out": None}, argv)
     run_dir = Path(str(asked["run_dir"]))
     html = page(run_dir)
-    out = Path(str(asked["out"])) if asked["out"] else run_dir / "report.html"
+    out = Path(str(asked["out"])) if asked["out"] else run_dir / rundir.REPORT
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.tmp")
-    scratch.write_text(html, encoding="utf8")
-    os.replace(scratch, out)
+    files.write_text(out, html)
     print(out)
 
 
@@ -146,11 +144,11 @@ def _facts(summary: Mapping[str, Any]) -> str:
 
 def _pictures(run_dir: Path, title: str) -> str:
     """Curves drawn anew, then every other picture of the run."""
-    if (run_dir / loggers.METRICS).is_file():
-        plotting.curves({title: run_dir}, run_dir / "curves.png")
+    if (run_dir / rundir.METRICS).is_file():
+        plotting.curves({title: run_dir}, run_dir / rundir.CURVES)
     found = [*run_dir.glob("*"), *run_dir.glob("[!.]*/*")]
     paths = sorted(path for path in found if path.suffix in PICTURES)
-    paths.sort(key=lambda path: path.name != "curves.png")
+    paths.sort(key=lambda path: path.name != rundir.CURVES)
     return "\n".join(
         f'<figure><img alt="{escape(path.name)}" src="data:{PICTURES[path.suffix]};'
         f'base64,{base64.b64encode(path.read_bytes()).decode()}">'

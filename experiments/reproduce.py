@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import cli, results
-from experiments.study import Run, Standing, Study, load, runs, standing
+from experiments.door import cli
+from experiments.studies import results
+from experiments.studies.study import Run, Standing, Study, load, runs, standing
 
 OPTIONS: dict[str, Any] = {
     "study": ...,  # file of configs/study

@@ -98,7 +98,7 @@ class Remote:
 
     Attributes:
         name: the environment and its map, e.g. ``smac/2s3z``.
-        adapter: module of ``rolemarl_jax.bridge.adapters`` that plays it.
+        adapter: module of ``rolemarl_jax.bridge.worker.games`` that plays it.
         settings: plain values, handed to the adapter.
     """
 

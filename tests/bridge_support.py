@@ -11,10 +11,10 @@ import yaml
 import zmq
 from support import REPO, merge
 
-from rolemarl_jax.bridge import protocol as p
 from rolemarl_jax.bridge.collect import Collector, Plan
 from rolemarl_jax.bridge.config import BridgeConfig
-from rolemarl_jax.bridge.pool import Pool
+from rolemarl_jax.bridge.pool.pool import Pool
+from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.config import build
 from rolemarl_jax.types import Remote
 

@@ -9,7 +9,7 @@ from support import SWEEP
 
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import mappo
-from rolemarl_jax.learners.block import look
+from rolemarl_jax.learners.parts.ppo_block import look
 from rolemarl_jax.types import Env, EnvSpec, Observation, Step
 
 ALGO = Path(__file__).parent.parent / "configs" / "algo"
@@ -136,7 +136,7 @@ def two_roles(length=1, n_agents=2):
 
 def trained(program, iterations):
     """State after every stage, with so many iterations of training."""
-    from rolemarl_jax.program import Cursor
+    from rolemarl_jax.program.program import Cursor
 
     state, tick = program.init(jnp.arange(1)), 0
     for i, stage in enumerate(program.stages):

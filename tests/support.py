@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
-from rolemarl_jax import summary
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.report import summary
 from rolemarl_jax.types import Batch, EnvSpec
 
 REPO = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments import cli, devices
+from experiments.door import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
 
 SUITES = ("env", "update", "train", "memory", "bridge")
@@ -51,7 +51,7 @@ def _main(options: dict[str, Any]) -> None:
         known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
     _one_thread(options["threads"])
-    from rolemarl_jax import summary
+    from rolemarl_jax.report import summary
 
     record: dict[str, Any] = {
         "device": summary.device(),

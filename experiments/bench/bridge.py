@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.compose import composed
+from experiments.door.compose import composed
 
 GAMES = ((0.0, 0.0), (5.0, 0.0), (5.0, 0.8))  # milliseconds of a step, jitter
 SIZES = ["env.n_agents=5", "env.extra_obs=72", "env.episode_limit=60", "env.goal=500"]
@@ -80,13 +80,13 @@ class _Bench:
 @contextmanager
 def _bench(workers: int, step_ms: float, jitter: float) -> Iterator[_Bench]:
     import envs
-    from experiments import rundir
-    from rolemarl_jax import bridge_runner
+    from experiments.door import resume
+    from rolemarl_jax.bridge import runner as bridge_runner
     from rolemarl_jax.types import Remote
 
     words = ["algo=qmix", "env=scripted", "run_dir=none", *SIZES]
     words += [f"env.step_ms={step_ms}", f"env.jitter={jitter}"]
-    cfg = rundir.resolve(composed([*words, f"bridge.workers={workers}"]))
+    cfg = resume.resolve(composed([*words, f"bridge.workers={workers}"]))
     world = envs.make(cfg.env)
     assert isinstance(world, Remote)
     with bridge_runner.opened(cfg, world) as pool:

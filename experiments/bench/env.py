@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.bench.timing import busy, measure
-from experiments.compose import composed
+from experiments.door.compose import composed
 
 ROUNDS = 3
 

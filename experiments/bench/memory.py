@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.compose import composed, groups
+from experiments.door.compose import composed, groups
 
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -12,7 +12,7 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     import envs
     from envs.battle.maps import MAPS
     from rolemarl_jax.config import ReplayConfig, build
-    from rolemarl_jax.replay import make_replay
+    from rolemarl_jax.experience.replay import make_replay
 
     rows = []
     for name in MAPS:
@@ -35,10 +35,10 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
 def _seed_row(algo: str, map_name: str) -> dict[str, Any]:
     """State and working memory of one seed, from the compiled program."""
     import envs
-    from rolemarl_jax.compiled import compile_program
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program.compiled import compile_program
+    from rolemarl_jax.program.program import make_program
 
     chosen = [f"algo={algo}", "run=paper", f"env.map={map_name}", "seeds=1"]
     values = {**composed(chosen).values, "run_dir": ""}

@@ -108,9 +108,9 @@ def _ours(world: str, seed: int, steps: int) -> Iterator[Point]:
     import jax
     import jax.numpy as jnp
 
-    from rolemarl_jax.compiled import compile_program
-    from rolemarl_jax.plan import lay_out
-    from rolemarl_jax.program import Cursor
+    from rolemarl_jax.program.compiled import compile_program
+    from rolemarl_jax.program.program import Cursor
+    from rolemarl_jax.run.legs import lay_out
 
     words = ["algo=qmix", f"env.map={world}", f"seed={seed}", f"total_steps={steps}"]
     cfg, program = prepared(words, seeds=1)

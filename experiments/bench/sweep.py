@@ -13,7 +13,7 @@ from typing import Any
 from experiments.bench import peer
 from experiments.bench.timing import counted_gflop, peak_gflops
 from experiments.bench.train import measured
-from experiments.compose import composed
+from experiments.door.compose import composed
 from rolemarl_jax.config import ConfigError
 
 NO_MEMORY = "RESOURCE_EXHAUSTED"
@@ -127,7 +127,7 @@ def update_gflop(chosen: list[str]) -> float:
     import envs
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program.program import make_program
 
     values = composed([*chosen, "seeds=1"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")

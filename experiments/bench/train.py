@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from experiments.bench.timing import cpu_seconds
-from experiments.compose import composed
+from experiments.door.compose import composed
 
 
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def prepared(chosen: list[str], seeds: int) -> tuple[Any, Any]:
     import envs
     from rolemarl_jax.config import RunConfig, build
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.program import make_program
+    from rolemarl_jax.program.program import make_program
 
     values = composed([*chosen, f"seeds={seeds}"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")
@@ -59,9 +59,9 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
     import jax.numpy as jnp
 
     from rolemarl_jax import members
-    from rolemarl_jax.compiled import compile_program
-    from rolemarl_jax.program import Cursor
-    from rolemarl_jax.sweep import memory_bytes
+    from rolemarl_jax.program.compiled import compile_program
+    from rolemarl_jax.program.program import Cursor
+    from rolemarl_jax.sweep.fit import memory_bytes
 
     cfg, program = prepared(chosen, seeds)
     compiled = compile_program(program, cfg)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.bench.timing import busy, counted_gflop, measure, peak_gflops
-from experiments.compose import composed, groups
+from experiments.door.compose import composed, groups
 
 # CPU seconds of the authors' PyTorch updates, one thread, at T = 60 and 120. Measured
 # on another, shared machine: upper bounds, to be read as orders of magnitude.

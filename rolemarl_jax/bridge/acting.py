@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.learners.parts.phases import Learner
 from rolemarl_jax.types import Array, Key, LearnerState, Observation, PyTree
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.training import Steps
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.learners.parts.phases import Learner
 from rolemarl_jax.types import EnvSpec, Fresh, Observation
 
 

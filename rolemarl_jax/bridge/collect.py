@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rolemarl_jax.bridge import protocol as p
 from rolemarl_jax.bridge.acting import stack
-from rolemarl_jax.bridge.pool import Answer, Pool
+from rolemarl_jax.bridge.pool.pool import Answer, Pool
+from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.types import Observation
 
 IDLE_WAIT = 0.05  # seconds that a loop with nothing to do sleeps at most

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rolemarl_jax.bridge.launch import UNFIT
-from rolemarl_jax.bridge.process import Child, session_folder, start
+from rolemarl_jax.bridge.worker.launch import UNFIT
+from rolemarl_jax.bridge.worker.process import Child, session_folder, start
 
 PAUSE_S = 2.0  # between the end of a worker and the start of the next
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.bridge.pool import Pool
+from rolemarl_jax.bridge.pool.pool import Pool
 
 
 class Recorder:

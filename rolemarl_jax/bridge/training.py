@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rolemarl_jax import replay, rng
+from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.learners.core import Learner, Update, compiled
+from rolemarl_jax.experience import replay
+from rolemarl_jax.learners.parts.phases import Learner, Update, compiled
 from rolemarl_jax.types import Env, EnvSpec, Key, LearnerState, Observation, PyTree
 
 Metrics = dict[str, Any]

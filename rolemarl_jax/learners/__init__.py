@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolemarl_jax.config import ConfigError, build, nearest
-from rolemarl_jax.learners.core import Learner
+from rolemarl_jax.learners.parts.phases import Learner
 from rolemarl_jax.types import EnvSpec
-
-_PARTS = ("acting", "block", "core", "explore")
 
 
 def known() -> list[str]:
-    """Names of the learners that this package holds."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if name not in _PARTS)
+    """Names of the learners that this package holds: its plain modules."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
 def make_learner(values: Mapping[str, Any], spec: EnvSpec) -> Learner:

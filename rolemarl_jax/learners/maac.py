@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import optax
 
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.learners import core
+from rolemarl_jax.learners.parts import phases as core
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
-from rolemarl_jax.roles.shaping import Shaping, make_shaping, shaped
+from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping, shaped
 from rolemarl_jax.types import (
     Array,
     Batch,

@@ -11,17 +11,17 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.learners import core
-from rolemarl_jax.learners.acting import policies
-from rolemarl_jax.learners.block import Old, Outlook, Sequences
-from rolemarl_jax.learners.epochs import Epochs, Part, make_epochs
+from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts.acting import policies
+from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, Sequences
+from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import Context, Losses, Metrics, Params, Phase
-from rolemarl_jax.roles.policy_base import PolicyMethod
-from rolemarl_jax.roles.shaping import Shaping, make_shaping
+from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping
 from rolemarl_jax.types import (
     Array,
     EnvSpec,

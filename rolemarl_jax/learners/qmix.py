@@ -11,13 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.learners import core
-from rolemarl_jax.learners.explore import EpsilonConfig, epsilon_greedy, linear_epsilon
+from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts.epsilon import (
+    EpsilonConfig,
+    epsilon_greedy,
+    linear_epsilon,
+)
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.parts.method import (
     Context,
     Losses,
     Metrics,

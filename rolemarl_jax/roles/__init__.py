@@ -1,4 +1,4 @@
-"""Role methods, one a file, found by name.
+"""Role methods: every plain module of this package is one, found by its name.
 
 Each makes a ``RoleMethod`` for value learners or a ``PolicyMethod`` for policy ones.
 """
@@ -9,20 +9,15 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from rolemarl_jax.config import ConfigError, build, nearest
-from rolemarl_jax.roles.base import RoleMethod
+from rolemarl_jax.roles.parts.method import RoleMethod
 from rolemarl_jax.types import EnvSpec
 
 M = TypeVar("M")
-_PARTS = (
-    *("base", "parts", "policy_base", "shaping"),
-    *("foresight", "identity", "world_models"),
-)
 
 
 def known(kind: type | None = None) -> list[str]:
     """Names of the methods that this package holds, of one record type if given."""
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    names = sorted(name for name in names if name not in _PARTS)
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
     return names if kind is None else [name for name in names if _makes(name) is kind]
 
 

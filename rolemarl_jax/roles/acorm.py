@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import Recurrent
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.parts.contrastive import make_parts, momentum, phases, rates
+from rolemarl_jax.roles.parts.method import (
     Carry,
     Context,
     Losses,
@@ -21,7 +22,6 @@ from rolemarl_jax.roles.base import (
     RoleMethod,
     blank_inputs,
 )
-from rolemarl_jax.roles.parts import make_parts, momentum, phases, rates
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
 

@@ -14,7 +14,14 @@ from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.parts.contrastive import (
+    RoleParts,
+    make_parts,
+    momentum,
+    phases,
+    rates,
+)
+from rolemarl_jax.roles.parts.method import (
     Carry,
     Context,
     Losses,
@@ -22,8 +29,7 @@ from rolemarl_jax.roles.base import (
     Params,
     blank_inputs,
 )
-from rolemarl_jax.roles.parts import RoleParts, make_parts, momentum, phases, rates
-from rolemarl_jax.roles.policy_base import Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.policy_method import Hidden, PolicyMethod
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 

@@ -20,7 +20,14 @@ from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import plain
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.parts.classifier import (
+    Classifier,
+    Loss,
+    classifier_phase,
+    make_classifier,
+    paper_losses,
+)
+from rolemarl_jax.roles.parts.method import (
     Context,
     Losses,
     Metrics,
@@ -28,13 +35,6 @@ from rolemarl_jax.roles.base import (
     Phase,
     RoleMethod,
     blank_inputs,
-)
-from rolemarl_jax.roles.identity import (
-    Classifier,
-    Loss,
-    classifier_phase,
-    make_classifier,
-    paper_losses,
 )
 from rolemarl_jax.types import (
     AgentOut,

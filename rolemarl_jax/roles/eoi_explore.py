@@ -18,7 +18,14 @@ from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import plain
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.eoi import ivf_phase
+from rolemarl_jax.roles.parts.classifier import (
+    Classifier,
+    certainty,
+    classifier_phase,
+    make_classifier,
+)
+from rolemarl_jax.roles.parts.method import (
     Carry,
     Context,
     Losses,
@@ -27,13 +34,6 @@ from rolemarl_jax.roles.base import (
     Params,
     RoleMethod,
     blank_inputs,
-)
-from rolemarl_jax.roles.eoi import ivf_phase
-from rolemarl_jax.roles.identity import (
-    Classifier,
-    certainty,
-    classifier_phase,
-    make_classifier,
 )
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 

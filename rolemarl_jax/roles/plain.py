@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import Recurrent, features, unshared
 from rolemarl_jax.nets.layers import MLP
-from rolemarl_jax.roles.base import Carry, Params, RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.method import Carry, Params, RoleMethod, blank_inputs
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
 

@@ -20,9 +20,9 @@ from rolemarl_jax.ops.intrinsic import policy_divergence
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import acorm
-from rolemarl_jax.roles.base import Context, Metrics, Params, Phase, RoleMethod
-from rolemarl_jax.roles.foresight import foresee, stream
-from rolemarl_jax.roles.world_models import (
+from rolemarl_jax.roles.parts.foresight import foresee, stream
+from rolemarl_jax.roles.parts.method import Context, Metrics, Params, Phase, RoleMethod
+from rolemarl_jax.roles.parts.world_models import (
     MODELS,
     WorldConfig,
     init_model,

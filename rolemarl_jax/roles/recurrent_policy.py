@@ -10,8 +10,8 @@ from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.nets.agents import Recurrent, features
 from rolemarl_jax.nets.initial import orthogonal
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import Carry, Params, blank_inputs
-from rolemarl_jax.roles.policy_base import Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.method import Carry, Params, blank_inputs
+from rolemarl_jax.roles.parts.policy_method import Hidden, PolicyMethod
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 

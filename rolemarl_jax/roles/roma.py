@@ -27,7 +27,7 @@ from rolemarl_jax.nets.layers import (
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import (
+from rolemarl_jax.roles.parts.method import (
     Carry,
     Context,
     Losses,

@@ -17,8 +17,8 @@ from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent, td
 from rolemarl_jax.ops.optim import soft_update
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import Context
-from rolemarl_jax.roles.world_models import WorldConfig, model_losses
+from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.world_models import WorldConfig, model_losses
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 SPEC = EnvSpec("synthetic/3s5z_vs_3s6z", 5, 11, 80, 120, 12)

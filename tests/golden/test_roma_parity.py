@@ -18,7 +18,7 @@ from rolemarl_jax.learners import qmix
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import info, td
 from rolemarl_jax.roles import make_method, roma
-from rolemarl_jax.roles.base import Context
+from rolemarl_jax.roles.parts.method import Context
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 SPEC = EnvSpec("synthetic", 5, 11, 80, 120, 12)

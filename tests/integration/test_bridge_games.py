@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bridge_support import play, pool, section
 
-from rolemarl_jax.bridge.adapters import SetupError, grf, gymma
+from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma
 from rolemarl_jax.config import build
 from rolemarl_jax.types import Remote
 
@@ -16,7 +16,7 @@ from rolemarl_jax.types import Remote
 def settings(name, **changes):
     import importlib
 
-    module = importlib.import_module(f"envs.{name}")
+    module = importlib.import_module(f"envs.bridged.{name}")
     values = {**section(f"env/{name}.yaml"), **changes}
     values.pop("defaults")
     return module.make(build(module.Config, values, "env"))

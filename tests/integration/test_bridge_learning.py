@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from experiments import compose, evaluate, rundir
+from experiments import evaluate
 from experiments import run as command
-from rolemarl_jax import bridge_runner
+from experiments.door import compose, resume
+from rolemarl_jax.bridge import runner as bridge_runner
 from rolemarl_jax.bridge.collect import Collector
 from rolemarl_jax.bridge.games import greedy
 from rolemarl_jax.config import RunConfig
+from rolemarl_jax.run import session
 
 EPISODES = 300
 SETTINGS = """
@@ -39,9 +41,9 @@ def by_chance(cfg: RunConfig) -> float:
 def test_qmix_learns_to_forage(tmp_path, monkeypatch):
     """The margin is eight standard errors of the difference, or more."""
     pytest.importorskip("lbforaging")
-    monkeypatch.setattr(command, "_draw", lambda _: None)
+    monkeypatch.setattr(session, "draw", lambda _: None)
     words = [*SETTINGS.split(), f"run_dir={tmp_path / 'run'}"]
-    cfg = rundir.resolve(compose.composed(words))
+    cfg = resume.resolve(compose.composed(words))
     command.train(cfg)
     learned = evaluate.play(cfg, EPISODES, None)["seeds"][0]["return"]
     chance = by_chance(cfg)

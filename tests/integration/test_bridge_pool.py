@@ -19,7 +19,7 @@ from bridge_support import (
 )
 from support import REPO
 
-from rolemarl_jax.bridge.pool import PoolError
+from rolemarl_jax.bridge.pool.pool import PoolError
 from rolemarl_jax.config import ConfigError
 
 

@@ -13,13 +13,17 @@ import pytest
 from bridge_support import bridge_values, world
 from support import run_config, small_algo
 
-from experiments import compose, evaluate, rundir
+from experiments import evaluate
 from experiments import run as command
-from rolemarl_jax import bridge_runner, checkpoint, loggers, runner
+from experiments.door import compose, resume
+from rolemarl_jax.bridge import runner as bridge_runner
 from rolemarl_jax.bridge.training import stand_in
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import checkpoint, rundir
+from rolemarl_jax.experience.replay import make_replay
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.replay import make_replay
+from rolemarl_jax.report import loggers
+from rolemarl_jax.run import runner, session
 from rolemarl_jax.types import EnvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -39,7 +43,7 @@ def config(run_dir, algo="iql", bridge=None, **changes):
         "checkpoint": {"every": 300, "keep": 2, "replay": True},
     }
     cfg = run_config(small, over=over)
-    return rundir.build(type(cfg), {**dataclasses.asdict(cfg), **changes}, "run")
+    return resume.build(type(cfg), {**dataclasses.asdict(cfg), **changes}, "run")
 
 
 def interrupt(_):
@@ -64,18 +68,18 @@ def train(cfg, remote=None, at=None, then=interrupt):
             cfg,
             pool,
             learner,
-            lambda _: loggers.jsonl(folder / loggers.METRICS),
+            lambda _: loggers.jsonl(folder / rundir.METRICS),
             runner.Observer(lambda _: None, moved),
         )
 
 
 def rows(cfg):
-    return loggers.read(Path(cfg.run_dir) / loggers.METRICS)
+    return loggers.read(Path(cfg.run_dir) / rundir.METRICS)
 
 
 def saved(cfg, step=None):
     """Meta and plain arrays of a checkpoint's replay."""
-    folder = Path(cfg.run_dir) / runner.CHECKPOINTS
+    folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     spec = EnvSpec("scripted", 3, 4, 8, 6, 20)
     kept = make_replay(cfg.replay, stand_in(spec), 1)
     shapes = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], kept.init()))
@@ -140,7 +144,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
         train(cfg, at=200)
     meta, before = saved(cfg)
     assert 200 <= meta["env_steps"] < 400
-    with (tmp_path / loggers.METRICS).open("a") as file:
+    with (tmp_path / rundir.METRICS).open("a") as file:
         file.write(json.dumps({"seed": 0, "env_steps": 599, "split": "train"}) + "\n")
     train(config(tmp_path, resume=True, total_steps=700))
     after_meta, after = saved(cfg)
@@ -200,11 +204,11 @@ def test_on_policy_runs(tmp_path):
 def composed(run_dir, *more):
     words = ["algo=iql", "env=scripted", "run=debug", f"run_dir={run_dir}"]
     words += ["algo.role.hidden=8", "bridge.workers=2", *more]
-    return rundir.resolve(compose.composed(words))
+    return resume.resolve(compose.composed(words))
 
 
 def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "_draw", lambda _: None)
+    monkeypatch.setattr(session, "draw", lambda _: None)
     short = ["total_steps=400", "log_every=200", "eval.every=200", "eval.episodes=4"]
     command.train(composed(tmp_path / "run", *short, "checkpoint.every=200"))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

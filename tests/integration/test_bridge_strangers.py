@@ -22,9 +22,9 @@ from bridge_support import (
 )
 from support import REPO
 
-from rolemarl_jax.bridge import protocol as p
 from rolemarl_jax.bridge.config import check
-from rolemarl_jax.bridge.worker import token
+from rolemarl_jax.bridge.worker import protocol as p
+from rolemarl_jax.bridge.worker.worker import token
 from rolemarl_jax.config import ConfigError
 
 

@@ -10,7 +10,7 @@ from probes.worlds import counting
 from support import ALGOS, load_algo, merge, run_config, small_algo
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import Cursor, make_program
+from rolemarl_jax.program.program import Cursor, make_program
 
 WORLD = counting(6, n_agents=4)
 

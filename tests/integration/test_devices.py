@@ -13,10 +13,11 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
-from rolemarl_jax import members, runner
-from rolemarl_jax.compiled import compile_program
+from rolemarl_jax import members
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import Cursor, make_program
+from rolemarl_jax.program.compiled import compile_program
+from rolemarl_jax.program.program import Cursor, make_program
+from rolemarl_jax.run import runner
 
 SEEDS = 9
 TALK = ("all-reduce", "all-gather", "all-to-all", "collective", "reduce-scatter")

@@ -8,10 +8,12 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
-import envs
-from experiments import chunks, halving
-from rolemarl_jax import loggers, runner, summary
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program.program import seed_shapes
+from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.run import runner
+from rolemarl_jax.sweep import chunks, halving
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 WORLD = worlds.probe(worlds.KINDS.index("match"))
@@ -49,7 +51,7 @@ def trainer(log, fits, dies_at):
             cfg,
             WORLD,
             make_learner(cfg.algo, WORLD.spec),
-            lambda _: loggers.jsonl(folder / loggers.METRICS),
+            lambda _: loggers.jsonl(folder / rundir.METRICS),
             runner.Observer(started, moved),
         )
         summary.write(folder, {"env_steps": cfg.total_steps})
@@ -57,22 +59,25 @@ def trainer(log, fits, dies_at):
     return train
 
 
+def shapes(cfg):
+    return seed_shapes(cfg, WORLD, make_learner(cfg.algo, WORLD.spec))
+
+
 def rows(cfg):
-    found = loggers.read(Path(cfg.run_dir) / loggers.METRICS)
+    found = loggers.read(Path(cfg.run_dir) / rundir.METRICS)
     plain = [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
     return sorted(plain, key=lambda r: (r["seed"], r["env_steps"], r["split"]))
 
 
 def test_halves_go_on_where_the_chunk_was(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(envs, "make_compiled", lambda _: WORLD)
     whole, halved = config(tmp_path / "a", 2), config(tmp_path / "b", 4)
     log: list = []
-    chunks.run(halved, trainer(log, 2, 600), lambda: None)
+    chunks.run(halved, trainer(log, 2, 600), lambda: None, shapes)
     assert log == [(3, 4, 0), (3, 2, 400), (5, 2, 400)]
     assert "with 4 seeds; going on from 400 env steps with 2" in capsys.readouterr().out
     names = [path.name for path in sorted((tmp_path / "b" / "chunks").iterdir())]
     assert names == ["000003-000004", "000005-000006"]
-    chunks.run(whole, trainer([], 2, 700), lambda: None)
+    chunks.run(whole, trainer([], 2, 700), lambda: None, shapes)
     np.testing.assert_equal(rows(halved), rows(whole))
     assert {row["seed"] for row in rows(halved)} == {3, 4, 5, 6}
 
@@ -80,7 +85,7 @@ def test_halves_go_on_where_the_chunk_was(tmp_path, monkeypatch, capsys):
 def test_nothing_saved_begins_anew(tmp_path, capsys):
     whole = replace(config(tmp_path / "c", 4), sweep=config(tmp_path, 4).sweep)
     (tmp_path / "c").mkdir()
-    assert halving.split(whole, []) is None
+    assert halving.split(whole, [], shapes) is None
     assert not (tmp_path / "c").exists() and list(tmp_path.iterdir()) == []
 
 

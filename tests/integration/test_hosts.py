@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from support import SWEEP
 
-from experiments import rundir
-from rolemarl_jax import hosts, loggers
 from rolemarl_jax.config import ConfigError, SweepConfig, build
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import loggers
+from rolemarl_jax.sweep import hosts
 
 REPO = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -59,7 +60,7 @@ def ended(processes):
 
 
 def rows(run_dir):
-    found = loggers.read(run_dir / loggers.METRICS)
+    found = loggers.read(run_dir / rundir.METRICS)
     plain = [{k: v for k, v in row.items() if k not in SPEED} for row in found]
     return sorted(plain, key=lambda r: (r["seed"], r["env_steps"], r["split"]))
 

@@ -11,10 +11,12 @@ from probes import worlds
 from support import run_config, small_algo
 
 from experiments import evaluate
-from rolemarl_jax import loggers, runner, summary
-from rolemarl_jax.freeze import GOING_ON
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import Cursor, make_program, sweepable
+from rolemarl_jax.program.freeze import GOING_ON
+from rolemarl_jax.program.program import Cursor, make_program, sweepable
+from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.run import runner
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))
@@ -117,14 +119,14 @@ def train(cfg, stop_at=None):
         cfg,
         ENV,
         make_learner(cfg.algo, ENV.spec),
-        lambda _: loggers.jsonl(folder / loggers.METRICS),
+        lambda _: loggers.jsonl(folder / rundir.METRICS),
         runner.Observer(lambda _: None, moved),
     )
     return progress
 
 
 def rows(run_dir):
-    found = loggers.read(Path(run_dir) / loggers.METRICS)
+    found = loggers.read(Path(run_dir) / rundir.METRICS)
     return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
 
 

@@ -7,7 +7,7 @@ import pytest
 from support import SPEC, merge, random_batch, small_algo, value_based
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.learners.core import run_phase
+from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.types import Inputs, Observation
 

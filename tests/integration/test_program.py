@@ -10,7 +10,7 @@ from probes import worlds
 from support import run_config, small_algo
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import Cursor, make_program
+from rolemarl_jax.program.program import Cursor, make_program
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))

@@ -9,9 +9,11 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
-from rolemarl_jax import checkpoint, loggers, runner
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.report import loggers
+from rolemarl_jax.run import runner
 
 SEEDS = 3
 
@@ -46,13 +48,13 @@ def train(cfg, stop_at=None):
         cfg,
         worlds.probe(worlds.KINDS.index("memory")),
         make_learner(cfg.algo, worlds.SPEC),
-        lambda _: loggers.jsonl(folder / loggers.METRICS),
+        lambda _: loggers.jsonl(folder / rundir.METRICS),
         runner.Observer(lambda _: None, moved),
     )
 
 
 def rows(run_dir):
-    found = loggers.read(Path(run_dir) / loggers.METRICS)
+    found = loggers.read(Path(run_dir) / rundir.METRICS)
     return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
 
 
@@ -71,7 +73,7 @@ def states(cfg):
     )
     ids = jnp.arange(program.members)
     parts = jax.eval_shape(lambda: runner.parts(cfg, program.init(ids)))
-    found = checkpoint.restore(Path(cfg.run_dir) / runner.CHECKPOINTS, parts)
+    found = checkpoint.restore(Path(cfg.run_dir) / rundir.CHECKPOINTS, parts)
     plain = jax.tree.map(
         lambda x: (
             jax.random.key_data(x)
@@ -100,7 +102,7 @@ def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
 def test_a_checkpoint_cut_short_costs_no_more_than_itself(whole, tmp_path):
     with pytest.raises(KilledError):
         train(config(tmp_path), 900)
-    newest = Path(tmp_path) / runner.CHECKPOINTS / "800"
+    newest = Path(tmp_path) / rundir.CHECKPOINTS / "800"
     for path in newest.rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -5,7 +5,7 @@ import pytest
 from policy_worlds import algo, run_config, trained, two_roles
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import make_program
+from rolemarl_jax.program.program import make_program
 
 TINY = {
     "recurrent_policy": {"role__hidden": 16, "role__agent_id": False},

@@ -10,7 +10,7 @@ from probes import worlds
 from support import merge, run_config, small_algo
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import Cursor, make_program
+from rolemarl_jax.program.program import Cursor, make_program
 
 # Fast learning and uniform exploration: probes test what is learned, not how soon.
 # One-step targets, for Peng's Q(lambda) would learn the value of the exploration.

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rolemarl_jax.bridge.adapters import battle
+from rolemarl_jax.bridge.worker.games import battle
 
 
 class Smac:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support import SPEC, learner_of, run_config, small_algo
 
-from rolemarl_jax import memory, replay
 from rolemarl_jax.bridge import blocks, training
 from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.learners.core import compiled
+from rolemarl_jax.experience import memory, replay
+from rolemarl_jax.learners.parts.phases import compiled
 from rolemarl_jax.types import Observation
 
 LENGTHS = (5, SPEC.episode_limit, 1, 7, 3, 6)

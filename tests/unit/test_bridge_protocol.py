@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bridge_support import SHAPES
 
-from rolemarl_jax.bridge import protocol as p
+from rolemarl_jax.bridge.worker import protocol as p
 
 
 def seen(**changes):

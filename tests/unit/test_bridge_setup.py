@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rolemarl_jax.bridge.adapters import SetupError, starcraft
+from rolemarl_jax.bridge.worker.games import SetupError, starcraft
 
 VERSIONS = {"4.10": 75689, "4.6.2": 69232, "5.0.3": 81009}
 REGISTRY = {"3m": {}, "10gen_terran": {"map_name": "32x32_flat"}}

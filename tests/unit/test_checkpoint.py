@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from rolemarl_jax import checkpoint
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import checkpoint
 
 
 class Learner(NamedTuple):

@@ -8,12 +8,13 @@ import sys
 import pytest
 import yaml
 
-from experiments import cli, compose, devices, rundir
+from experiments.door import cli, compose, devices, resume
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 
 
 def resolve(*arguments):
-    return rundir.resolve(compose.composed(arguments))
+    return resume.resolve(compose.composed(arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_errors_name_key_value_and_what_is_allowed(argument, message):
 
 def test_exit_status_is_2_before_jax_is_imported_or_anything_written(tmp_path, repo):
     code = (
-        "import sys; from experiments import cli\n"
+        "import sys; from experiments.door import cli\n"
         "try: cli.launch(print, ['algo=acrom'])\n"
         "except SystemExit as e: sys.exit(f'jax={\"jax\" in sys.modules} {e.code}')"
     )
@@ -209,7 +210,7 @@ def test_every_configuration_file_says_what_it_is(repo):
 
 
 def test_help_lists_groups_and_keys(tmp_path, repo):
-    code = "from experiments import cli; cli.launch(print, ['--help'])"
+    code = "from experiments.door import cli; cli.launch(print, ['--help'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -4,11 +4,11 @@ import pytest
 from support import ALGOS
 
 import envs
-from experiments.compose import composed
+from experiments.door.compose import composed
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.plan import lay_out
-from rolemarl_jax.program import make_program
+from rolemarl_jax.program.program import make_program
+from rolemarl_jax.run.legs import lay_out
 
 
 @pytest.mark.parametrize("name", ALGOS)

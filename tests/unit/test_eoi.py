@@ -22,7 +22,7 @@ from support import SPEC, learner_of, load_algo, random_batch
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.ops import td
 from rolemarl_jax.roles import eoi, plain
-from rolemarl_jax.roles.base import Context
+from rolemarl_jax.roles.parts.method import Context
 
 # Shared and own weights, action values that the IVF reads standardised or raw.
 CASES = [("eoi", True), ("eoi_grid", True), ("eoi_grid", False)]

@@ -16,7 +16,7 @@ from eoi_reference import (
 )
 from support import SPEC, learner_of, random_batch
 
-from rolemarl_jax.roles.base import Context, Moment
+from rolemarl_jax.roles.parts.method import Context, Moment
 from rolemarl_jax.types import Observation
 
 

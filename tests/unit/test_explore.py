@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rolemarl_jax.config import build
-from rolemarl_jax.learners import explore
+from rolemarl_jax.learners.parts import epsilon as explore
 
 ROWS, N, A = 4000, 3, 4
 act = jax.jit(explore.epsilon_greedy, static_argnums=3)

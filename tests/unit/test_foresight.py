@@ -10,8 +10,8 @@ from rolemarl_jax.config import build
 from rolemarl_jax.nets.agents import Recurrent, crossed
 from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops.intrinsic import policy_divergence
-from rolemarl_jax.roles import world_models
-from rolemarl_jax.roles.foresight import foresee
+from rolemarl_jax.roles.parts import world_models
+from rolemarl_jax.roles.parts.foresight import foresee
 from rolemarl_jax.types import EnvSpec
 
 SPEC = EnvSpec("tiny/3s5z_vs_3s6z", 3, 5, 7, 6, 8)

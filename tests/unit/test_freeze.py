@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rolemarl_jax.freeze import GOING_ON, keep_finite
+from rolemarl_jax.program.freeze import GOING_ON, keep_finite
 from rolemarl_jax.types import LearnerState
 
 

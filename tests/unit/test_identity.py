@@ -16,7 +16,7 @@ from support import SPEC, random_batch
 
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity
-from rolemarl_jax.roles.base import Context
+from rolemarl_jax.roles.parts.method import Context
 
 ALGOS = ("eoi", "eoi_grid")
 

@@ -11,38 +11,44 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 OURS = ("rolemarl_jax", "envs", "experiments")
 
-# A module may import what stands in its own line or in one above it. A new module
-# of rolemarl_jax is entered here when it is written.
-LAYERS = (
-    ("types", "config", "rng", "members"),
-    ("stats", "loggers", "plotting", "checkpoint", "progress", "ranking", "summary"),
+# A room of rolemarl_jax may import what stands in its own line or in one above it; its
+# loose modules are the vocabulary that all others speak.
+ROOMS = (
+    ("types", "config", "rng", "members", "trees"),
+    ("disk",),
+    ("report",),
     ("ops",),
     ("nets",),
     ("roles",),
     ("learners",),
-    ("replay", "rollout", "memory", "evaluate", "bridge", "viz"),
-    ("seeds", "freeze", "program"),
-    ("plan", "compiled"),
-    ("plan", "runner", "sweep", "hosts"),
-    ("bridge_runner", "bridge_exhibit"),
+    ("experience",),
+    ("program",),
+    ("run",),
+    ("sweep",),
+    ("bridge",),
 )
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
+
+# What runs in the foreign interpreter: nothing else of ours, and two packages.
+WORKER = "rolemarl_jax.bridge.worker"
+WORKER_PACKAGES = {"numpy", "zmq"}
+SIMULATORS = {"smac", "smacv2", "pysc2", "gymnasium", "gfootball", "absl"}
 
 # Package -> prefixes of the only files that may import it.
 FENCES = {
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
-    "wandb": ("rolemarl_jax/loggers.py",),
-    "tensorboardX": ("rolemarl_jax/loggers.py",),
-    "orbax": ("rolemarl_jax/checkpoint.py",),
+    "wandb": ("rolemarl_jax/report/loggers.py",),
+    "tensorboardX": ("rolemarl_jax/report/loggers.py",),
+    "orbax": ("rolemarl_jax/disk/checkpoint.py",),
     "distrax": ("rolemarl_jax/nets/dists.py",),
-    "rich": ("rolemarl_jax/progress.py",),
+    "rich": ("rolemarl_jax/report/progress.py",),
     "jaxmarl": ("envs/", "experiments/bench"),
-    "smac": ("rolemarl_jax/bridge/adapters/",),
-    "smacv2": ("rolemarl_jax/bridge/adapters/",),
-    "pysc2": ("rolemarl_jax/bridge/adapters/",),
-    "gymnasium": ("rolemarl_jax/bridge/adapters/",),
-    "gfootball": ("rolemarl_jax/bridge/adapters/",),
+    "smac": ("rolemarl_jax/bridge/worker/games/",),
+    "smacv2": ("rolemarl_jax/bridge/worker/games/",),
+    "pysc2": ("rolemarl_jax/bridge/worker/games/",),
+    "gymnasium": ("rolemarl_jax/bridge/worker/games/",),
+    "gfootball": ("rolemarl_jax/bridge/worker/games/",),
     "zmq": ("rolemarl_jax/bridge/",),
 }
 
@@ -87,8 +93,8 @@ def faults_of(path, imported):
         elif top == "envs" and parts[0] == "experiments":
             faults.append(f"{name} (environments know no command line)")
         elif top == "envs" and parts[0] == "rolemarl_jax":
-            if parts[1:2] not in (["types"], ["config"]):
-                faults.append(f"{name} (only rolemarl_jax.types and .config)")
+            if parts[1:2] not in (["types"], ["config"], ["trees"]):
+                faults.append(f"{name} (only rolemarl_jax.types, .config and .trees)")
         elif top == "rolemarl_jax" == parts[0] and len(path.parts) > 1:
             own = path.with_suffix("").parts[1]
             target = parts[1] if len(parts) > 1 else "__init__"
@@ -102,10 +108,57 @@ def test_imports_point_down(path):
     assert faults_of(path, imports_of(path)) == []
 
 
-def test_every_module_has_a_layer():
-    tops = {path.with_suffix("").parts[1] for path in our_files() if len(path.parts) > 1
-            and path.parts[0] == "rolemarl_jax"}  # fmt: skip
-    assert tops - set(RANK) <= {"__init__"}
+def test_every_room_has_a_rank_and_every_rank_a_room():
+    found = [
+        path.with_suffix("").name
+        for path in (REPO / "rolemarl_jax").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
+    assert sorted(found) == sorted([*RANK, "__init__"])
+
+
+WORKER_FILES = [path for path in our_files() if "bridge/worker" in path.as_posix()]
+
+
+def foreign_to_workers(path, imported):
+    """What a worker's interpreter need not have, of all that a file imports."""
+    allowed = sys.stdlib_module_names | WORKER_PACKAGES
+    if "games" in path.parts:
+        allowed |= SIMULATORS
+    return [
+        name
+        for name in sorted(imported)
+        if name.partition(".")[0] not in allowed
+        and not (name == WORKER or name.startswith(f"{WORKER}."))
+    ]
+
+
+@pytest.mark.parametrize("path", WORKER_FILES, ids=str)
+def test_workers_import_only_what_their_interpreter_has(path):
+    assert foreign_to_workers(path, imports_of(path)) == []
+
+
+def test_a_worker_starts_without_our_dependencies():
+    """As ``launch`` does it, in an interpreter that lacks what the learner needs."""
+    modules = [
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        for path in WORKER_FILES
+        if path.stem != "__main__"
+    ]
+    code = f"""
+import importlib, importlib.abc, sys, types
+class Poor(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("jax", "pydantic", "flax", "optax", "yaml"):
+            raise ImportError(name + " is not there")
+sys.meta_path.insert(0, Poor())
+package = types.ModuleType("rolemarl_jax")
+package.__path__ = ["rolemarl_jax"]
+sys.modules["rolemarl_jax"] = package
+for name in {modules!r}:
+    importlib.import_module(name)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0
 
 
 def test_no_cycles():
@@ -137,6 +190,10 @@ def test_the_checks_find_faults():
     assert faults_of(Path("envs/smax.py"), {"rolemarl_jax.ops.td"})
     assert faults_of(Path("envs/smax.py"), {"rolemarl_jax.types.Env"}) == []
     assert faults_of(Path("rolemarl_jax/rng.py"), {"envs.smax"})
+    assert faults_of(Path("rolemarl_jax/roles/eoi.py"), {"rolemarl_jax.run.runner"})
+    protocol = Path("rolemarl_jax/bridge/worker/protocol.py")
+    for name in ("rolemarl_jax.config", "jax.numpy", "pysc2.lib"):
+        assert foreign_to_workers(protocol, {name}) == [name]
 
 
 @pytest.mark.parametrize("module", ["rolemarl_jax", "rolemarl_jax.config"])

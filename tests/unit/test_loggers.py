@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from rolemarl_jax import loggers
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.report import loggers
 
 NONE = {
     "tensorboard": False,

@@ -14,8 +14,8 @@ from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import make_networks
 from rolemarl_jax.ops.optim import clipped_each, optimiser, scaled
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.base import Context
-from rolemarl_jax.roles.shaping import make_shaping, shaped
+from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.shaping import make_shaping, shaped
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 N, A, OBS, W, HEADS, M = 3, 4, 5, 6, 2, 6

@@ -10,8 +10,9 @@ import pytest
 from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import ConfigError, build
-from rolemarl_jax.learners import epochs, make_learner, mappo
-from rolemarl_jax.learners.block import (
+from rolemarl_jax.learners import make_learner, mappo
+from rolemarl_jax.learners.parts import ppo_epochs as epochs
+from rolemarl_jax.learners.parts.ppo_block import (
     Sequences,
     final_values,
     look,
@@ -21,8 +22,8 @@ from rolemarl_jax.learners.block import (
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.ops.gae import standardised
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.policy_base import PolicyMethod
-from rolemarl_jax.roles.shaping import make_shaping
+from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.shaping import make_shaping
 from rolemarl_jax.types import EnvSpec, Fresh, Inputs, Observation
 
 SPEC = EnvSpec("test", 3, 4, 5, 6, 4)

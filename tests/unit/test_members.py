@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from support import SPEC, run_config, small_algo
 
-from experiments import compose, report, rundir
-from rolemarl_jax import loggers, members, plotting, ranking, summary, sweep
+from experiments import report
+from experiments.door import compose, resume
+from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import sweepable
+from rolemarl_jax.program.program import sweepable
+from rolemarl_jax.report import loggers, plotting, ranking, summary
+from rolemarl_jax.sweep import fit as sweep
 
 SWEPT = {"lr": (3e-4, 6e-4), "gamma": (0.9, 0.95, 0.99)}
 
@@ -69,14 +73,14 @@ def test_refused(hypers, told):
 )
 def test_command_line(asked, tmp_path):
     typed = [f"run_dir={tmp_path}/a", "algo=qmix", *asked]
-    cfg = rundir.resolve(compose.composed(typed))
+    cfg = resume.resolve(compose.composed(typed))
     assert cfg.sweep.hypers == {"lr": (3e-4, 6e-4), "gamma": (1.0,)}
     rundir.create(cfg)
     assert rundir.load_config(cfg.run_dir) == cfg
     again = ["resume=true", *typed]
-    assert rundir.resolve(compose.composed(again)).sweep.hypers == cfg.sweep.hypers
+    assert resume.resolve(compose.composed(again)).sweep.hypers == cfg.sweep.hypers
     with pytest.raises(ConfigError, match=r"sweep\.hypers\.alpha: stored None"):
-        rundir.resolve(compose.composed([*again, "sweep.hypers.alpha=[1]"]))
+        resume.resolve(compose.composed([*again, "sweep.hypers.alpha=[1]"]))
 
 
 def test_multirun_is_told_of_new_names():
@@ -90,7 +94,7 @@ def test_multirun_is_told_of_new_names():
 def test_values_have_to_be_numbers(value, tmp_path):
     typed = [f"run_dir={tmp_path}/a", "algo=qmix", f"sweep.hypers.lr={value}"]
     with pytest.raises(ConfigError, match=r"sweep\.hypers\.lr"):
-        rundir.resolve(compose.composed(typed))
+        resume.resolve(compose.composed(typed))
 
 
 def test_plans_count_members(monkeypatch):

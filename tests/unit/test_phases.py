@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from support import SPEC, learner_of, random_batch, small_algo
 
-from rolemarl_jax.learners import core, make_learner
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts import phases as core
 from rolemarl_jax.ops.optim import optimiser
-from rolemarl_jax.roles.base import Phase
+from rolemarl_jax.roles.parts.method import Phase
 from rolemarl_jax.types import LearnerState
 
 

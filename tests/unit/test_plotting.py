@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from rolemarl_jax import loggers, plotting
+from rolemarl_jax.report import loggers, plotting
 
 
 def rows(seeds=3, points=5, win=True, level=2.0):

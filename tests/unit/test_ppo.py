@@ -10,8 +10,8 @@ from policy_worlds import algo, losses_of
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import mappo
-from rolemarl_jax.learners.block import Old, Sequences
-from rolemarl_jax.roles.policy_base import PolicyMethod
+from rolemarl_jax.learners.parts.ppo_block import Old, Sequences
+from rolemarl_jax.roles.parts.policy_method import PolicyMethod
 
 T, B, N, A = 7, 3, 3, 4
 

@@ -8,7 +8,8 @@ import pytest
 from support import SPEC, random_batch, small_algo
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.learners import core, make_learner
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts import phases as core
 
 KEY = jax.random.key(0)
 ALGOS = "qmix", "acorm", "roma", "r3dm", "eoi", "eoi_explore"  # one of each method

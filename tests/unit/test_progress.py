@@ -2,8 +2,8 @@
 
 import io
 
-from rolemarl_jax import progress
-from rolemarl_jax.progress import Status
+from rolemarl_jax.report import progress
+from rolemarl_jax.report.progress import Status
 
 
 class Clock:
@@ -26,20 +26,18 @@ def test_plain_lines_by_hand():
         clock.now = 4.0 * index
         shown.update(Status("train", 100 * index, 500, 10 * index, 4, [1.0, 3.0], []))
     shown.note("checkpoint at 500")
-    shown.close({"curves": "runs/a/curves.png"}, ["python -m experiments.plot"])
+    shown.close({"curves": "runs/a/curves.png"})
     lines = out.getvalue().splitlines()
     assert lines[:3] == ["acorm on smax/3m", "  device  cpu x 2", "  seeds   4"]
     # At 0 s, at 12 s (the first after ten seconds) and the last one at 20 s.
-    assert len(lines) == 3 + 3 + 1 + 2 + 2
+    assert len(lines) == 3 + 3 + 1 + 2
     assert lines[3] == "  0%  train  0/500 steps x 4 seeds  return 2.00 ± 1.00"
     assert "60%  train  300/500 steps x 4 seeds  100 env steps/s" in lines[4]
     assert "10.0 updates/s  8s left  return 2.00 ± 1.00" in lines[4]
     assert lines[5].startswith("100%")
-    assert lines[-4:] == [
+    assert lines[-2:] == [
         "Written:",
         "  curves  runs/a/curves.png",
-        "Next:",
-        "  python -m experiments.plot",
     ]
 
 
@@ -62,7 +60,7 @@ def test_a_terminal_gets_a_bar_and_is_left_in_order():
     for index in range(3):
         clock.now = 0.5 * index
         shown.update(Status("train", 50 * index, 100, index, 2, [1.0], [0.5, 1.0]))
-    shown.close({}, [])
+    shown.close({})
     text = out.getvalue()
     assert "100/100 steps x 2 seeds" in text
     assert "win rate 75% ± 25%" in text
@@ -80,7 +78,7 @@ def test_human_units():
 def test_silence():
     shown = progress.silent()
     shown.update(Status("train", 1, 2, 3, 4))
-    shown.close({}, [])
+    shown.close({})
 
 
 def test_members_and_those_that_diverged_are_named():

@@ -11,8 +11,8 @@ from support import learner_of, load_algo, merge, random_batch, small_algo
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.base import Context
-from rolemarl_jax.roles.world_models import MODELS
+from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.world_models import MODELS
 from rolemarl_jax.types import EnvSpec, LearnerState
 
 SPEC = EnvSpec("tiny/3s5z_vs_3s6z", 3, 5, 7, 6, 8)

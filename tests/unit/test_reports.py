@@ -4,8 +4,10 @@ import re
 
 import pytest
 
-from experiments import compose, plot, report, rundir
-from rolemarl_jax import loggers, summary
+from experiments import plot, report
+from experiments.door import compose, resume
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import loggers, summary
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def make_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(name, *arguments):
-        cfg = rundir.resolve(compose.composed([f"run_dir={name}", *arguments]))
+        cfg = resume.resolve(compose.composed([f"run_dir={name}", *arguments]))
         folder = rundir.create(cfg)
         rows = [
             {

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
-from experiments import compose, reproduce, results, rundir, study
-from experiments.study import Run
-from rolemarl_jax import loggers, summary
+from experiments import reproduce
+from experiments.door import compose, resume
+from experiments.studies import results, study
+from experiments.studies.study import Run
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import loggers, summary
 
 STUDIES = sorted(path.stem for path in study.FOLDER.glob("*.yaml"))
 TINY = """
@@ -40,7 +43,7 @@ class Stub:
 
     def __call__(self, arguments):
         self.calls.append(arguments)
-        cfg = rundir.resolve(compose.composed(arguments))
+        cfg = resume.resolve(compose.composed(arguments))
         folder = rundir.create(cfg)
         status = self.statuses.get(cfg.algo["name"], 0)
         if status == 130:
@@ -158,7 +161,7 @@ def test_every_study_can_be_composed(name, scale, tmp_path):
     planned = study.runs(study.load(name), tmp_path, scale)
     assert len({run.folder for run in planned}) == len(planned)
     for run in planned:
-        rundir.resolve(compose.composed(run.arguments))
+        resume.resolve(compose.composed(run.arguments))
 
 
 @pytest.mark.parametrize(

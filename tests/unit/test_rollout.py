@@ -9,10 +9,10 @@ import pytest
 from probes.worlds import counting
 
 from rolemarl_jax.config import ConfigError, EvalConfig, build
-from rolemarl_jax.evaluate import make_evaluate
-from rolemarl_jax.learners.core import Learner
-from rolemarl_jax.replay import make_store
-from rolemarl_jax.rollout import make_rollout
+from rolemarl_jax.experience.evaluate import make_evaluate
+from rolemarl_jax.experience.replay import make_store
+from rolemarl_jax.experience.rollout import make_rollout
+from rolemarl_jax.learners.parts.phases import Learner
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 LIMIT, WORLDS, N = 5, 4, 2

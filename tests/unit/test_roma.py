@@ -10,7 +10,7 @@ from rolemarl_jax.config import build
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.roles import make_method, roma
-from rolemarl_jax.roles.base import Context
+from rolemarl_jax.roles.parts.method import Context
 from rolemarl_jax.types import Observation
 
 N, Z = SPEC.n_agents, 3

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from support import run_config, seeds_in, small_algo, write_chunk
 
-from experiments import chunks, compose, rundir, shares
-from rolemarl_jax import hosts
+from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.sweep import chunks, hosts, shares
 
 ALGO = small_algo("iql")
 
@@ -15,6 +16,14 @@ ALGO = small_algo("iql")
 def config(run_dir, seeds=7, **sweep):
     cfg = run_config(ALGO, seeds, {"run_dir": str(run_dir)})
     return replace(cfg, seed=10, sweep=replace(cfg.sweep, **sweep))
+
+
+def settle(cfg):
+    return shares.settle(cfg, lambda cfg: cfg)
+
+
+def no_shapes(_):
+    pytest.fail("nothing was saved")
 
 
 def trainer(log, before=lambda cfg: None):
@@ -30,13 +39,12 @@ def trainer(log, before=lambda cfg: None):
 
 def test_every_chunk_has_one_process(tmp_path):
     settled = [
-        shares.settle(config(tmp_path, chunk=2, processes=3, process=p))
-        for p in range(3)
+        settle(config(tmp_path, chunk=2, processes=3, process=p)) for p in range(3)
     ]
     assert len({str(cfg) for cfg, _ in settled}) == 1
     logs: list[list[int]] = [[], [], []]
     for cfg, share in reversed(settled):
-        chunks.run(cfg, trainer(logs[share.process]), lambda: None, share)
+        chunks.run(cfg, trainer(logs[share.process]), lambda: None, no_shapes, share)
         assert chunks.complete(cfg) == (share.process == 0)
     assert logs == [[10, 16], [12], [14]]
     assert seeds_in(tmp_path) == list(range(10, 17))
@@ -45,13 +53,13 @@ def test_every_chunk_has_one_process(tmp_path):
 
 
 def test_a_chunk_for_each_process_unless_told_otherwise(tmp_path):
-    cfg, share = shares.settle(config(tmp_path, processes=3, process=1))
+    cfg, share = settle(config(tmp_path, processes=3, process=1))
     assert (cfg.sweep.chunk, share) == (3, (1, 3))
 
 
 def test_rows_that_come_while_others_are_gathered(tmp_path):
     """A chunk finished between merging and writing the summary is not left out."""
-    cfg, _ = shares.settle(config(tmp_path, seeds=2, chunk=1, processes=2, process=0))
+    cfg, _ = settle(config(tmp_path, seeds=2, chunk=1, processes=2, process=0))
     seen = []
 
     def merged():
@@ -59,15 +67,15 @@ def test_rows_that_come_while_others_are_gathered(tmp_path):
         if len(seen) == 1:
             trainer([])(chunks._chunk_at(cfg, 11, 11))
 
-    chunks.run(cfg, trainer([]), merged, (0, 2))
+    chunks.run(cfg, trainer([]), merged, no_shapes, (0, 2))
     assert seen == [[10], [10, 11]]
 
 
 def test_jobs_that_disagree_with_what_was_begun(tmp_path):
-    shares.settle(config(tmp_path, processes=2, process=0))
-    shares.settle(config(tmp_path, processes=2, process=1, device_memory="1GB"))
+    settle(config(tmp_path, processes=2, process=0))
+    settle(config(tmp_path, processes=2, process=1, device_memory="1GB"))
     with pytest.raises(ConfigError, match=r"seeds: stored 7, now 6") as error:
-        shares.settle(config(tmp_path, seeds=6, processes=2, process=1))
+        settle(config(tmp_path, seeds=6, processes=2, process=1))
     assert "sweep.chunk: stored 4, now 3" in str(error.value)
 
 
@@ -84,25 +92,25 @@ def test_jobs_that_disagree_with_what_was_begun(tmp_path):
 )
 def test_keys_that_do_not_fit(tmp_path, sweep, message):
     with pytest.raises(ConfigError, match=message):
-        shares.settle(config(tmp_path, **sweep))
+        settle(config(tmp_path, **sweep))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_auto_outside_a_cluster(tmp_path):
     with pytest.raises(ConfigError, match=r"sweep\.coordinator: got 'auto'.*Slurm"):
-        shares.settle(config(tmp_path, coordinator="auto"))
+        settle(config(tmp_path, coordinator="auto"))
 
 
 def test_a_shared_run_needs_a_directory_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def resolve(*words):
-        return rundir.resolve(compose.composed(words))
+        return resume.resolve(compose.composed(words))
 
     two = ("sweep.processes=2", "sweep.process=1")
     with pytest.raises(ConfigError, match="run_dir: got null"):
         resolve(*two)
-    shares.settle(resolve(*two, "run_dir=a"))
+    settle(resolve(*two, "run_dir=a"))
     assert resolve(*two, "run_dir=a").sweep.process == 1
     with pytest.raises(ConfigError, match="holds a run already"):
         resolve(*two, "sweep.coordinator=here:1", "run_dir=a")
@@ -125,17 +133,18 @@ def test_hosts_that_disagree(tmp_path):
     cfg = config(tmp_path, coordinator="here:1", processes=2, process=1)
     other = {**shares._plain(shares._shared(cfg, None)), "seeds": 8}
     with pytest.raises(ConfigError, match=r"seeds: process 0 has 8, process 1 7"):
-        shares._agreed(cfg, meeting(1, {"config": [other]}))
+        shares._agreed(cfg, meeting(1, {"config": [other]}), lambda cfg: cfg)
 
 
-def test_the_smallest_host_decides_and_faults_are_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "plan", lambda cfg: cfg)
+def test_the_smallest_host_decides_and_faults_are_shared(tmp_path):
     cfg = config(tmp_path, coordinator="here:1", processes=2, process=0)
     same = shares._plain(shares._shared(cfg, None))
     nothing = [{"value": None}]
     answers = {"config": [same], "begin": nothing, "see": nothing}
-    chosen = shares._agreed(cfg, meeting(0, {**answers, "chunk": [{"value": 2}]}))
+    answered = meeting(0, {**answers, "chunk": [{"value": 2}]})
+    chosen = shares._agreed(cfg, answered, lambda cfg: cfg)
     assert chosen.sweep.chunk == 2 and rundir.load_config(tmp_path) == chosen
     bad = {**answers, "see": [{"error": "run_dir: not seen (process 1)"}]}
     with pytest.raises(ConfigError, match="not seen"):
-        shares._agreed(cfg, meeting(0, {**bad, "chunk": [{"value": 2}]}))
+        faulty = meeting(0, {**bad, "chunk": [{"value": 2}]})
+        shares._agreed(cfg, faulty, lambda cfg: cfg)

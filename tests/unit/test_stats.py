@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean
 
-from rolemarl_jax import stats
+from rolemarl_jax.report import stats
 
 
 def test_iqm_by_hand():

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from experiments import compose, rundir
-from rolemarl_jax import stats, summary
+from experiments.door import compose, resume
+from rolemarl_jax.report import stats, summary
 
 
 def row(seed, steps, win, score):
@@ -32,7 +32,7 @@ ROWS = [
 @pytest.fixture
 def cfg(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return rundir.resolve(compose.composed(["algo=vdn"]))
+    return resume.resolve(compose.composed(["algo=vdn"]))
 
 
 def test_per_seed_by_hand():

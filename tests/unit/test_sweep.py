@@ -8,12 +8,11 @@ import pytest
 from probes import worlds
 from support import run_config, seeds_in, small_algo, write_chunk
 
-from experiments import chunks
-from rolemarl_jax import sweep
-from rolemarl_jax.compiled import compile_program
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program import make_program
+from rolemarl_jax.program.compiled import compile_program
+from rolemarl_jax.program.program import make_program
+from rolemarl_jax.sweep import chunks, fit
 
 ENV = worlds.probe(worlds.KINDS.index("match"))
 
@@ -27,13 +26,13 @@ def config(**changes):
     ("text", "count"), [("80GB", 80 * 10**9), ("512 MB", 512 * 10**6), ("1.5e3", 1500)]
 )
 def test_bytes(text, count):
-    assert sweep.parse_bytes(text) == count
+    assert fit.parse_bytes(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-3GB", "80 GiB", "0", "1.2.3MB"])
 def test_no_bytes(text):
     with pytest.raises(ConfigError, match=r"sweep\.device_memory"):
-        sweep.parse_bytes(text)
+        fit.parse_bytes(text)
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -41,7 +40,7 @@ def test_plan_holds_for_a_program_of_its_size():
     """What is planned for a chunk is what its program is compiled to need."""
     cfg = config(device_memory="2MB", fraction=1.0)
     learner = make_learner(cfg.algo, ENV.spec)
-    plan = sweep.make_plan(cfg, ENV, learner)
+    plan = fit.make_plan(cfg, ENV, learner)
     assert 1 < plan.chunk < 40 and plan.chunk * plan.chunks >= 40
     program = make_program(
         replace(cfg, seeds=plan.chunk), ENV, learner, jax.devices()[:1]
@@ -50,16 +49,14 @@ def test_plan_holds_for_a_program_of_its_size():
     assert peak == pytest.approx(plan.fixed + plan.chunk * plan.seed, rel=0.05)
     assert peak <= 1.05 * plan.memory
     with pytest.raises(ConfigError, match=r"sweep\.chunk: got 39"):
-        sweep.make_plan(
-            config(chunk=39, device_memory="2MB", fraction=1.0), ENV, learner
-        )
+        fit.make_plan(config(chunk=39, device_memory="2MB", fraction=1.0), ENV, learner)
 
 
 def test_memory_is_asked_about_where_states_are_a_large_part_of_it():
     """Of all seeds, or of the chunk that was chosen by hand."""
 
     def asked(**changes):
-        return sweep.needs_plan(config(device_memory="100MB", **changes), 10**6)
+        return fit.needs_plan(config(device_memory="100MB", **changes), 10**6)
 
     assert asked() and asked(chunk=39)
     assert not asked(chunk=20)
@@ -67,9 +64,13 @@ def test_memory_is_asked_about_where_states_are_a_large_part_of_it():
 
 
 def test_a_chunk_that_a_run_was_planned_with_stays(monkeypatch):
-    monkeypatch.setattr(sweep, "needs_plan", lambda *_: pytest.fail("planned again"))
+    monkeypatch.setattr(fit, "needs_plan", lambda *_: pytest.fail("planned again"))
     cfg = replace(config(chunk=39, device_memory="2MB"), resume=True)
-    assert chunks.plan(cfg) == cfg
+    assert chunks.plan(cfg, ENV, make_learner(cfg.algo, ENV.spec)) == cfg
+
+
+def no_shapes(_):
+    pytest.fail("nothing was saved")
 
 
 def trainer(log, fits=99):
@@ -88,28 +89,28 @@ def trainer(log, fits=99):
 def test_chunks_are_run_once(tmp_path):
     cfg = replace(config(chunk=3), run_dir=str(tmp_path), seeds=7, seed=10)
     log: list = []
-    chunks.run(cfg, trainer(log), lambda: None)
+    chunks.run(cfg, trainer(log), lambda: None, no_shapes)
     assert log == [(10, 3, False), (13, 3, False), (16, 1, False)]
     assert seeds_in(cfg.run_dir) == list(range(10, 17))
-    chunks.run(cfg, trainer(log), lambda: None)
+    chunks.run(cfg, trainer(log), lambda: None, no_shapes)
     assert len(log) == 3
     more = replace(cfg, total_steps=2 * cfg.total_steps)
     with pytest.raises(FileExistsError):  # the stand-in's: it was asked to resume
-        chunks.run(more, trainer(log), lambda: None)
+        chunks.run(more, trainer(log), lambda: None, no_shapes)
     assert log[-1] == (10, 3, True)
 
 
 def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=6, seed=0)
     log: list = []
-    chunks.run(cfg, trainer(log, fits=2), lambda: None)
+    chunks.run(cfg, trainer(log, fits=2), lambda: None, no_shapes)
     assert [entry[:2] for entry in log] == [(0, 4), (0, 2), (2, 2), (4, 2)]
     assert seeds_in(cfg.run_dir) == list(range(6))
-    chunks.run(cfg, trainer(log, fits=2), lambda: None)
+    chunks.run(cfg, trainer(log, fits=2), lambda: None, no_shapes)
     assert len(log) == 4, "finished halves are known again"
 
 
 def test_one_seed_too_many(tmp_path):
     cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=2)
     with pytest.raises(ConfigError, match="seed 0 alone"):
-        chunks.run(cfg, trainer([], fits=0), lambda: None)
+        chunks.run(cfg, trainer([], fits=0), lambda: None, no_shapes)

@@ -1,0 +1,1 @@
+"""Worlds that play in processes of their own, as the bridge's workers need them."""

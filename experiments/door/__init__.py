@@ -1,0 +1,1 @@
+"""From a command line to one checked configuration, before jax is imported."""

@@ -1,0 +1,133 @@
+"""The door of every command line: parse, check, and only then import jax.
+
+A wrong name or value ends with one message on stderr and exit status 2, before
+anything is compiled or written.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from rolemarl_jax.config import ConfigError, RunConfig, nearest
+
+STOPPED = 130  # exit status of a command that was interrupted
+
+
+def launch(job: Callable[[RunConfig], None], argv: Sequence[str] | None = None) -> None:
+    """Composes the configuration of ``experiments.run`` and runs a job with it.
+
+    Arguments that begin with a dash (``--help``, ``--cfg job``, ``-m`` for a sweep
+    over groups and keys) are Hydra's own and handled by it.
+
+    Args:
+        job: runs one experiment; may raise ``ConfigError`` until it has written
+            something.
+        argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument.startswith("-") for argument in arguments):
+        _with_hydra(job, arguments)
+    else:
+        guard(lambda: _one(job, arguments))
+
+
+def guard(action: Callable[[], None]) -> None:
+    """Runs an action; a ``ConfigError`` becomes a message and exit status 2.
+
+    ``KeyboardInterrupt`` ends the process with status 130, as it is: Python's way out
+    would wait for what is being computed.
+    """
+    try:
+        action()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STOPPED)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def options(
+    known: Mapping[str, Any], argv: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Options ``key=value`` of the small commands, with values read as YAML.
+
+    Args:
+        known: allowed keys with their defaults; ``...`` marks one that is required.
+            Where the default is a list, one value alone is a list of it.
+        argv: as for ``launch``.
+
+    Raises:
+        ConfigError: unknown, repeated, missing or malformed option.
+    """
+    found: dict[str, Any] = {}
+    usage = " ".join(f"{key}=..." for key in known)
+    for argument in sys.argv[1:] if argv is None else argv:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"'{argument}': got no key=value; options: {usage}")
+        if key not in known:
+            raise ConfigError(f"{key}: unknown option; {nearest(key, known)}")
+        if key in found:
+            raise ConfigError(f"{key}: given twice")
+        given = _value(key, value)
+        single = isinstance(known[key], list) and not isinstance(given, list)
+        found[key] = [given] if single else given
+    missing = [key for key in known if known[key] is ... and key not in found]
+    if missing:
+        raise ConfigError(f"{missing[0]}: missing; options: {usage}")
+    return {**known, **found}
+
+
+def _value(key: str, text: str) -> Any:
+    """An option's value: number, truth value, list ``[a,b]`` or text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{key}: got '{text}', which is no YAML value") from None
+
+
+def _one(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> None:
+    """Composes, checks, prepares the devices, runs."""
+    from experiments.door import compose, resume
+
+    _start(job, resume.resolve(compose.composed(arguments)))
+
+
+def _start(job: Callable[[RunConfig], None], cfg: RunConfig) -> None:
+    from experiments.door.devices import prepare_devices
+
+    prepare_devices(cfg)
+    job(cfg)
+
+
+def _with_hydra(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> None:
+    """Hands the command line to Hydra, which calls back once for each job."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from experiments.door import compose, resume
+
+    def task(cfg: DictConfig) -> None:
+        own = HydraConfig.get()
+        number = own.job.num if own.mode == RunMode.MULTIRUN else None
+        composed = compose.plain(cfg, own.runtime.choices, number)
+        guard(lambda: _start(job, resume.resolve(composed)))
+
+    guard(lambda: _check(arguments))
+    sys.argv = [sys.argv[0], *compose.opened(arguments)]
+    hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Refuses wrong names in the overrides among Hydra's own flags."""
+    from experiments.door import compose
+
+    compose.check([a for a in arguments if "=" in a and not a.startswith("-")])

@@ -1,0 +1,122 @@
+"""The configuration that a command line means: a new one, or that of a stored run."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.door.compose import GLOBAL_GROUPS, Composed
+from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.disk.rundir import CONFIG, leaves, load
+
+# What may differ from the configuration that a run was started with.
+FREE = (
+    *("resume", "run_dir", "logger", "bridge", "total_steps"),
+    *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
+    *("sweep.plan_only", "sweep.device_memory"),
+    *("sweep.coordinator", "sweep.processes", "sweep.process"),
+)
+
+
+def resolve(new: Composed) -> RunConfig:
+    """The configuration to run: a new one, or that of the run to be resumed.
+
+    Nothing is written.
+
+    Raises:
+        ConfigError: bad values; a directory that holds another run; nothing to
+            resume, or a command line that contradicts the run to be resumed.
+    """
+    values = dict(new.values)
+    if values.get("resume") is True:
+        return build(RunConfig, _resumed(new), "")
+    chosen = values.get("run_dir") is not None
+    if not chosen:
+        values["run_dir"] = str(_unused(default_dir(new)))
+    cfg = build(RunConfig, values, "")
+    shared = cfg.sweep.processes is not None or cfg.sweep.coordinator is not None
+    if shared and not chosen:
+        raise ConfigError(
+            "run_dir: got null; processes that share a sweep need one directory that "
+            "all of them see, for example run_dir=runs/sweep"
+        )
+    # Jobs of a queue join the sweep that the first of them began.
+    joins = cfg.sweep.processes is not None and cfg.sweep.coordinator is None
+    if (Path(cfg.run_dir) / CONFIG).exists() and not joins:
+        raise ConfigError(
+            f"run_dir: '{cfg.run_dir}' holds a run already; go on with it by adding "
+            "resume=true, or choose another directory"
+        )
+    return cfg
+
+
+def default_dir(new: Composed) -> Path:
+    """``runs/<algo>-<env>-<map>/<time>``, with the number of a job of ``-m``."""
+    parts = [new.choices["algo"], new.choices["env"], new.values["env"].get("map")]
+    name = "-".join(str(part) for part in parts if part is not None)
+    job = () if new.job is None else (str(new.job),)
+    return Path("runs") / name / "-".join((time.strftime("%Y%m%d-%H%M%S"), *job))
+
+
+def _resumed(new: Composed) -> dict[str, Any]:
+    """Stored values, with what a command line may change."""
+    run_dir = new.values.get("run_dir")
+    if run_dir is None:
+        raise ConfigError("resume: got true without run_dir; add run_dir=<directory>")
+    stored = load(run_dir)
+    before, now = dict(leaves(stored)), dict(leaves(new.values))
+    typed = [key for key in now if _is_typed(key, new) and not _free(key)]
+    differ = sorted(key for key in typed if now[key] != before.get(key))
+    if differ:
+        lines = [f"{k}: stored {before.get(k)!r}, now {now[k]!r}" for k in differ]
+        raise ConfigError(
+            f"resume: '{run_dir}' was started with another configuration\n"
+            + "\n".join(lines)
+        )
+    explicit = [key for key in now if _free(key) and _named(key, new)]
+    return _updated(stored, {**{k: now[k] for k in explicit}, "resume": True,
+                             "run_dir": str(run_dir)})  # fmt: skip
+
+
+def _updated(stored: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored values with dotted keys replaced; ``total_steps`` may only grow."""
+    total = changes.get("total_steps", stored["total_steps"])
+    if isinstance(total, int) and total < stored["total_steps"]:
+        raise ConfigError(
+            f"total_steps: got {total}; allowed: {stored['total_steps']} (as the run "
+            "was started with) or more"
+        )
+    values = json.loads(json.dumps(stored))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = values
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    return values
+
+
+def _free(key: str) -> bool:
+    """Whether a key may differ from the stored one."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _named(key: str, new: Composed) -> bool:
+    """Whether a key, its section or its group stands on the command line."""
+    return any(key == typed or key.startswith(f"{typed}.") for typed in new.typed)
+
+
+def _is_typed(key: str, new: Composed) -> bool:
+    """The same, counting that a global group sets what no section claims."""
+    claims = any(group in new.typed for group in GLOBAL_GROUPS)
+    section = key.split(".")[0]
+    return _named(key, new) or (claims and section not in ("algo", "env", "seed"))
+
+
+def _unused(path: Path) -> Path:
+    """A directory that does not exist yet: the path, or the path with a number."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate

@@ -1,0 +1,1 @@
+"""Studies: runs that belong into one table."""

@@ -1,0 +1,117 @@
+"""``docs/results.md``: one section a study, with tables made from its runs."""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from experiments.studies.study import Run, Study
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.report import plotting
+
+HEAD = """# Results
+
+Written by `python -m experiments.reproduce study=...`, which owns the text between the
+markers of a study. Numbers are interquartile means over seeds, with 95 % stratified
+bootstrap intervals, of the mean of each seed's last three greedy evaluations.
+"""
+COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
+OVERLAID = 4  # runs that can be told apart in one panel
+MEASURES = {"win_rate": "win rate", "return": "return"}
+
+
+def write(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> Path:
+    """Puts a study's section into ``results.md``, and its pictures beside it.
+
+    Raises:
+        ConfigError: the file has only one of the study's two markers.
+    """
+    docs.mkdir(parents=True, exist_ok=True)
+    path = docs / "results.md"
+    text = path.read_text(encoding="utf8") if path.is_file() else HEAD
+    text = replaced(text, name, section(docs, name, study, runs))
+    files.write_text(path, text)
+    return path
+
+
+def replaced(text: str, name: str, body: str) -> str:
+    """The text with a study's section replaced, or added at the end.
+
+    Raises:
+        ConfigError: only one of the two markers is there.
+    """
+    begin, end = f"<!-- study {name} -->", f"<!-- end of study {name} -->"
+    marked = f"{begin}\n{body.strip()}\n{end}"
+    if begin not in text and end not in text:
+        return f"{text.rstrip()}\n\n{marked}\n"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ConfigError(f"docs: results.md needs both '{begin}' and '{end}', or none")
+    return before + marked + after
+
+
+def section(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> str:
+    """Heading, and a table and picture for each world."""
+    parts = [f"## {study.title}", study.note.strip()]
+    for world, group in groupby(runs, key=lambda run: run.world):
+        rows = list(group)
+        parts += [f"### {world}", table(study.measure, rows)]
+        path = docs / "results" / f"{name}-{world}.png"
+        picture = _draw(path, study.measure, world, rows)
+        if picture is not None:
+            parts.append(f"![{world}]({picture.relative_to(docs).as_posix()})")
+    return "\n\n".join(parts)
+
+
+def table(measure: str, runs: Sequence[Run]) -> str:
+    """One row a run, from its ``summary.json``."""
+    head = (COLUMNS[0], MEASURES[measure], *COLUMNS[1:])
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join(lines + [_row(measure, run) for run in runs])
+
+
+def _row(measure: str, run: Run) -> str:
+    """A table's row; dashes for a run that has not finished."""
+    path = run.folder / rundir.SUMMARY
+    if not path.is_file():
+        return f"| {run.algo} | not finished |{' |' * (len(COLUMNS) - 1)}"
+    found = json.loads(path.read_text(encoding="utf8"))
+    cells = (
+        run.algo,
+        _interval(measure, found["last_three"][measure]),
+        found["seeds"],
+        f"{found['env_steps']:,}",
+        _short(found["commit"]),
+        found["device"],
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _interval(measure: str, found: dict[str, Any]) -> str:
+    """``0.50 [0.40, 0.60]``."""
+    if found["iqm"] is None:
+        return "none"
+    digits = 3 if measure == "win_rate" else 2
+    value, low, high = (f"{found[key]:.{digits}f}" for key in ("iqm", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _short(commit: str | None) -> str:
+    """The first digits of a commit, and whether the code was altered."""
+    head, plus, changes = (commit or "unknown").partition("+")
+    return head[:10] + plus + changes
+
+
+def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | None:
+    """Curves of all runs that have measured anything; of many, a panel each."""
+    measured = [run for run in runs if (run.folder / rundir.METRICS).is_file()]
+    if not measured:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sources = {run.algo: run.folder for run in measured}
+    if len(sources) > OVERLAID:
+        return plotting.multiples(sources, path, measure, world)
+    return plotting.curves(sources, path, world)

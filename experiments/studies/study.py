@@ -1,0 +1,148 @@
+"""Studies: lists of runs that belong into one table, and where each of them stands."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import yaml
+
+from experiments.door import compose, resume
+from rolemarl_jax.config import ConfigError, Positive, build, config, nearest
+from rolemarl_jax.disk import rundir
+
+FOLDER = compose.CONFIGS / "study"
+SCALES = ("paper", "smoke")
+Stage = Literal["missing", "unsaved", "begun", "finished"]
+
+
+@config
+class World:
+    """One world of a study.
+
+    Attributes:
+        env: file of ``configs/env``. total_steps: env steps a seed.
+        overrides: keys of all its runs, ``key=value``.
+    """
+
+    env: str
+    total_steps: Positive
+    overrides: tuple[str, ...]
+
+
+@config
+class Algorithm:
+    """One algorithm of a study.
+
+    Attributes:
+        algo: file of ``configs/algo``. overrides: keys of all its runs.
+        smoke: keys that ``scale=smoke`` adds.
+    """
+
+    algo: str
+    overrides: tuple[str, ...]
+    smoke: tuple[str, ...]
+
+
+@config
+class Study:
+    """Every algorithm in every world (``configs/study``).
+
+    Attributes:
+        title, note: heading and text of its section. measure: what its tables show.
+        seeds: of each run. overrides: keys of all runs; those of ``worlds`` and
+            ``algos`` come later, and last those of ``smoke``, at that scale only.
+    """
+
+    title: str
+    note: str
+    measure: Literal["win_rate", "return"]
+    seeds: Positive
+    overrides: tuple[str, ...]
+    worlds: tuple[World, ...]
+    algos: tuple[Algorithm, ...]
+    smoke: tuple[str, ...]
+
+
+class Run(NamedTuple):
+    """One run of a study: ``arguments`` are those of ``experiments.run``."""
+
+    world: str
+    algo: str
+    folder: Path
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands, and the command line that it takes to go on."""
+
+    stage: Stage
+    arguments: tuple[str, ...]
+
+
+def load(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ConfigError: unknown name, unknown, missing or ill-typed key.
+    """
+    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"study: got '{name}'; {nearest(name, known)}")
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf8")
+    return build(Study, yaml.safe_load(text), f"study.{name}")
+
+
+def runs(study: Study, folder: Path, scale: str) -> list[Run]:
+    """All runs of a study, world by world, below ``folder``.
+
+    Raises:
+        ConfigError: an unknown scale, or a run that cannot be composed.
+    """
+    if scale not in SCALES:
+        raise ConfigError(f"scale: got '{scale}'; {nearest(scale, SCALES)}")
+    return [
+        _run(study, world, algo, folder, scale)
+        for world in study.worlds
+        for algo in study.algos
+    ]
+
+
+def _run(study: Study, world: World, algo: Algorithm, folder: Path, scale: str) -> Run:
+    """One run; of several values for a key the last one holds."""
+    last = (*study.smoke, *algo.smoke) if scale == "smoke" else ()
+    every = (
+        *(f"algo={algo.algo}", f"env={world.env}", f"seeds={study.seeds}"),
+        f"total_steps={world.total_steps}",
+        *(*study.overrides, *world.overrides, *algo.overrides, *last),
+    )
+    chosen = {argument.partition("=")[0]: argument for argument in every}
+    arguments = list(chosen.values())
+    env = compose.composed(arguments).values["env"]
+    name = "-".join(str(env[key]) for key in ("name", "map") if key in env)
+    # Two files of configs/env may describe worlds of one name.
+    where = name if name.startswith(world.env) else world.env
+    path = folder / where / algo.algo
+    return Run(where, algo.algo, path, (*arguments, f"run_dir={path}"))
+
+
+def standing(run: Run) -> Standing:
+    """Where a run stands: nothing there, nothing saved, to be resumed, or finished.
+
+    Raises:
+        ConfigError: its folder holds a run of another configuration.
+    """
+    if not (run.folder / rundir.CONFIG).is_file():
+        return Standing("missing", run.arguments)
+    resumed = (*run.arguments, "resume=true")
+    cfg = resume.resolve(compose.composed(resumed))
+    path = run.folder / rundir.SUMMARY
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf8"))
+        if found["env_steps"] >= cfg.total_steps:
+            return Standing("finished", resumed)
+    saved = (run.folder / rundir.CHECKPOINTS).glob("*")
+    if any(path.name.isdigit() for path in saved):
+        return Standing("begun", resumed)
+    return Standing("unsaved", run.arguments)

@@ -1,0 +1,1 @@
+"""Supervision: workers are started, spoken to, watched and replaced."""

@@ -1,0 +1,54 @@
+"""What all workers of a learner have to have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rolemarl_jax.bridge.pool.slots import Slot
+from rolemarl_jax.bridge.worker import protocol as p
+from rolemarl_jax.types import EnvSpec
+
+
+class Agreement:
+    """Sizes and reward scale: the first worker sets them, the others are compared.
+
+    Attributes:
+        said: what the first one said of itself; empty before.
+    """
+
+    def __init__(self) -> None:
+        self.said: dict[str, Any] = {}
+
+    @property
+    def shapes(self) -> p.Shapes:
+        """Sizes of all arrays."""
+        return _shapes(self.said)
+
+    def spec(self, name: str) -> EnvSpec:
+        """The world as learners know it."""
+        n, a, o, s = self.shapes
+        return EnvSpec(name, n, a, o, s, self.said["episode_limit"])
+
+    def hello(self, index: int, said: dict[str, Any]) -> str:
+        """Compares a new worker; returns what is wrong with it, or nothing."""
+        ours = (_shapes(said), int(said["episode_limit"]))
+        self.said = self.said or said
+        theirs = (self.shapes, int(self.said["episode_limit"]))
+        if ours == theirs:
+            return ""
+        return (
+            f"worker {index} on {said['host']} plays {ours[0]} with {ours[1]} steps, "
+            f"the others {theirs[0]} with {theirs[1]}; give all hosts the same packages"
+        )
+
+    def scale(self, slot: Slot, slots: Sequence[Slot]) -> str:
+        """Compares the divisor of rewards; a failure can only make it larger."""
+        if not self.said["same_scale"]:
+            return ""
+        others = [s.scale for s in slots if s.scale and s is not slot]
+        if others and slot.scale > min(others) * (1 + 1e-6):
+            return f"divides rewards by {slot.scale}, others by {min(others)}"
+        return ""
+
+
+def _shapes(said: dict[str, Any]) -> p.Shapes:
+    return p.Shapes(*(int(said[name]) for name in p.Shapes._fields))

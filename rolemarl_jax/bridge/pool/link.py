@@ -1,0 +1,133 @@
+"""The learner's socket: who may speak, and what counts as a message."""
+
+import contextlib
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.worker import protocol as p
+from rolemarl_jax.bridge.worker.worker import TOKEN, token
+from rolemarl_jax.config import ConfigError
+
+# What a server sees of somebody with another key, or with none.
+NO_HANDSHAKE = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+class Message(NamedTuple):
+    """A message of somebody who knows the session's secret."""
+
+    peer: bytes
+    header: p.Header
+    frames: list[bytes]
+
+
+class _OneKey:
+    """Lets in whoever has the shared key pair."""
+
+    def __init__(self, public: bytes) -> None:
+        self._public = public
+
+    def callback(self, _: str, key: bytes) -> bool:
+        return secrets.compare_digest(key, self._public)
+
+
+class Link:
+    """A ROUTER socket; messages of strangers are counted and dropped.
+
+    Attributes:
+        endpoint: where workers connect. refused: strangers' messages, by reason.
+        secret: environment variables that a worker of this host needs.
+    """
+
+    def __init__(self, cfg: BridgeConfig, session: Path) -> None:
+        self.refused: Counter[str] = Counter()
+        self._context = zmq.Context()
+        self._auth: ThreadAuthenticator | None = None
+        self._failed: zmq.Socket | None = None
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 500
+        self._socket.maxmsgsize = 64 * 2**20
+        self._token = secrets.token_bytes(16)
+        if cfg.key_file:
+            self._token = token(cfg.key_file)
+            self._encrypt(Path(cfg.key_file))
+        self.secret = {} if cfg.key_file else {TOKEN: self._token.hex()}
+        self.endpoint = cfg.listen or f"ipc://{session}/bridge"
+        try:
+            self._socket.bind(self.endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConfigError(
+                f"bridge.listen: cannot listen at '{self.endpoint}': {error}"
+            ) from None
+        if cfg.listen:
+            bound: Any = self._socket.get(zmq.LAST_ENDPOINT)
+            self.endpoint = bound.rstrip(b"\0").decode()
+
+    def receive(self, timeout_s: float) -> list[Message]:
+        """All messages that are there, waiting for the first one at most so long."""
+        found: list[Message] = []
+        while self._failed is not None and self._failed.poll(0):
+            self._failed.recv_multipart()
+            self.refused["wrong key"] += 1
+        wait = max(0, round(1000 * timeout_s))
+        while self._socket.poll(wait if not found else 0):
+            peer, *frames = self._socket.recv_multipart()
+            message = self._checked(peer, frames)
+            if message is not None:
+                found.append(message)
+            else:
+                wait = 0
+        return found
+
+    def send(
+        self, peer: bytes, header: p.Header, frames: list[bytes] | None = None
+    ) -> None:
+        """Sends; a peer that is gone is noticed by its deadline."""
+        message = [peer, p.pack(header._replace(token=self._token)), *(frames or [])]
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.send_multipart(message)
+
+    def strangers(self) -> str:
+        """Who was refused, for messages."""
+        found = ", ".join(f"{reason} ({n})" for reason, n in self.refused.items())
+        return f"somebody was refused: {found}" if found else "no reason known"
+
+    def close(self) -> None:
+        """Closes socket and threads."""
+        if self._failed is not None:
+            self._socket.disable_monitor()
+        if self._auth is not None:
+            self._auth.stop()
+        self._context.destroy(linger=500)
+
+    def _encrypt(self, key_file: Path) -> None:
+        """CURVE with one key pair for everybody who may join."""
+        public, secret = key_file.read_text(encoding="utf8").split()
+        self._auth = ThreadAuthenticator(self._context)
+        self._auth.start()
+        self._auth.configure_curve_callback("*", _OneKey(public.encode()))
+        self._failed = self._socket.get_monitor_socket(NO_HANDSHAKE)
+        self._socket.curve_server = True
+        self._socket.curve_publickey = public.encode()
+        self._socket.curve_secretkey = secret.encode()
+
+    def _checked(self, peer: bytes, frames: list[bytes]) -> Message | None:
+        try:
+            header = p.unpack(frames[0] if frames else b"")
+        except p.ProtocolError:
+            self.refused["no message of ours"] += 1
+            return None
+        if not secrets.compare_digest(header.token, self._token):
+            self.refused["wrong key"] += 1
+            return None
+        return Message(peer, header, frames[1:])

@@ -1,0 +1,97 @@
+"""One worker's place: what runs there, what it owes, and how often it failed."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.worker.process import Child
+
+# States of a slot.
+DOWN, STARTING, IDLE, BUSY, GONE = "down", "starting", "idle", "busy", "gone"
+HOUR = 3600.0
+
+
+@dataclass
+class Slot:
+    """A worker's place; processes come and go.
+
+    Attributes:
+        index: of the slot. local: whether this learner starts its processes.
+        state: ``down`` (waits for ``start_at``), ``starting``, ``idle``, ``busy``
+            (owes an answer by ``deadline``) or ``gone`` (given up).
+        generation: counts processes. peer: address of the present one.
+        episode, step: of the request that is open. shown: whether the answer that
+            it owes is an observation.
+        failures: times of the last hour. pause: before the next start.
+        facts: what its processes said of themselves. seeds: given to them.
+        restarts, aborts, game_restarts: ever.
+    """
+
+    index: int
+    local: bool
+    pause: float
+    state: str = DOWN
+    generation: int = 0
+    child: Child | None = None
+    peer: bytes | None = None
+    deadline: float = 0.0
+    start_at: float = 0.0
+    episode: int = 0
+    step: int = 0
+    scale: float = 0.0
+    failures: deque[float] = field(default_factory=deque)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    restarts: int = 0
+    aborts: int = 0
+    episodes: int = 0
+
+    def next_seed(self, experiment: int) -> int:
+        """Another seed for each process of each worker of each experiment."""
+        parts = [experiment, self.index, self.generation]
+        seed = int(np.random.SeedSequence(parts).generate_state(1)[0] >> 2)
+        self.seeds.append(seed)
+        return seed
+
+    def owes(self, seconds: float, state: str) -> None:
+        """An answer is due within ``seconds``."""
+        self.state = state
+        self.deadline = time.monotonic() + seconds
+
+    def failed(self, reason: str, cfg: BridgeConfig) -> bool:
+        """Enters a failure into the books; says whether there were too many."""
+        now = time.monotonic()
+        self.failures.append(now)
+        while self.failures and self.failures[0] < now - HOUR:
+            self.failures.popleft()
+        self.reasons = [*self.reasons[-4:], reason]
+        return len(self.failures) > cfg.restarts_per_hour
+
+    def postpone(self, cfg: BridgeConfig) -> None:
+        """Sets the next start; the pause after it will be twice as long."""
+        self.state = DOWN
+        self.start_at = time.monotonic() + self.pause
+        self.pause = min(2 * self.pause, cfg.backoff_max_s)
+
+    def completed(self, cfg: BridgeConfig) -> None:
+        """A whole episode: whatever was wrong has been mended."""
+        self.episodes += 1
+        self.pause = cfg.backoff_s
+
+    def record(self) -> dict[str, Any]:
+        """What the summary says of it."""
+        return {
+            "worker": self.index,
+            "state": self.state,
+            "episodes": self.episodes,
+            "restarts": self.restarts,
+            "aborts": self.aborts,
+            "seeds": self.seeds,
+            "last_failures": self.reasons,
+            **self.facts,
+        }

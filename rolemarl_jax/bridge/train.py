@@ -1,0 +1,21 @@
+"""A run in worlds that other processes play."""
+
+from functools import partial
+
+from rolemarl_jax.bridge import runner
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.run import session
+from rolemarl_jax.types import Remote
+
+
+def train_remote(cfg: RunConfig, world: Remote) -> None:
+    """Starts the workers, trains, and ends them; prints what was reached.
+
+    Raises:
+        ConfigError: the configuration cannot be run; nothing was written then.
+        Interrupted, StoppedError: the run ended early, and is saved.
+    """
+    with runner.opened(cfg, world) as pool:
+        learner = make_learner(cfg.algo, pool.spec)
+        session.run(cfg, learner, partial(runner.run, cfg, pool, learner))

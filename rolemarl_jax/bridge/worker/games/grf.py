@@ -1,0 +1,77 @@
+"""Google Research Football's academy scenarios through the package ``gfootball``."""
+
+from typing import Any
+
+import numpy as np
+
+from rolemarl_jax.bridge.worker.games import Game, Outcome, SetupError
+from rolemarl_jax.bridge.worker.protocol import Seen, Shapes
+
+ACTIONS, FEATURES = 19, 115  # of `simple115v2`
+
+
+class Football:
+    """One scenario; all controlled players share the reward."""
+
+    def __init__(self, env: Any, agents: int, time_limit: int) -> None:
+        self._env, self._agents, self._limit = env, agents, time_limit
+        self._steps = 0
+
+    def reset(self) -> Seen:
+        """Begins an episode."""
+        self._steps = 0
+        return self._look(self._env.reset())
+
+    def step(self, actions: list[int]) -> Outcome:
+        """One step; a goal of ours is a win."""
+        self._steps += 1
+        obs, reward, ended, info = self._env.step(actions)
+        return Outcome(
+            seen=self._look(obs),
+            reward=float(np.mean(reward)),
+            terminated=bool(ended),
+            truncated=not ended and self._steps >= self._limit,
+            won=bool(info.get("score_reward", 0) > 0),
+            aborted=False,
+        )
+
+    def _look(self, obs: Any) -> Seen:
+        """With one player the package leaves the agents' axis out."""
+        rows = np.asarray(obs, np.float32).reshape(self._agents, FEATURES)
+        return Seen(rows, rows.ravel(), np.ones((self._agents, ACTIONS), bool))
+
+
+def make(settings: dict[str, Any], seed: int) -> Game:
+    """The scenario ``settings["map"]`` with ``settings["agents"]`` players.
+
+    Raises:
+        SetupError: gfootball is missing.
+    """
+    try:
+        from gfootball.env import create_environment
+    except ImportError as error:
+        raise SetupError(
+            f"package gfootball cannot be imported ({error}); it is built from source "
+            "with pins of its own, see docs/starcraft.md"
+        ) from None
+    env = create_environment(
+        env_name=settings["map"],
+        representation="simple115v2",
+        rewards=settings["rewards"],
+        number_of_left_players_agent_controls=settings["agents"],
+        other_config_options={"game_engine_random_seed": seed},
+    )
+    agents = settings["agents"]
+    world = Football(env, agents, settings["time_limit"])
+    return Game(
+        shapes=Shapes(agents, ACTIONS, FEATURES, agents * FEATURES),
+        episode_limit=settings["time_limit"],
+        same_scale=True,
+        reset=world.reset,
+        step=world.step,
+        scale=lambda: 0.0,
+        restarts=lambda: 0,
+        info=lambda: {"seed": seed},
+        save_replay=lambda _: "",
+        close=env.close,
+    )

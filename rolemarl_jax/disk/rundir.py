@@ -1,0 +1,101 @@
+"""A run on disk: the names of its files, and its configuration."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.disk import files
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+RANKING = "ranking.md"
+CURVES = "curves.png"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+CHECKPOINTS = "checkpoints"
+CHUNKS = "chunks"
+REPLAYS = "replays"
+TENSORBOARD = "tensorboard"
+WANDB = "wandb"
+
+# Keys of a section that older runs lack.
+LATER = {"hypers": {}, "coordinator": None, "processes": None, "process": None}
+
+
+def load(run_dir: Path | str) -> dict[str, Any]:
+    """Stored configuration of a run, as plain containers.
+
+    Raises:
+        ConfigError: there is no run in this directory.
+    """
+    path = Path(run_dir) / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
+    values = yaml.safe_load(path.read_text(encoding="utf8"))
+    # Older runs have no such sections or keys.
+    sweep = {**LATER, **values.get("sweep", {})}
+    algo = values["algo"]
+    if algo.get("learner") == "qmix":
+        algo = {"precision": "float32", **algo}
+    return {"bridge": {}, **values, "algo": algo, "sweep": sweep}
+
+
+def load_config(run_dir: Path | str) -> RunConfig:
+    """Stored configuration of a run, as a record whose run_dir is where it lies now."""
+    return build(RunConfig, {**load(run_dir), "run_dir": str(run_dir)}, "")
+
+
+def create(cfg: RunConfig) -> Path:
+    """Makes the run directory and writes ``config.yaml`` into it, as a whole."""
+    path = Path(cfg.run_dir) / CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, _text(cfg))
+    return path.parent
+
+
+def claim(cfg: RunConfig) -> bool:
+    """As ``create``, unless a configuration lies there already; whether it did so."""
+    path = Path(cfg.run_dir) / CONFIG
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = files.scratch_of(path)
+    scratch.write_text(_text(cfg), encoding="utf8")
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink()
+    return True
+
+
+def folders(run_dir: Path | str) -> list[Path]:
+    """Run directories of the chunks in order of their seeds; of others, themselves."""
+    parts = sorted(Path(run_dir, CHUNKS).glob("*-*"))
+    return parts or [Path(run_dir)]
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain containers as JSON has them: tuples become lists."""
+    return json.loads(json.dumps(values))
+
+
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; an empty mapping is a value."""
+    for name, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _text(cfg: RunConfig) -> str:
+    """The configuration as YAML."""
+    values = plain(dataclasses.asdict(cfg))
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=False)

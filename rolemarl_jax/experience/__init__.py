@@ -1,0 +1,1 @@
+"""Collecting experience, keeping it, and judging a policy by what it plays."""

@@ -1,0 +1,78 @@
+"""A program compiled ahead of time, with what it costs."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax import members
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.disk.checkpoint import state_bytes
+from rolemarl_jax.program.program import Cursor, Program, SeedState
+
+
+class Memory(NamedTuple):
+    """What one seed takes.
+
+    Attributes:
+        parameters: how many. state: bytes of everything kept between segments.
+        replay: bytes of these. working: bytes that a segment needs besides; where
+            seeds are mapped one after another they share them.
+    """
+
+    parameters: int
+    state: int
+    replay: int
+    working: int
+
+
+class Compiled(NamedTuple):
+    """The three functions of a ``Program``, compiled.
+
+    Attributes:
+        init, segment, evaluate: as in ``Program``. seconds: that compiling took.
+        memory: of one seed. peak: bytes of all seeds when most is needed.
+    """
+
+    init: Any
+    segment: Any
+    evaluate: Any
+    seconds: float
+    memory: Memory
+    peak: int
+
+
+def compile_program(program: Program, cfg: RunConfig) -> Compiled:
+    """Compiles all functions for all members; nothing is computed."""
+    began = time.perf_counter()
+    who = members.arrays(cfg, program.members)
+    init = program.init.lower(*who).compile()
+    state = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        jax.eval_shape(program.init, *who),
+        init.output_shardings,
+    )
+    zero = jnp.zeros((), jnp.int32)
+    segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
+    evaluate = program.evaluate.lower(state).compile()
+    seconds = time.perf_counter() - began
+    memory = _memory(program, state, segment)
+    peak = max(_peak(segment), _peak(evaluate))
+    return Compiled(init, segment, evaluate, seconds, memory, peak)
+
+
+def _peak(compiled: Any) -> int:
+    """Bytes of arguments, results and temporaries; donated arguments count once."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0
+    kept = found.argument_size_in_bytes - found.alias_size_in_bytes
+    return kept + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def _memory(program: Program, state: SeedState, segment: Any) -> Memory:
+    parameters = sum(x.size for x in jax.tree.leaves(state.learner.params))
+    working = getattr(segment.memory_analysis(), "temp_size_in_bytes", 0)
+    together = (parameters, state_bytes(state), state_bytes(state.replay), working)
+    return Memory(*(total // program.members for total in together))

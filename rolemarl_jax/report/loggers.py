@@ -1,0 +1,258 @@
+"""Where metrics go: `metrics.jsonl` always, TensorBoard and wandb by choice.
+
+A row is one measurement of one seed: ``{"seed", "env_steps", "split": "train" |
+"test", "updates", "wall_s", "return", "win_rate", "episode_length", ...}``, every
+loss by its name, the ``stage`` of the run, swept hyper-parameters as ``hyper/<name>``,
+and ``frozen_at`` (env steps) once a member has diverged. The rows of one
+``write`` are on disk when it returns.
+"""
+
+import json
+import math
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rolemarl_jax import members
+from rolemarl_jax.config import build, config
+from rolemarl_jax.disk import files, rundir
+
+Row = dict[str, Any]
+LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
+
+
+@config
+class LoggerConfig:
+    """Sinks besides `metrics.jsonl` (group ``logger``).
+
+    Attributes:
+        tensorboard: event files under ``run_dir/tensorboard``.
+        wandb: ``offline`` writes files for a later ``wandb sync``, ``online`` sends.
+        per_seed: one wandb run a seed, in one group, besides the aggregate run.
+        project: wandb project. entity: wandb team, or none for the user's own.
+    """
+
+    tensorboard: bool
+    wandb: Literal["disabled", "offline", "online"]
+    per_seed: bool
+    project: str
+    entity: str | None
+
+
+@dataclass(frozen=True)
+class Logger:
+    """A sink of rows.
+
+    Attributes:
+        write: takes rows; numbers may be Python, NumPy or JAX scalars.
+        close: releases files and connections; the last call.
+    """
+
+    write: Callable[[Sequence[Row]], None]
+    close: Callable[[], None]
+
+
+def make(
+    cfg: Mapping[str, Any], run_dir: Path, record: Mapping[str, Any], start: int = 0
+) -> Logger:
+    """Logger of a run.
+
+    Args:
+        cfg: mapping for ``LoggerConfig``.
+        run_dir: existing directory of the run.
+        record: the resolved configuration, stored with a wandb run.
+        start: env steps the run goes on from; later TensorBoard events are void.
+
+    Raises:
+        ConfigError: ``cfg`` is not a ``LoggerConfig``.
+    """
+    choice = build(LoggerConfig, cfg, "logger")
+    sinks = [jsonl(run_dir / rundir.METRICS)]
+    if choice.tensorboard:
+        sinks.append(tensorboard(run_dir / rundir.TENSORBOARD, start))
+    if choice.wandb != "disabled":
+        sinks.append(wandb_runs(choice, run_dir, record))
+    return _all(sinks)
+
+
+def jsonl(path: Path) -> Logger:
+    """Appends rows to a JSON Lines file; NaN and infinities are written as null.
+
+    The file is opened for each write: ``truncate_after`` may replace it in between.
+    """
+
+    def write(rows: Sequence[Row]) -> None:
+        text = [json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows]
+        with path.open("a", encoding="utf8") as file:
+            file.write("".join(text))
+
+    return Logger(write, lambda: None)
+
+
+def read(path: Path) -> list[Row]:
+    """Rows of a JSON Lines file; a line cut short is left out, null becomes NaN."""
+    with path.open(encoding="utf8") as file:
+        rows = [row for _, row in _parsed(file) if row is not None]
+    return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+
+
+def truncate_after(
+    path: Path, env_steps: int, seeds: Collection[int] | None = None
+) -> int:
+    """Drops rows newer than a checkpoint, and lines cut short, from a JSONL file.
+
+    The file is replaced as a whole, so a crash leaves the old one or the new one.
+
+    Args:
+        path: a file that need not exist.
+        env_steps: rows with more steps are dropped.
+        seeds: only rows of these seeds are dropped; ``None`` means all.
+
+    Returns:
+        How many lines were dropped.
+    """
+    if not path.exists():
+        return 0
+    dropped = 0
+    with (
+        path.open(encoding="utf8") as old,
+        files.replacing(path) as scratch,
+        scratch.open("w", encoding="utf8") as new,
+    ):
+        for line, row in _parsed(old):
+            ours = row is None or seeds is None or row["seed"] in seeds
+            if ours and (row is None or row["env_steps"] > env_steps):
+                dropped += 1
+            else:
+                new.write(line)
+    return dropped
+
+
+def tensorboard(folder: Path, start: int = 0) -> Logger:
+    """Mean over seeds of every metric as ``<split>/<metric>``, by env steps."""
+    from tensorboardX import SummaryWriter  # slow to import
+
+    writer = SummaryWriter(str(folder), purge_step=start or None)
+
+    def write(rows: Sequence[Row]) -> None:
+        for steps, values in _means(rows):
+            for name, value in values.items():
+                writer.add_scalar(name, value, steps)
+        writer.flush()
+
+    return Logger(write, writer.close)
+
+
+def wandb_runs(
+    choice: LoggerConfig, run_dir: Path, record: Mapping[str, Any]
+) -> Logger:
+    """One wandb run of means over seeds and, if asked for, one run a seed.
+
+    All share one group. Ids are kept in the run directory, so that a resumed run
+    goes on in the same wandb runs.
+    """
+    import wandb  # slow to import
+
+    group = _run_id(run_dir)
+    runs: dict[str, Any] = {}
+
+    def run(name: str) -> Any:
+        if name not in runs:
+            runs[name] = wandb.init(
+                project=choice.project,
+                entity=choice.entity,
+                group=group,
+                name=f"{run_dir.name}-{name}",
+                id=f"{group}-{name}",
+                config=dict(record),
+                dir=str(run_dir),
+                mode=choice.wandb,
+                resume="allow",
+                reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+            runs[name].define_metric("*", step_metric="env_steps")
+        return runs[name]
+
+    def write(rows: Sequence[Row]) -> None:
+        parts = {"mean": rows}
+        if choice.per_seed:
+            for seed in sorted({row["seed"] for row in rows}):
+                parts[f"seed{seed}"] = [row for row in rows if row["seed"] == seed]
+        for name, part in parts.items():
+            for steps, values in _means(part):
+                run(name).log({"env_steps": steps, **values})
+
+    def close() -> None:
+        for one in runs.values():
+            one.finish()
+
+    return Logger(write, close)
+
+
+def _all(sinks: Sequence[Logger]) -> Logger:
+    """A logger that hands rows to each of several, in order."""
+
+    def write(rows: Sequence[Row]) -> None:
+        for sink in sinks:
+            sink.write(rows)
+
+    def close() -> None:
+        for sink in sinks:
+            sink.close()
+
+    return Logger(write, close)
+
+
+def _plain(row: Row) -> Row:
+    """A row of what JSON knows."""
+    return {key: _scalar(value) for key, value in row.items()}
+
+
+def _scalar(value: Any) -> Any:
+    """A number as JSON has it: NumPy and JAX scalars unwrapped, NaN as None."""
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
+    """Lines with their rows; None where a crash cut a line short."""
+    for line in lines:
+        try:
+            row = json.loads(line) if line.endswith("\n") else None
+        except json.JSONDecodeError:
+            row = None
+        yield line, row
+
+
+def _means(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
+    """Means over seeds as ``<split>/<metric>``, one mapping for each step count.
+
+    Where hyper-parameters are swept each combination has its own, and its name first.
+    """
+    table: dict[int, dict[str, list[float]]] = {}
+    for row in rows:
+        at = table.setdefault(int(row["env_steps"]), {})
+        name = members.text(members.of_row(row))
+        where = f"{name}/{row['split']}" if name else row["split"]
+        for key, value in _plain(row).items():
+            if not is_label(key) and value is not None:
+                at.setdefault(f"{where}/{key}", []).append(float(value))
+    for steps in sorted(table):
+        yield steps, {name: sum(v) / len(v) for name, v in table[steps].items()}
+
+
+def is_label(column: str) -> bool:
+    """Whether a column says which row it is, and measures nothing."""
+    return column in LABELS or column.startswith(members.COLUMN)
+
+
+def _run_id(run_dir: Path) -> str:
+    """A random id that stays with the run directory."""
+    path = run_dir / rundir.WANDB / "run-id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:8], encoding="utf8")
+    return path.read_text(encoding="utf8").strip()

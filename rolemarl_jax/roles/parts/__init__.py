@@ -1,0 +1,1 @@
+"""What role methods are made of."""

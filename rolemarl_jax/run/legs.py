@@ -1,0 +1,92 @@
+"""What a run will do, laid out before it begins."""
+
+from typing import NamedTuple
+
+from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.program.program import Program
+
+
+class Leg(NamedTuple):
+    """A stretch of iterations within one stage, run as one segment.
+
+    Attributes:
+        first: iterations done before it. iterations: its own. stage: index.
+        update: updates of its stage before it. evaluate, save: what follows it.
+    """
+
+    first: int
+    iterations: int
+    stage: int
+    update: int
+    evaluate: bool
+    save: bool
+
+
+def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
+    """All legs of a run from its beginning.
+
+    Legs end at multiples of ``log_every``, at the ends of stages and at the end of the
+    run; evaluations and checkpoints at multiples of theirs, and at the end.
+
+    Raises:
+        ConfigError: intervals that do not divide each other, or a run that ends before
+            training begins.
+    """
+    _require_multiple("eval.every", cfg.eval.every, "log_every", cfg.log_every)
+    _require_multiple(
+        "checkpoint.every", cfg.checkpoint.every, "eval.every", cfg.eval.every
+    )
+    per_iteration = program.worlds * program.ticks
+    total = -(-cfg.total_steps // per_iteration)
+    before = sum(stage.iterations or 0 for stage in program.stages)
+    if total <= before:
+        raise ConfigError(
+            f"total_steps: got {cfg.total_steps}; warm-up and pre-training alone take "
+            f"{before * per_iteration}; allowed: more than that"
+        )
+
+    def marks(every: int) -> set[int]:
+        """Iterations at whose end a multiple of ``every`` env steps is reached."""
+        steps = range(every, total * per_iteration, every)
+        return {-(-step // per_iteration) for step in steps} | {total}
+
+    evaluate, save = marks(cfg.eval.every), marks(cfg.checkpoint.every)
+    log = marks(cfg.log_every)
+    legs: list[Leg] = []
+    start = 0
+    for index, stage in enumerate(program.stages):
+        end = total if stage.iterations is None else start + stage.iterations
+        cuts = sorted({mark for mark in log if start < mark < end} | {end})
+        for first, last in zip([start, *cuts], cuts, strict=False):
+            update = (first - start) * program.updates
+            due = last in evaluate, last in save
+            legs.append(Leg(first, last - first, index, update, *due))
+        start = end
+    return [leg for leg in legs if leg.iterations]
+
+
+def _require_multiple(name: str, value: int, base_name: str, base: int) -> None:
+    if base <= 0 or value <= 0 or value % base:
+        raise ConfigError(
+            f"{name}: got {value}; allowed: positive multiples of {base_name}={base}"
+        )
+
+
+def remaining(legs: list[Leg], done: int, updates: int) -> list[Leg]:
+    """Legs after ``done`` iterations; one that was cut short is taken up inside.
+
+    Args:
+        updates: learner updates of one iteration.
+    """
+    left: list[Leg] = []
+    for leg in legs:
+        past = max(0, done - leg.first)
+        if past < leg.iterations:
+            left.append(
+                leg._replace(
+                    first=leg.first + past,
+                    iterations=leg.iterations - past,
+                    update=leg.update + past * updates,
+                )
+            )
+    return left

@@ -1,0 +1,148 @@
+"""A run as a person sees it: display, files, curves and a summary around the host loop.
+
+Whoever plays (compiled worlds, or those of the bridge) is handed in.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rolemarl_jax import members
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.report import loggers, plotting, progress, ranking, summary
+from rolemarl_jax.run import runner
+
+REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
+
+
+class Play(Protocol):
+    """A host loop, with all but its surroundings given."""
+
+    def __call__(
+        self, open_logger: Callable[[int], loggers.Logger], out: runner.Observer
+    ) -> Mapping[str, Any] | None:
+        """Trains to the end; returns what the summary says besides, if anything."""
+        ...
+
+
+def run(cfg: RunConfig, learner: Learner, play: Play) -> None:
+    """Plays all seeds of one program, and leaves their files in ``run_dir``.
+
+    Raises:
+        ConfigError: the configuration cannot be run; nothing was written then.
+        Interrupted, StoppedError: the run ended early, and is saved.
+    """
+    display = progress.make()
+    drawn, speed = time.monotonic(), {}
+
+    def started(facts: runner.Facts) -> None:
+        rundir.create(cfg)
+        speed["compile_seconds"] = facts.compile_seconds
+        title = f"{cfg.algo['name']} on {learner.spec.name}"
+        display.header(title, _header(cfg, facts))
+
+    def moved(now: runner.Progress) -> None:
+        nonlocal drawn
+        speed["steps_per_second"] = now.steps_done / now.seconds
+        speed["updates_per_second"] = now.updates_done / now.seconds
+        speed["wall_seconds"] = now.rows[-1]["wall_s"]
+        display.update(_status(cfg, now))
+        if time.monotonic() - drawn > REDRAW_EVERY:
+            draw(cfg)
+            drawn = time.monotonic()
+
+    def open_logger(start: int) -> loggers.Logger:
+        record = rundir.load(cfg.run_dir)
+        return loggers.make(cfg.logger, Path(cfg.run_dir), record, start)
+
+    def stopping() -> None:
+        again = "once more stops at once, and keeps what was saved before"
+        display.note(f"stopping after the part that is being computed; {again}")
+
+    try:
+        more = play(open_logger, runner.Observer(started, moved, stopping))
+    except runner.Interrupted:
+        display.close({"stopped, saved in": cfg.run_dir})
+        raise
+    except runner.StoppedError as error:
+        display.close({"stopped": str(error), "saved in": cfg.run_dir})
+        raise
+    except BaseException:
+        display.close({})
+        raise
+    display.close(finish(cfg, {**speed, **(more or {})}))
+
+
+def draw(cfg: RunConfig) -> None:
+    """Redraws the curves of a run from its rows."""
+    label = str(cfg.algo["name"])
+    title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
+    plotting.curves({label: cfg.run_dir}, Path(cfg.run_dir) / rundir.CURVES, title)
+
+
+def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
+    """Writes what a finished run leaves behind.
+
+    Returns:
+        What was reached and where it is, by label.
+    """
+    run_dir = Path(cfg.run_dir)
+    draw(cfg)
+    rows = loggers.read(run_dir / rundir.METRICS)
+    record = summary.summarise(cfg, rows, speed)
+    diverged = ranking.frozen(record["frozen"])
+    return {
+        **_last(run_dir, record),
+        **({"note": diverged} if diverged else {}),
+        "curves": str(run_dir / rundir.CURVES),
+        "summary": str(summary.write(run_dir, record)),
+        "metrics": str(run_dir / rundir.METRICS),
+    }
+
+
+def _last(run_dir: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    """What was reached, by combination where there are several."""
+    if "ranking" in record:
+        path = ranking.write(run_dir, record)
+        return {"ranking": f"{path}\n\n{ranking.table(record['ranking'])}\n"}
+    last = record["last_three"]["win_rate"]
+    told = f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}]"
+    what = "mean of the last three evaluations (interquartile mean over seeds, 95 %"
+    return {"win rate": f"{told}, {what} interval)"}
+
+
+def _header(cfg: RunConfig, facts: runner.Facts) -> dict[str, str]:
+    """What the header shows, by label."""
+    return {
+        "device": facts.device,
+        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}{members.times(cfg)}",
+        "length": f"{cfg.total_steps:,} env steps a seed",
+        "parameters": f"{facts.memory.parameters:,} a seed",
+        "memory": f"{facts.memory.state / 2**20:.1f} MiB a seed, of which "
+        f"{facts.memory.replay / 2**20:.1f} MiB replay ({facts.store}), and "
+        f"{facts.memory.working / 2**20:.1f} MiB while computing",
+        "compiled in": f"{facts.compile_seconds:.1f} s",
+        "run_dir": cfg.run_dir,
+        **({"resumed at": f"{facts.resumed_at} env steps"} if cfg.resume else {}),
+        **({"note": facts.note} if facts.note else {}),
+    }
+
+
+def _status(cfg: RunConfig, now: runner.Progress) -> progress.Status:
+    """The display's view of a leg: test results if there are new ones."""
+    tests = [row for row in now.rows if row["split"] == "test"]
+    rows: Sequence[loggers.Row] = tests or now.rows
+    return progress.Status(
+        stage=rows[0]["stage"],
+        env_steps=rows[0]["env_steps"],
+        total_steps=max(cfg.total_steps, rows[0]["env_steps"]),
+        updates=rows[0]["updates"],
+        seeds=members.count(cfg),
+        returns=[row["return"] for row in rows],
+        win_rates=[row["win_rate"] for row in rows],
+        frozen=sum("frozen_at" in row for row in rows),
+        unit="members" if cfg.sweep.hypers else "seeds",
+    )

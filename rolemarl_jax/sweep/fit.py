@@ -1,0 +1,131 @@
+"""How many seeds fit on a device at once: compiled, not guessed."""
+
+import os
+import re
+from dataclasses import replace
+from math import lcm
+from typing import Any, NamedTuple
+
+import jax
+
+from rolemarl_jax import members
+from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.program.compiled import compile_program
+from rolemarl_jax.program.program import make_program
+from rolemarl_jax.types import Env
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+PROBES = (2, 4)  # seeds of the programs that are compiled to be measured
+
+
+class Plan(NamedTuple):
+    """Seeds by chunks.
+
+    Attributes:
+        seeds: of the run. chunk: of one program. chunks: how many programs.
+        fixed: bytes of a program without seeds. seed: bytes of each seed, all its
+            combinations of hyper-parameters together.
+        memory: bytes that a chunk may take, over all devices.
+    """
+
+    seeds: int
+    chunk: int
+    chunks: int
+    fixed: int
+    seed: int
+    memory: int
+
+
+def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
+    """Fits bytes a seed to programs of two sizes and fills the memory with seeds.
+
+    Where ``train.seeds_together`` bounds what is batched, both sizes are multiples of
+    it, so that the group's working memory counts once. A seed is as many members as
+    there are combinations of hyper-parameters, which weigh the same.
+
+    Raises:
+        ConfigError: not even one seed fits, or a chunk that was asked for does not.
+    """
+    memory = int(cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory))
+    devices = _accelerators() if cfg.sweep.device_memory is None else 1
+    group = cfg.train.seeds_together or 1
+    sizes = [count * group for count in PROBES]
+    small, large = (_peak(_plain(cfg, n), env, learner) for n in sizes)
+    member = max(1, (large - small) // (sizes[1] - sizes[0]))
+    fixed = max(0, small - member * sizes[0])
+    of_seed = len(members.combinations(cfg))
+    seed = member * of_seed
+    fits = max(0, memory - fixed) // member * devices // of_seed
+    if fits < 1 or (cfg.sweep.chunk or 0) > fits:
+        raise ConfigError(
+            f"sweep.chunk: got {cfg.sweep.chunk}; allowed: up to {fits} seeds "
+            f"({seed / 1e6:.1f} MB each{members.times(cfg)} and "
+            f"{fixed / 1e6:.1f} MB once, in {memory / 1e9:.2f} GB); a smaller "
+            "replay.episodes or train.seeds_together, or fewer values in sweep.hypers, "
+            "needs less"
+        )
+    whole = lcm(group * devices, of_seed) // of_seed
+    chunk = min(cfg.seeds, cfg.sweep.chunk or fits // whole * whole or fits)
+    chunks = -(-cfg.seeds // chunk)
+    even = -(-cfg.seeds // chunks)
+    return Plan(cfg.seeds, even, chunks, fixed, seed, memory * devices)
+
+
+def needs_plan(cfg: RunConfig, state_bytes: int) -> bool:
+    """Whether what is kept is so much that working memory has to be known.
+
+    Args:
+        state_bytes: of one member.
+    """
+    if cfg.sweep.plan_only:
+        return True
+    memory = cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory)
+    at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
+    at_once *= len(members.combinations(cfg))
+    return at_once * state_bytes > 0.3 * memory
+
+
+def parse_bytes(text: str) -> int:
+    """``80GB``, ``512 MB``, ``1.5e9``: a number of bytes, units of a thousand.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([KMGT]?)B?\s*", text)
+    try:
+        amount = float(found[1]) * UNITS[found[2]] if found else 0
+    except ValueError:
+        amount = 0
+    if amount < 1:
+        raise ConfigError(
+            f"sweep.device_memory: got '{text}'; allowed: for example 80GB or 512MB"
+        )
+    return int(amount)
+
+
+def memory_bytes(asked: str | None) -> int:
+    """Bytes of the device, or of this machine where the device is a CPU."""
+    if asked is not None:
+        return parse_bytes(asked)
+    device = jax.devices()[0]
+    stats: dict[str, Any] = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _accelerators() -> int:
+    """Devices that have memory of their own."""
+    return 1 if jax.devices()[0].platform == "cpu" else len(jax.devices())
+
+
+def _plain(cfg: RunConfig, count: int) -> RunConfig:
+    """The same run of so many members, which are seeds."""
+    return replace(cfg, seeds=count, sweep=replace(cfg.sweep, hypers={}))
+
+
+def _peak(cfg: RunConfig, env: Env, learner: Learner) -> int:
+    """Bytes that a run of ``cfg.seeds`` seeds on one device needs at its worst."""
+    program = make_program(cfg, env, learner, jax.devices()[:1])
+    return compile_program(program, cfg).peak
