@@ -150,7 +150,7 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
 
     from rolemarl_jax.bridge import exhibit as bridge_exhibit
     from rolemarl_jax.bridge import runner as bridge_runner
-    from rolemarl_jax.experience.evaluate import Played
+    from rolemarl_jax.experience.evaluate import EvalResult
     from rolemarl_jax.learners import make_learner
 
     with bridge_runner.opened(cfg, world) as pool:
@@ -161,7 +161,7 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
         [[one.won for one in shown.played]],
         [[one.length for one in shown.played]],
     )
-    games = Played(*(jnp.asarray(np.asarray(one)) for one in columns))
+    games = EvalResult(*(jnp.asarray(np.asarray(one)) for one in columns))
     return shown.restored, games, {"replays": shown.replays, "bridge": shown.record}
 
 

@@ -13,9 +13,8 @@ Batches are time-major, ``[T, B, N, ...]``. Nothing here has a seed axis: seeds
 are added from outside, by mapping whole functions over them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +32,10 @@ class EnvSpec:
 
     Attributes:
         name: the environment and its map, e.g. ``smax/2s3z``.
-        n_agents: N. n_actions: A. obs_dim: O. state_dim: S.
+        n_agents: N.
+        n_actions: A.
+        obs_dim: O.
+        state_dim: S.
         episode_limit: the most steps an episode can have.
         max_return: return of a perfect episode where it is known, for display.
     """
@@ -64,6 +66,38 @@ class Step(NamedTuple):
     won: Array  # [] bool, the episode ended in a win at this step
 
 
+class ResetFn(Protocol):
+    """Begins an episode."""
+
+    def __call__(self, key: Key, /) -> EnvState: ...  # noqa: D102
+
+
+class StepFn(Protocol):
+    """Plays one step of ``actions`` `[N]` int32."""
+
+    def __call__(  # noqa: D102
+        self, key: Key, state: EnvState, actions: Array, /
+    ) -> tuple[EnvState, Step]: ...
+
+
+class ObserveFn(Protocol):
+    """What agents and learner see of a state; depends on nothing else."""
+
+    def __call__(self, state: EnvState, /) -> Observation: ...  # noqa: D102
+
+
+class PackFn(Protocol):
+    """A state in as few bytes as ``observe`` needs."""
+
+    def __call__(self, state: EnvState, /) -> PackedState: ...  # noqa: D102
+
+
+class UnpackFn(Protocol):
+    """``observe(unpack(pack(s)))`` is bit-identical to ``observe(s)``."""
+
+    def __call__(self, packed: PackedState, /) -> EnvState: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Env:
     """The Env protocol: one world as a record of pure functions.
@@ -74,20 +108,19 @@ class Env:
 
     Attributes:
         spec: sizes and limits.
-        reset: ``key -> EnvState``.
-        step: ``(key, EnvState, actions [N] int32) -> (EnvState, Step)``.
-        observe: ``EnvState -> Observation``; depends on nothing else.
-        pack: ``EnvState -> PackedState``; as few bytes as ``observe`` needs.
-        unpack: ``PackedState -> EnvState`` with ``observe(unpack(pack(s)))``
-            bit-identical to ``observe(s)``.
+        reset: begins an episode.
+        step: plays one step.
+        observe: what is seen of a state.
+        pack: a state as replay keeps it.
+        unpack: a state from what replay kept.
     """
 
     spec: EnvSpec
-    reset: Callable[[Key], EnvState]
-    step: Callable[[Key, EnvState, Array], tuple[EnvState, Step]]
-    observe: Callable[[EnvState], Observation]
-    pack: Callable[[EnvState], PackedState]
-    unpack: Callable[[PackedState], EnvState]
+    reset: ResetFn
+    step: StepFn
+    observe: ObserveFn
+    pack: PackFn
+    unpack: UnpackFn
 
 
 @dataclass(frozen=True)
@@ -110,6 +143,14 @@ class Remote:
 def shaped(shape: tuple[int, ...], dtype: Any) -> Any:
     """The shape and type of an array that is yet to be made."""
     return jax.ShapeDtypeStruct(shape, dtype)
+
+
+class AgentState(NamedTuple):
+    """What the agents of B worlds bring into a step besides what they observe."""
+
+    carry: PyTree  # [B, ...] recurrent state, by name
+    last_action: Array  # [B, N] int32; -1 where the episode has just begun
+    reset: Array  # [B] bool; recurrent state is zeroed before the step
 
 
 class Inputs(NamedTuple):
@@ -144,7 +185,7 @@ class Batch(NamedTuple):
         return Inputs(self.obs, self.last_action, self.reset)
 
 
-class Fresh(NamedTuple):
+class Trajectory(NamedTuple):
     """The T steps that B worlds have just gone through, for on-policy learners.
 
     Every slot is a transition; episodes end and begin inside. An observation that no

@@ -15,7 +15,7 @@ GAMMA = 0.97
 def update(algo, over, batch):
     learner = learner_of(algo, SPEC, over)
     state = jax.jit(learner.init)(jax.random.key(0))
-    return jax.jit(learner.update)(state, batch, 0, jax.random.key(1))[0]
+    return learner.update(state, batch, 0, jax.random.key(1)).state
 
 
 def method_of(algo, **keys):

@@ -9,7 +9,8 @@ from support import SWEEP
 
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import mappo
-from rolemarl_jax.learners.parts.ppo_block import look
+from rolemarl_jax.learners.parts.ppo_block import forward
+from rolemarl_jax.learners.parts.ppo_epochs import Part
 from rolemarl_jax.types import Env, EnvSpec, Observation, Step
 
 ALGO = Path(__file__).parent.parent / "configs" / "algo"
@@ -157,6 +158,6 @@ def same_bits(a, b):
 
 
 def losses_of(cfg, method, params, seq, old):
-    """PPO's losses on sequences."""
-    seen, _ = look(method, params, seq)
-    return mappo.ppo_losses(cfg, jnp.float32(cfg.clip), seen, seq, old)
+    """PPO's losses on sequences, a `LossOut`."""
+    outlook, _ = forward(method, params, seq)
+    return mappo.ppo_losses(cfg, jnp.float32(cfg.clip), outlook, Part(seq, old))

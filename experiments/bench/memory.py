@@ -12,7 +12,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     import envs
     from envs.battle.maps import MAPS
     from rolemarl_jax.config import ReplayConfig, build
-    from rolemarl_jax.experience.replay import make_replay
+    from rolemarl_jax.experience.replay import make_replay, make_store
+    from rolemarl_jax.trees import tree_bytes
 
     rows = []
     for name in MAPS:
@@ -22,9 +23,9 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
         for store in ("packed", "observations"):
             replay = {**values["replay"], "store": store, "sampling": "episodes"}
             cfg = build(ReplayConfig, replay, "replay")
-            made = make_replay(cfg, env, values["train"]["worlds"])
-            size = jax.eval_shape(made.init)
-            total = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(size))
+            kept, worlds = make_store(store, env), values["train"]["worlds"]
+            made = make_replay(cfg, env.spec, kept, worlds)
+            total = tree_bytes(jax.eval_shape(made.init))
             row[f"{store}, bytes a step"] = made.slot_bytes
             row[f"{store}, MiB a seed"] = total / 2**20
         rows.append(row)

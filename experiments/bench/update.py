@@ -117,7 +117,8 @@ def _several(update: Any) -> Any:
 
     def run(state: Any, experience: Any, at: Any, key: Any) -> Any:
         def one(state: Any, i: Any) -> Any:
-            return update(state, experience, at, named(key, "update", i))
+            out = update(state, experience, at, named(key, "update", i))
+            return out.state, out.metrics
 
         return jax.lax.scan(one, state, jax.numpy.arange(UPDATES))
 
@@ -156,7 +157,7 @@ def as_fresh(batch: Any, carry: Any) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from rolemarl_jax.types import Fresh, Observation
+    from rolemarl_jax.types import Trajectory, Observation
 
     length, rows = batch.reward.shape
     last = jax.tree.map(
@@ -164,10 +165,10 @@ def as_fresh(batch: Any, carry: Any) -> Any:
     )
     # A block has room for one truncation, of which there is none, and for its end.
     final = jax.tree.map(lambda x: jnp.concatenate([x, x]), last)
-    return Fresh(
+    return Trajectory(
         **{
             name: getattr(batch, name)[:length]
-            for name in Fresh._fields
+            for name in Trajectory._fields
             if name not in ("carry", "final", "final_at")
         },
         carry=carry,

@@ -1,59 +1,59 @@
 """Acting for whichever workers are ready, in a batch of a fixed shape."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rolemarl_jax.learners.parts.phases import Learner
-from rolemarl_jax.types import Array, Key, LearnerState, Observation, PyTree
+from rolemarl_jax.experience.rollout import beginning
+from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.trees import choose
+from rolemarl_jax.types import AgentState, Array, Key, LearnerState, Observation
 
 
-class Rows(NamedTuple):
-    """What agents remember, a row for each worker; it stays on the device."""
+class PolicyFn(Protocol):
+    """One step for the workers that are ready.
 
-    carry: PyTree  # [W, ...]
-    last_action: Array  # [W, N]
+    ``observation`` is `[W, ...]`, ``ready`` and ``fresh`` are `[W]` bool, ``t`` counts
+    env steps. Rows of ``agents`` that are not ready keep what they remember, rows that
+    are fresh begin an episode.
+    """
+
+    def __call__(  # noqa: D102
+        self,
+        state: LearnerState,
+        agents: AgentState,
+        observation: Observation,
+        ready: Array | np.ndarray,
+        fresh: Array | np.ndarray,
+        t: Array,
+        key: Key,
+        /,
+    ) -> tuple[Array, AgentState]: ...
 
 
-Act = Callable[..., tuple[Array, Rows]]
-
-
-def make_act(learner: Learner, greedy: bool) -> Act:
-    """The compiled policy: ``(state, Rows, Observation [W, ...], ready [W], fresh
-    [W], env steps, key) -> (actions [W, N], Rows)``.
-
-    Rows that are not ``ready`` keep what they remember; those that are ``fresh``
-    begin an episode. Only values change between calls, so it is compiled once.
-    """  # noqa: D205
+def make_act(learner: Learner, *, greedy: bool) -> PolicyFn:
+    """The compiled policy; only values change between calls: it is compiled once."""
 
     def act(
         state: LearnerState,
-        rows: Rows,
-        seen: Observation,
+        agents: AgentState,
+        observation: Observation,
         ready: Array,
         fresh: Array,
         t: Array,
         key: Key,
-    ) -> tuple[Array, Rows]:
-        last = jnp.where(fresh[:, None], -1, rows.last_action)
+    ) -> tuple[Array, AgentState]:
+        last = jnp.where(fresh[:, None], -1, agents.last_action)
+        now = AgentState(agents.carry, last, fresh)
         if greedy:
-            actions, carry, _ = learner.greedy(state, rows.carry, seen, last, fresh)
+            actions, carry, _ = learner.greedy(state, now, observation)
         else:
             epsilon = learner.epsilon(t)
-            actions, carry = learner.act(
-                state, rows.carry, seen, last, fresh, epsilon, key
-            )
-
-        def keep(new: Array, old: Array) -> Array:
-            return jnp.where(
-                ready.reshape(ready.shape + (1,) * (new.ndim - 1)), new, old
-            )
-
-        carry = jax.tree.map(keep, carry, rows.carry)
-        return actions, Rows(carry, keep(actions, rows.last_action))
+            actions, carry = learner.act(state, now, observation, epsilon, key)
+        moved = agents._replace(carry=carry, last_action=actions)
+        return actions, choose(ready, moved, agents)
 
     return jax.jit(act, donate_argnums=1)
 
@@ -61,18 +61,16 @@ def make_act(learner: Learner, greedy: bool) -> Act:
 class Actor:
     """A policy with the memory of its agents."""
 
-    def __init__(self, learner: Learner, workers: int, act: Act, key: Key) -> None:
-        spec = learner.spec
+    def __init__(self, learner: Learner, workers: int, act: PolicyFn, key: Key) -> None:
         self._act, self._key, self._calls = act, key, 0
-        # Copies: a carry may hold one array twice, and rows are donated.
+        # Copies: a carry may hold one array twice, and agents are donated.
         carry = jax.tree.map(jnp.copy, learner.carry(workers))
-        last = jnp.full((workers, spec.n_agents), -1, jnp.int32)
-        self._rows = Rows(carry, last)
+        self._agents = beginning(carry, workers, learner.spec.n_agents)
 
     def __call__(
         self,
         state: LearnerState,
-        seen: Observation,
+        observation: Observation,
         ready: np.ndarray,
         fresh: np.ndarray,
         t: int,
@@ -80,8 +78,9 @@ class Actor:
         """Actions `[W, N]`; those of workers that are not ready mean nothing."""
         key = jax.random.fold_in(self._key, self._calls)
         self._calls += 1
-        actions, self._rows = self._act(
-            state, self._rows, seen, ready, fresh, jnp.asarray(t, jnp.int32), key
+        steps = jnp.asarray(t, jnp.int32)
+        actions, self._agents = self._act(
+            state, self._agents, observation, ready, fresh, steps, key
         )
         return np.asarray(actions)
 

@@ -14,8 +14,8 @@ import numpy as np
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.training import Steps
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.learners.parts.phases import Learner
-from rolemarl_jax.types import EnvSpec, Fresh, Observation
+from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.types import EnvSpec, Observation, Trajectory
 
 
 class Blocks:
@@ -102,7 +102,7 @@ class Blocks:
         return self._learner.carry(len(self._lanes))
 
 
-def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Fresh:
+def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Trajectory:
     """A block `[T, B]` from lanes of episodes, each at least T steps long together.
 
     Args:
@@ -120,7 +120,7 @@ def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Fre
     end = np.full((1, len(lanes)), ticks - 1)
     at: Any = np.concatenate([cuts, end]).astype(np.int32)
     there = np.minimum(at, ticks - 1), np.arange(len(lanes))
-    block = Fresh(
+    block = Trajectory(
         obs=obs,
         state=state,
         avail=avail,

@@ -14,7 +14,7 @@ from rolemarl_jax.bridge.games import greedy
 from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.disk import checkpoint, rundir
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import initial_learner
 
 

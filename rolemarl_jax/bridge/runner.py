@@ -25,8 +25,8 @@ from rolemarl_jax.bridge.training import Counters, Replayed, Steps
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.disk.checkpoint import state_bytes
-from rolemarl_jax.experience.memory import check_sampling
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.experience.memory import check_experience
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import Memory
 from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.report import loggers
@@ -145,7 +145,7 @@ class Loop:
         self._collector = Collector(pool, self._bridge.max_wait_ms / 1000)
         self._recorder = Recorder(self._bridge.record, pool)
         self._acts = {
-            name: make_act(learner, name == "test") for name in ("train", "test")
+            name: make_act(learner, greedy=name == "test") for name in ("train", "test")
         }
         began = time.monotonic()
         self._training.compile()
@@ -260,7 +260,7 @@ class Loop:
 
     def _trainer(self, steps: Steps) -> Training:
         cfg, spec = self._cfg, self._pool.spec
-        check_sampling(cfg, self._learner)
+        check_experience(cfg, self._learner)
         if self._learner.experience == "fresh":
             return Blocks(cfg, steps, spec, self._learner)
         return Replayed(cfg, steps, spec, self._bridge.updates_per_episode)

@@ -16,8 +16,8 @@ from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.experience import replay
-from rolemarl_jax.learners.parts.phases import Learner, Update, compiled
-from rolemarl_jax.types import Env, EnvSpec, Key, LearnerState, Observation, PyTree
+from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
+from rolemarl_jax.types import EnvSpec, Key, LearnerState, Observation, PyTree
 
 Metrics = dict[str, Any]
 BACKLOG = 4  # updates that may be due before episodes have to wait for them
@@ -48,11 +48,10 @@ class Steps:
     ) -> None:
         self.counters, self.acting = counters, state
         self._key, self._latest = key, state
-        stages: list[tuple[str, int | None, Update]] = [
-            (stage.name, stage.updates, compiled(stage.update))
-            for stage in learner.pretraining
+        stages: list[tuple[str, int | None, UpdateFn]] = [
+            (stage.name, stage.updates, stage.update) for stage in learner.pretraining
         ]
-        self._stages = [*stages, ("train", None, compiled(learner.update))]
+        self._stages = [*stages, ("train", None, learner.update)]
         self._metrics: list[Metrics] = []
 
     @property
@@ -85,8 +84,9 @@ class Steps:
         )
         _, last, step = self._stages[stage - 1]
         t = jnp.asarray(update, jnp.int32)
-        self._latest, metrics = step(self._latest, draw(sample_key), t, update_key)
-        self._metrics.append(metrics)
+        out = step(self._latest, draw(sample_key), t, update_key)
+        self._latest = out.state
+        self._metrics.append(out.metrics)
         self.counters = Counters(stage, update + 1, at.updates + 1)
         if last is not None and update + 1 >= last:
             self.counters = Counters(stage + 1, 0, at.updates + 1)
@@ -115,26 +115,6 @@ class Steps:
                 counts[name] += known
         self._metrics = []
         return {n: sums[n] / counts[n] if counts[n] else float("nan") for n in counts}
-
-
-def stand_in(spec: EnvSpec) -> Env:
-    """A world whose state is its observation, for a replay of what was seen."""
-
-    def reset(key: Key) -> Observation:
-        del key
-        return Observation(
-            obs=jnp.zeros((spec.n_agents, spec.obs_dim)),
-            state=jnp.zeros(spec.state_dim),
-            avail=jnp.zeros((spec.n_agents, spec.n_actions), bool),
-        )
-
-    def step(*_: Any) -> Any:
-        raise NotImplementedError("a world of the bridge is not stepped here")
-
-    def same(state: PyTree) -> PyTree:
-        return state
-
-    return Env(spec, reset, step, lambda state: Observation(*state), same, same)
 
 
 def padded(episode: Episode, limit: int) -> replay.Whole:
@@ -175,7 +155,8 @@ class Replayed:
         self._cfg, self._limit = cfg.replay, spec.episode_limit
         self._warmup = cfg.train.warmup_steps or 0
         self._per_episode = per_episode
-        kept = replay.make_replay(cfg.replay, stand_in(spec), worlds=1)
+        store = replay.observation_store(spec)
+        kept = replay.make_replay(cfg.replay, spec, store, worlds=1)
         self._insert = jax.jit(kept.insert, donate_argnums=0)
         self._sample = jax.jit(kept.sample)
         self.memory = jax.jit(kept.init)() if memory is None else memory

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, EvalConfig
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.experience.rollout import beginning
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.rng import named
-from rolemarl_jax.types import Array, Env, EnvState, Key, LearnerState, PyTree
+from rolemarl_jax.trees import choose
+from rolemarl_jax.types import AgentState, Array, Env, EnvState, Key, LearnerState
 
 
-class Played(NamedTuple):
+class EvalResult(NamedTuple):
     """Outcome of each evaluation episode, `[episodes]`."""
 
     ret: Array
@@ -22,16 +24,15 @@ class Played(NamedTuple):
 
 class _Game(NamedTuple):
     env: EnvState
-    carry: PyTree
-    last_action: Array
+    agents: AgentState
     playing: Array  # [W] bool
     at: Array  # [] step
-    played: Played
+    result: EvalResult
 
 
 def make_evaluate(
     cfg: EvalConfig, env: Env, learner: Learner
-) -> Callable[[LearnerState], Played]:
+) -> Callable[[LearnerState], EvalResult]:
     """Plays ``cfg.episodes`` greedy episodes with ``cfg.worlds`` worlds at a time.
 
     Each world plays exactly one episode a round, so that short episodes are not
@@ -47,26 +48,25 @@ def make_evaluate(
         )
     worlds, n_agents = cfg.worlds, env.spec.n_agents
 
-    def play(state: LearnerState, key: Key) -> Played:
+    def play(state: LearnerState, key: Key) -> EvalResult:
         keys = jax.random.split(named(key, "reset"), worlds)
         zeros = jnp.zeros(worlds)
         game = _Game(
             env=jax.vmap(env.reset)(keys),
-            carry=learner.carry(worlds),
-            last_action=jnp.full((worlds, n_agents), -1, jnp.int32),
+            agents=beginning(learner.carry(worlds), worlds, n_agents),
             playing=jnp.ones(worlds, bool),
             at=jnp.zeros((), jnp.int32),
-            played=Played(zeros, zeros, zeros),
+            result=EvalResult(zeros, zeros, zeros),
         )
         step = _stepper(env, learner, state, key)
-        return jax.lax.while_loop(lambda g: g.playing.any(), step, game).played
+        return jax.lax.while_loop(lambda g: g.playing.any(), step, game).result
 
-    def evaluate(state: LearnerState) -> Played:
+    def evaluate(state: LearnerState) -> EvalResult:
         root = named(jax.random.key(0), "evaluate")
         rounds = cfg.episodes // worlds
         keys = jax.vmap(lambda i: named(root, "round", i))(jnp.arange(rounds))
-        played = jax.lax.map(lambda key: play(state, key), keys)
-        return jax.tree.map(lambda x: x.reshape(-1), played)
+        results = jax.lax.map(lambda key: play(state, key), keys)
+        return jax.tree.map(lambda x: x.reshape(-1), results)
 
     return evaluate
 
@@ -78,21 +78,17 @@ def _stepper(
 
     def step(game: _Game) -> _Game:
         worlds = game.playing.shape[0]
-        seen = jax.vmap(env.observe)(game.env)
-        reset = jnp.full(worlds, game.at == 0)
-        actions, carry, _ = learner.greedy(
-            state, game.carry, seen, game.last_action, reset
-        )
+        observation = jax.vmap(env.observe)(game.env)
+        agents = game.agents._replace(reset=jnp.full(worlds, game.at == 0))
+        actions, carry, _ = learner.greedy(state, agents, observation)
         keys = jax.random.split(named(key, "step", game.at), worlds)
         after, now = jax.vmap(env.step)(keys, game.env, actions)
         # Chosen, not multiplied: a world may return anything after its end.
-        gained = Played(now.reward, now.won.astype(jnp.float32), jnp.ones(worlds))
-        played = jax.tree.map(
-            lambda total, x: jnp.where(game.playing, total + x, total),
-            game.played,
-            gained,
-        )
+        gained = EvalResult(now.reward, now.won.astype(jnp.float32), jnp.ones(worlds))
+        so_far = jax.tree.map(jnp.add, game.result, gained)
+        result = choose(game.playing, so_far, game.result)
         playing = game.playing & ~(now.terminated | now.truncated)
-        return _Game(after, carry, actions, playing, game.at + 1, played)
+        agents = agents._replace(carry=carry, last_action=actions)
+        return _Game(after, agents, playing, game.at + 1, result)
 
     return step

@@ -8,10 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.replay import Block, Store, make_replay, make_store
-from rolemarl_jax.experience.rollout import Worlds
-from rolemarl_jax.learners.parts.phases import Experience, Learner
-from rolemarl_jax.types import Array, Env, Fresh, Key, Observation, PyTree, shaped
+from rolemarl_jax.experience.replay import Block, Store, make_replay
+from rolemarl_jax.experience.rollout import Worlds, beginning
+from rolemarl_jax.learners.parts.learner import Experience, Learner
+from rolemarl_jax.trees import tree_bytes
+from rolemarl_jax.types import (
+    AgentState,
+    Array,
+    Key,
+    Observation,
+    PyTree,
+    Trajectory,
+    shaped,
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +45,25 @@ class Memory:
 
 
 class FreshState(NamedTuple):
-    """One block, and what its agents remembered when it began."""
+    """One block of experience."""
 
     block: Block
-    carry: PyTree  # [W, ...]
-    last_action: Array  # [W, N]
-    reset: Array  # [W]
+    agents: AgentState  # [W, ...] when the block began
 
 
-def check_sampling(cfg: RunConfig, learner: Learner) -> None:
-    """Refuses an on-policy learner with a replay, or the reverse.
+def check_experience(cfg: RunConfig, learner: Learner) -> None:
+    """Refuses experience that the learner cannot use.
 
     Raises:
-        ConfigError: names both.
+        ConfigError: an on-policy learner with a replay, or the reverse; worlds that its
+            minibatches do not divide.
     """
+    worlds = cfg.train.worlds
+    if learner.minibatch is not None and worlds % learner.minibatch:
+        raise ConfigError(
+            f"algo.minibatch: got {learner.minibatch}; allowed: divisors of "
+            f"train.worlds={worlds}"
+        )
     name, sampling = cfg.algo.get("name", "this algorithm"), cfg.replay.sampling
     if (learner.experience == "fresh") != (sampling == "fresh"):
         on_policy = learner.experience == "fresh"
@@ -63,17 +77,20 @@ def check_sampling(cfg: RunConfig, learner: Learner) -> None:
         )
 
 
-def make_memory(cfg: RunConfig, env: Env, learner: Learner, ticks: int) -> Memory:
+def make_memory(cfg: RunConfig, learner: Learner, store: Store, ticks: int) -> Memory:
     """The memory that the learner needs, for blocks of ``ticks`` steps.
+
+    Args:
+        store: how worlds are kept.
 
     Raises:
         ConfigError: an on-policy learner and a replay, or the reverse; sizes that
             do not fit.
     """
-    check_sampling(cfg, learner)
+    check_experience(cfg, learner)
     name = cfg.algo.get("name", "this algorithm")
     if learner.experience == "replay":
-        replay = make_replay(cfg.replay, env, cfg.train.worlds)
+        replay = make_replay(cfg.replay, learner.spec, store, cfg.train.worlds)
         return Memory(
             store=replay.store,
             init=replay.init,
@@ -88,16 +105,15 @@ def make_memory(cfg: RunConfig, env: Env, learner: Learner, ticks: int) -> Memor
             f"algo={name}, which uses a block once: at least train.worlds="
             f"{cfg.train.worlds}"
         )
-    return _fresh(make_store(cfg.replay.store, env), env, learner, cfg, ticks)
+    return _fresh(store, learner, cfg, ticks)
 
 
-def _fresh(
-    store: Store, env: Env, learner: Learner, cfg: RunConfig, ticks: int
-) -> Memory:
+def _fresh(store: Store, learner: Learner, cfg: RunConfig, ticks: int) -> Memory:
     """Memory of one block; every ``add`` overwrites it."""
-    worlds, spec = cfg.train.worlds, env.spec
+    worlds, spec = cfg.train.worlds, learner.spec
     slot = Block(
-        *[jax.eval_shape(lambda k: store.encode(env.reset(k)), jax.random.key(0))] * 2,
+        world=store.form,
+        final=store.form,
         action=shaped((spec.n_agents,), jnp.int32),
         reward=shaped((), jnp.float32),
         terminated=shaped((), jnp.bool_),
@@ -110,25 +126,23 @@ def _fresh(
 
         return FreshState(
             block=jax.tree.map(zeros, slot),
-            carry=learner.carry(worlds),
-            last_action=jnp.full((worlds, spec.n_agents), -1, jnp.int32),
-            reset=jnp.ones(worlds, bool),
+            agents=beginning(learner.carry(worlds), worlds, spec.n_agents),
         )
 
     def add(_: FreshState, before: Worlds, block: Block) -> FreshState:
-        return FreshState(block, before.carry, before.last_action, before.reset)
+        return FreshState(block, before.agents)
 
     return Memory(
         store=store,
         init=init,
         add=add,
         sample=lambda state, _: read_block(state, store, spec.episode_limit),
-        slot_bytes=sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(slot)),
+        slot_bytes=tree_bytes(slot),
         warmup_ticks=0,
     )
 
 
-def read_block(state: FreshState, store: Store, limit: int) -> Fresh:
+def read_block(state: FreshState, store: Store, limit: int) -> Trajectory:
     """The block as a learner reads it.
 
     Only the time limit truncates, so two truncations of a world are at least
@@ -137,8 +151,8 @@ def read_block(state: FreshState, store: Store, limit: int) -> Fresh:
     block = state.block
     ticks, worlds = block.reward.shape
     ended = block.terminated | block.truncated
-    reset = jnp.concatenate([state.reset[None], ended[:-1]])
-    before = jnp.concatenate([state.last_action[None], block.action[:-1]])
+    reset = jnp.concatenate([state.agents.reset[None], ended[:-1]])
+    before = jnp.concatenate([state.agents.last_action[None], block.action[:-1]])
 
     steps = jnp.arange(ticks)[:, None]
     cuts = jnp.sort(jnp.where(block.truncated, steps, ticks), axis=0)
@@ -146,7 +160,7 @@ def read_block(state: FreshState, store: Store, limit: int) -> Fresh:
     at = jnp.concatenate([cuts, jnp.full((1, worlds), ticks - 1)]).astype(jnp.int32)
     there = jnp.minimum(at, ticks - 1), jnp.arange(worlds)
     obs, world_state, avail = _decode(store, block.world)
-    return Fresh(
+    return Trajectory(
         obs=obs,
         state=world_state,
         avail=avail,
@@ -156,7 +170,7 @@ def read_block(state: FreshState, store: Store, limit: int) -> Fresh:
         reward=block.reward,
         terminated=block.terminated,
         truncated=block.truncated,
-        carry=state.carry,
+        carry=state.agents.carry,
         final=_decode(store, jax.tree.map(lambda x: x[there], block.final)),
         final_at=at,
     )

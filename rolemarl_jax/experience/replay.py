@@ -12,17 +12,19 @@ bit-identical batches.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, ReplayConfig
+from rolemarl_jax.trees import choose, tree_bytes
 from rolemarl_jax.types import (
     Array,
     Batch,
     Env,
+    EnvSpec,
     EnvState,
     Key,
     Observation,
@@ -44,7 +46,7 @@ class Block(NamedTuple):
     truncated: Array  # [n, W] bool
 
 
-class Slot(NamedTuple):
+class StoredStep(NamedTuple):
     """One stored step; arrays have a leading axis over all slots of all lanes."""
 
     world: PyTree
@@ -56,7 +58,7 @@ class Slot(NamedTuple):
 class ReplayState(NamedTuple):
     """Contents of one seed's replay. Positions count slots ever written in a lane."""
 
-    slots: Slot  # [W * C, ...]
+    slots: StoredStep  # [W * C, ...]
     head: Array  # [W] int32, next position
     begun: Array  # [W] int32, where the episode in progress started
     lane: Array  # [E] int32
@@ -76,11 +78,19 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """How a world is kept: ``encode`` when written, ``decode`` when sampled."""
+    """How a world is kept.
+
+    Attributes:
+        name: ``packed`` or ``observations``.
+        encode: when written.
+        decode: when sampled.
+        form: shapes and types of one world's stored form.
+    """
 
     name: str
     encode: Callable[[EnvState], PyTree]
     decode: Callable[[PyTree], Observation]
+    form: PyTree
 
 
 @dataclass(frozen=True)
@@ -108,37 +118,46 @@ class Replay:
 
 def make_store(name: str, env: Env) -> Store:
     """The named store, or the one that takes fewer bytes a step for ``auto``."""
-    packed = Store("packed", env.pack, lambda world: env.observe(env.unpack(world)))
-    observed = Store("observations", env.observe, lambda seen: Observation(*seen))
+
+    def form(encode: Callable[[EnvState], PyTree]) -> PyTree:
+        return jax.eval_shape(lambda key: encode(env.reset(key)), jax.random.key(0))
+
+    def rendered(world: PyTree) -> Observation:
+        return env.observe(env.unpack(world))
+
+    packed = Store("packed", env.pack, rendered, form(env.pack))
+    observed = replace(observation_store(env.spec), encode=env.observe)
     stores = {store.name: store for store in (packed, observed)}
     if name in stores:
         return stores[name]
-    return min(stores.values(), key=lambda store: _tree_bytes(_stored(store, env)))
+    return min(stores.values(), key=lambda store: tree_bytes(store.form))
 
 
-def _stored(store: Store, env: Env) -> PyTree:
-    """Shapes and types of one world's stored form."""
-    return jax.eval_shape(lambda key: store.encode(env.reset(key)), jax.random.key(0))
+def observation_store(spec: EnvSpec) -> Store:
+    """Keeps what was seen, of worlds that are nothing but their observation."""
+    form = Observation(
+        obs=shaped((spec.n_agents, spec.obs_dim), jnp.float32),
+        state=shaped((spec.state_dim,), jnp.float32),
+        avail=shaped((spec.n_agents, spec.n_actions), jnp.bool_),
+    )
+    return Store(
+        "observations", lambda seen: seen, lambda seen: Observation(*seen), form
+    )
 
 
-def _tree_bytes(tree: PyTree) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def make_replay(cfg: ReplayConfig, env: Env, worlds: int) -> Replay:
-    """Replay for ``worlds`` lanes.
+def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> Replay:
+    """Replay for ``worlds`` lanes of what a store keeps.
 
     Raises:
         ConfigError: a lane shorter than two episodes, or rows that do not fit one.
     """
-    spec, store = env.spec, make_store(cfg.store, env)
     lane = cfg.episodes * cfg.mean_length // worlds
     length = spec.episode_limit if cfg.sampling == "episodes" else cfg.row_length
     rows = cfg.batch if cfg.sampling == "episodes" else cfg.rows
     _check(cfg, lane, length, rows, spec.episode_limit, worlds)
     action_type = jnp.uint8 if spec.n_actions <= 256 else jnp.int32
-    slot = Slot(
-        world=_stored(store, env),
+    slot = StoredStep(
+        world=store.form,
         action=shaped((spec.n_agents,), action_type),
         reward=shaped((), jnp.float32),
         flags=shaped((), jnp.uint8),
@@ -170,7 +189,7 @@ def make_replay(cfg: ReplayConfig, env: Env, worlds: int) -> Replay:
         add=lambda state, block: _add(state, block, lane),
         insert=lambda state, whole: _insert(state, whole, lane),
         sample=sample,
-        slot_bytes=_tree_bytes(slot),
+        slot_bytes=tree_bytes(slot),
         warmup_ticks=-(-rows // worlds) * spec.episode_limit
         + (0 if whole else length + 1),
     )
@@ -205,13 +224,13 @@ def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
 
     flags = TERMINATED * block.terminated + TRUNCATED * block.truncated
     action_type = state.slots.action.dtype
-    steps = Slot(
+    steps = StoredStep(
         block.world,
         block.action.astype(action_type),
         block.reward,
         flags.astype(jnp.uint8),
     )
-    final = Slot(
+    final = StoredStep(
         block.final,
         jnp.zeros_like(steps.action),
         jnp.zeros_like(block.reward),
@@ -251,7 +270,7 @@ def _insert(state: ReplayState, whole: Whole, lane: int) -> ReplayState:
         return jnp.concatenate([x, jnp.zeros_like(x[:1])])
 
     action = padded(whole.action).astype(state.slots.action.dtype)
-    new = Slot(whole.world, action, padded(whole.reward), flags)
+    new = StoredStep(whole.world, action, padded(whole.reward), flags)
     slots = jax.tree.map(
         lambda old, x: old.at[at].set(x, mode="drop"), state.slots, new
     )
@@ -307,7 +326,8 @@ def _gather(
     step = there[:-1] & there[1:] & ~terminal[:-1]
 
     seen = jax.vmap(jax.vmap(store.decode))(slots.world)
-    obs, world_state, avail = jax.tree.map(lambda x: _zero_unless(there, x), seen)
+    nothing = jax.tree.map(jnp.zeros_like, seen)
+    obs, world_state, avail = choose(there, seen, nothing)
     action = jnp.where(step[..., None], slots.action[:-1].astype(jnp.int32), 0)
     before = jnp.concatenate([jnp.full_like(action[:1], -1), action])
     known = (there & ~begins)[..., None]
@@ -323,7 +343,3 @@ def _gather(
         truncated=step & (slots.flags[:-1] == TRUNCATED),
         mask=step.astype(jnp.float32),
     )
-
-
-def _zero_unless(there: Array, x: Array) -> Array:
-    return jnp.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, 0)

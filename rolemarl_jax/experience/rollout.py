@@ -8,18 +8,25 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.experience.replay import Block, Store
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.rng import named
-from rolemarl_jax.types import Array, Env, EnvState, Key, LearnerState, PyTree
+from rolemarl_jax.trees import choose
+from rolemarl_jax.types import (
+    AgentState,
+    Array,
+    Env,
+    EnvState,
+    Key,
+    LearnerState,
+    PyTree,
+)
 
 
 class Worlds(NamedTuple):
     """W worlds in mid-episode, and what their agents remember."""
 
     env: EnvState  # [W, ...]
-    carry: PyTree  # recurrent state of the agents
-    last_action: Array  # [W, N] int32, -1 at the first step of an episode
-    reset: Array  # [W] bool, an episode is about to begin
+    agents: AgentState  # [W, ...]
     ret: Array  # [W] return so far
     length: Array  # [W] int32 steps so far
 
@@ -33,12 +40,21 @@ class Episodes(NamedTuple):
     length: Array
 
 
+def beginning(carry: PyTree, worlds: int, n_agents: int) -> AgentState:
+    """Agents of W worlds whose episodes are about to begin."""
+    return AgentState(
+        carry=carry,
+        last_action=jnp.full((worlds, n_agents), -1, jnp.int32),
+        reset=jnp.ones(worlds, bool),
+    )
+
+
 @dataclass(frozen=True)
 class Rollout:
     """Collection of experience.
 
     Attributes:
-        init: ``(LearnerState, key) -> Worlds``.
+        init: ``key -> Worlds``.
         collect: ``(LearnerState, Worlds, first tick, key) -> (Worlds, Block,
             Episodes)``; ticks are counted over the whole run, unbatched.
         ticks: environment steps of each world in one call.
@@ -67,26 +83,22 @@ def make_rollout(
         states = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
         return Worlds(
             env=states,
-            carry=learner.carry(worlds),
-            last_action=jnp.full((worlds, n_agents), -1, jnp.int32),
-            reset=jnp.ones(worlds, bool),
+            agents=beginning(learner.carry(worlds), worlds, n_agents),
             ret=jnp.zeros(worlds),
             length=jnp.zeros(worlds, jnp.int32),
         )
 
     def replaced(after: EnvState, ended: Array, key: Key) -> EnvState:
         fresh = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
-        return jax.tree.map(lambda a, b: _where(ended, a, b), fresh, after)
+        return choose(ended, fresh, after)
 
     def tick(
         state: LearnerState, now: Worlds, at: Array, key: Key
     ) -> tuple[Worlds, tuple[Block, Episodes]]:
         key = named(key, "tick", at)
-        seen = jax.vmap(env.observe)(now.env)
+        observation = jax.vmap(env.observe)(now.env)
         epsilon = learner.epsilon(at * worlds)
-        actions, carry = learner.act(
-            state, now.carry, seen, now.last_action, now.reset, epsilon, key
-        )
+        actions, carry = learner.act(state, now.agents, observation, epsilon, key)
         step_keys = jax.random.split(named(key, "step"), worlds)
         after, step = jax.vmap(env.step)(step_keys, now.env, actions)
         ended = step.terminated | step.truncated
@@ -109,9 +121,11 @@ def make_rollout(
             env=jax.lax.cond(
                 ended.any(), replaced, lambda after, *_: after, after, ended, key
             ),
-            carry=carry,
-            last_action=jnp.where(ended[:, None], -1, actions),
-            reset=ended,
+            agents=AgentState(
+                carry=carry,
+                last_action=jnp.where(ended[:, None], -1, actions),
+                reset=ended,
+            ),
             ret=jnp.where(ended, 0.0, ret),
             length=jnp.where(ended, 0, length),
         )
@@ -126,8 +140,3 @@ def make_rollout(
         return now, block, jax.tree.map(lambda x: x.sum(0), episodes)
 
     return Rollout(init, collect, ticks)
-
-
-def _where(condition: Array, a: Array, b: Array) -> Array:
-    """Per-world choice between two states, typed keys included."""
-    return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)

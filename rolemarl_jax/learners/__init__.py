@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rolemarl_jax.config import ConfigError, build, nearest
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.types import EnvSpec
 
 

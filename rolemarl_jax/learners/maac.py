@@ -6,6 +6,7 @@ observations and actions, and the advantage over what the other agents do as bas
 Policies are feed-forward.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,14 +14,18 @@ import jax.numpy as jnp
 import optax
 
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
+from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.parts.method import Feats
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping, shaped
 from rolemarl_jax.types import (
+    AgentState,
     Array,
     Batch,
     EnvSpec,
@@ -29,6 +34,7 @@ from rolemarl_jax.types import (
     Observation,
     PyTree,
 )
+from rolemarl_jax.types import shaped as shape_of
 
 
 @config
@@ -36,18 +42,26 @@ class Config:
     """MAAC (``configs/algo``).
 
     Attributes:
-        name: of the algorithm. learner: ``maac``, this file.
-        shaping: of the reward. shared: one set of weights for all agents, which then
-            read their index, instead of one each.
-        policy_widths: hidden layers of a policy. critic_width: units of the critic's
-            layers, all heads together. heads: of its attention.
-        actor_lr, critic_lr: learning rates. gamma: discount. tau: step of the targets.
-        reward_scale: factor on rewards, shaping included. temperature: weight of the
-            entropy.
+        name: of the algorithm.
+        learner: ``maac``, this file.
+        shaping: of the reward.
+        shared: one set of weights for all agents, which then read their index, instead
+            of one each.
+        policy_widths: hidden layers of a policy.
+        critic_width: units of the critic's layers, all heads together.
+        heads: of its attention.
+        actor_lr: learning rate of the policies.
+        critic_lr: learning rate of the critic.
+        gamma: discount.
+        tau: step of the targets.
+        reward_scale: factor on rewards, shaping included.
+        temperature: weight of the entropy.
         batch: transitions of an update, drawn from the sampled episodes.
-        attention_reg, policy_reg: weights of squared attention logits and of squared
-            policy logits. weight_decay: of the critic.
-        critic_clip, actor_clip: gradient norms; the former an agent.
+        attention_reg: weight of squared attention logits.
+        policy_reg: weight of squared policy logits.
+        weight_decay: of the critic.
+        critic_clip: gradient norm of the critic, an agent.
+        actor_clip: gradient norm of the policies.
     """
 
     name: str
@@ -84,7 +98,16 @@ class Transitions(NamedTuple):
     mask: Array  # [M]
 
 
-def make(cfg: Config, spec: EnvSpec) -> core.Learner:
+class Setup(NamedTuple):
+    """What the functions of the learner share."""
+
+    cfg: Config
+    spec: EnvSpec
+    nets: Networks
+    shaping: Shaping
+
+
+def make(cfg: Config, spec: EnvSpec) -> Learner:
     """The learner for one configuration and world.
 
     Raises:
@@ -97,56 +120,54 @@ def make(cfg: Config, spec: EnvSpec) -> core.Learner:
             f"algo.heads: got {cfg.heads}, which does not divide "
             f"algo.critic_width={cfg.critic_width}"
         )
-    shaping = make_shaping(cfg.shaping, spec)
-    nets = make_networks(
-        spec, cfg.policy_widths, cfg.critic_width, cfg.heads, cfg.shared
-    )
-    phases = _phases(cfg, nets, spec)
-    act, greedy = _policies(nets)
-    return core.Learner(
+    setup = Setup(
+        cfg=cfg,
         spec=spec,
-        init=_initialiser(cfg, nets, shaping, phases),
+        nets=make_networks(
+            spec, cfg.policy_widths, cfg.critic_width, cfg.heads, cfg.shared
+        ),
+        shaping=make_shaping(cfg.shaping, spec),
+    )
+    own = _phases(setup)
+    init = _initialiser(setup, own)
+    check_losses(setup.shaping.phases, init, batch_shapes(spec))
+    check_losses(own, init, _transition_shapes(setup))
+    return Learner(
+        spec=spec,
+        init=init,
         carry=lambda _: {},
-        act=act,
-        greedy=greedy,
+        act=partial(_act, setup.nets),
+        greedy=partial(_greedy, setup.nets),
         epsilon=lambda _: jnp.zeros(()),
-        update=_updater(cfg, shaping, phases),
+        update=jax.jit(partial(_update, setup, own)),
         pretraining=(),
     )
 
 
-def _initialiser(
-    cfg: Config, nets: Networks, shaping: Shaping, phases: tuple[Phase, ...]
-) -> Any:
+def _initialiser(setup: Setup, own: tuple[Phase, ...]) -> Any:
     """``key -> LearnerState``; policies and critic have target copies."""
-    hypers = {
-        "actor_lr": cfg.actor_lr,
-        "critic_lr": cfg.critic_lr,
-        "gamma": cfg.gamma,
-        "temperature": cfg.temperature,
-        "reward_scale": cfg.reward_scale,
-        "tau": cfg.tau,
-        **shaping.hypers,
-    }
+    cfg, _, nets, shaping = setup
 
-    def init(key: Key) -> LearnerState:
-        own = nets.init(key)
-        params = {**own, **shaping.init(named(key, "shaping"))}
-        every = (*phases, *shaping.phases)
-        return LearnerState(
-            params=params,
-            target=jax.tree.map(jnp.copy, own),
-            opt=core.init_optimisers(every, params),
-            aux={},
-            hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
-        )
+    def params(key: Key) -> Params:
+        return {**nets.init(key), **shaping.init(named(key, "shaping"))}
 
-    return init
+    return make_init(
+        params=params,
+        target_groups=tuple(jax.eval_shape(nets.init, jax.random.key(0))),
+        phases=(*own, *shaping.phases),
+        hypers={
+            "actor_lr": cfg.actor_lr,
+            "critic_lr": cfg.critic_lr,
+            "gamma": cfg.gamma,
+            "temperature": cfg.temperature,
+            "reward_scale": cfg.reward_scale,
+            "tau": cfg.tau,
+            **shaping.hypers,
+        },
+    )
 
 
-def critic_losses(
-    nets: Networks, params: Params, ctx: Context
-) -> tuple[Losses, Metrics]:
+def critic_losses(nets: Networks, params: Params, ctx: Context) -> LossOut:
     """Squared error against soft targets, summed over agents, `[M]` (MAAC eq. 7).
 
     ``y_i = r_i + gamma (1 - d) (Q'_i(o', a') - alpha log pi'(a'_i | o'_i))`` with a'
@@ -154,11 +175,11 @@ def critic_losses(
     """
     batch, state = ctx.batch, ctx.state
     values, logits = nets.values(params, batch.obs, batch.action)
-    ahead = nets.logits(state.target["policy"], batch.next_obs)
-    policy = categorical(ahead, batch.next_avail)
+    next_logits = nets.logits(state.target["policy"], batch.next_obs)
+    policy = categorical(next_logits, batch.next_avail)
     action, log_prob = policy.sample_and_log_prob(seed=named(ctx.key, "next"))
-    later, _ = nets.values(state.target, batch.next_obs, action)
-    soft = td.chosen(later, action) - state.hypers["temperature"] * log_prob
+    next_values, _ = nets.values(state.target, batch.next_obs, action)
+    soft = td.chosen(next_values, action) - state.hypers["temperature"] * log_prob
     goes_on = ~batch.terminated[:, None]
     target = batch.reward + state.hypers["gamma"] * goes_on * soft
     taken = td.chosen(values, batch.action)
@@ -168,12 +189,10 @@ def critic_losses(
         "td": error.sum(-1),
         "attention": (logits**2).sum((-1, -2, -3)) / (n - 1),
     }
-    return losses, {"q_taken": td.masked_mean(taken, batch.mask)}
+    return LossOut(losses, {"q_taken": td.masked_mean(taken, batch.mask)})
 
 
-def policy_losses(
-    nets: Networks, params: Params, ctx: Context
-) -> tuple[Losses, Metrics]:
+def policy_losses(nets: Networks, params: Params, ctx: Context) -> LossOut:
     """Policy gradient with a counterfactual baseline, summed over agents (eq. 8, 9).
 
     ``log pi(a_i) (alpha log pi(a_i) - (Q_i(o, a) - b_i))`` with all actions from the
@@ -191,14 +210,13 @@ def policy_losses(
         "policy": (log_prob * jax.lax.stop_gradient(weight)).sum(-1),
         "logits": (logits**2).mean(-1).sum(-1),
     }
-    return losses, {
-        "entropy": td.masked_mean(jnp.asarray(policy.entropy()), batch.mask)
-    }
+    entropy = td.masked_mean(jnp.asarray(policy.entropy()), batch.mask)
+    return LossOut(losses, {"entropy": entropy})
 
 
-def _phases(cfg: Config, nets: Networks, spec: EnvSpec) -> tuple[Phase, ...]:
+def _phases(setup: Setup) -> tuple[Phase, ...]:
     """Critic, then policies, on the same transitions."""
-    n = spec.n_agents
+    cfg, nets, n = setup.cfg, setup.nets, setup.spec.n_agents
     critic_groups = ("critic_own", "critic_shared")
     critic_step = optim.optimiser(
         "adam", 1e-8, {critic_groups: cfg.critic_clip * n}, cfg.weight_decay
@@ -214,7 +232,7 @@ def _phases(cfg: Config, nets: Networks, spec: EnvSpec) -> tuple[Phase, ...]:
             lr=dict.fromkeys(critic_groups, "critic_lr"),
             # N agents' losses meet in what they share.
             optimiser=optax.chain(optim.scaled("critic_shared", 1 / n), critic_step),
-            loss=lambda params, ctx: critic_losses(nets, params, ctx),
+            loss=partial(critic_losses, nets),
             scales={"td": 1.0, "attention": cfg.attention_reg},
         ),
         Phase(
@@ -222,7 +240,7 @@ def _phases(cfg: Config, nets: Networks, spec: EnvSpec) -> tuple[Phase, ...]:
             stage="train",
             lr={"policy": "actor_lr"},
             optimiser=policy_step,
-            loss=lambda params, ctx: policy_losses(nets, params, ctx),
+            loss=partial(policy_losses, nets),
             scales={"policy": 1.0, "logits": cfg.policy_reg},
         ),
     )
@@ -255,50 +273,61 @@ def draw(batch: Batch, reward: Array, count: int, key: Key) -> Transitions:
     )
 
 
-def _updater(cfg: Config, shaping: Shaping, phases: tuple[Phase, ...]) -> core.Update:
+def _transitions(
+    setup: Setup, state: LearnerState, batch: Batch, key: Key
+) -> Transitions:
+    """What critic and policies learn from, with the shaped and scaled rewards."""
+    own = shaped(setup.shaping, state, batch.reward, batch.obs[:-1])
+    scaled = state.hypers["reward_scale"] * own
+    return draw(batch, scaled, setup.cfg.batch, key)
+
+
+def _transition_shapes(setup: Setup) -> Transitions:
+    """Shapes of some transitions."""
+    batch = batch_shapes(setup.spec)
+    reward = shape_of(batch.action.shape, jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(partial(draw, count=2), batch, reward, key=key)
+
+
+def _update(
+    setup: Setup,
+    own: tuple[Phase, ...],
+    state: LearnerState,
+    batch: Batch,
+    t: Array,
+    key: Key,
+) -> UpdateOut:
     """Shaping, critic, policies, target copies."""
-
-    def update(
-        state: LearnerState, batch: Batch, t: Array, key: Key
-    ) -> tuple[LearnerState, Metrics]:
-        metrics: Metrics = {}
-        one = jnp.ones(())
-        for phase in shaping.phases:
-            state, reported = core.run_when_due(
-                phase, state, batch, t, one, named(key, phase.name)
-            )
-            metrics |= reported
-        own = shaped(shaping, state, batch.reward, batch.obs[:-1])
-        scaled = state.hypers["reward_scale"] * own
-        transitions = draw(batch, scaled, cfg.batch, named(key, "draw"))
-        for phase in phases:
-            state, reported = core.run_phase(
-                phase, state, transitions, one, named(key, phase.name)
-            )
-            metrics |= reported
-        online = {group: state.params[group] for group in state.target}
-        moved = optim.soft_update(state.target, online, state.hypers["tau"])
-        return state._replace(target=moved), metrics
-
-    return update
+    one, out = jnp.ones(()), phases.nothing_done(state)
+    out = phases.run_phases(setup.shaping.phases, out, batch, t, one, key)
+    transitions = _transitions(setup, out.state, batch, named(key, "draw"))
+    out = phases.run_phases(own, out, transitions, t, one, key)
+    online = {group: out.state.params[group] for group in out.state.target}
+    tau = out.state.hypers["tau"]
+    moved = optim.soft_update(out.state.target, online, tau)
+    return out._replace(state=out.state._replace(target=moved))
 
 
-def _policies(nets: Networks) -> tuple[Any, Any]:
-    """Sampling and greedy policies; they remember nothing."""
+def _act(
+    nets: Networks,
+    state: LearnerState,
+    agents: AgentState,
+    observation: Observation,
+    epsilon: Array,
+    key: Key,
+) -> tuple[Array, PyTree]:
+    """Actions `[B, N]` drawn from the policies, which remember nothing."""
+    del epsilon
+    logits = nets.logits(state.params["policy"], observation.obs)
+    action = categorical(logits, observation.avail).sample(seed=named(key, "action"))
+    return action.astype(jnp.int32), agents.carry
 
-    def act(
-        state: LearnerState, carry: PyTree, seen: Observation, *rest: Array
-    ) -> tuple[Array, PyTree]:
-        logits = nets.logits(state.params["policy"], seen.obs)
-        policy = categorical(logits, seen.avail)
-        action = policy.sample(seed=named(rest[-1], "action"))
-        return action.astype(jnp.int32), carry
 
-    def greedy(
-        state: LearnerState, carry: PyTree, seen: Observation, *_: Array
-    ) -> tuple[Array, PyTree, dict[str, Array]]:
-        logits = nets.logits(state.params["policy"], seen.obs)
-        best = categorical(logits, seen.avail).mode()
-        return jnp.asarray(best, jnp.int32), carry, {}
-
-    return act, greedy
+def _greedy(
+    nets: Networks, state: LearnerState, agents: AgentState, observation: Observation
+) -> tuple[Array, PyTree, Feats]:
+    """The likeliest actions `[B, N]`."""
+    logits = nets.logits(state.params["policy"], observation.obs)
+    best = categorical(logits, observation.avail).mode()
+    return jnp.asarray(best, jnp.int32), agents.carry, {}

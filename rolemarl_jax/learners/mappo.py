@@ -6,29 +6,27 @@ collected. Old log-probabilities and values are computed when the update begins:
 parameters are still those that acted.
 """
 
-from typing import Any, Literal
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.learners.parts import phases as core
-from rolemarl_jax.learners.parts.acting import policies
-from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, Sequences
+from rolemarl_jax.learners.parts import acting, phases
+from rolemarl_jax.learners.parts.check import check_losses, trajectory_shapes
+from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequences
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
-from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.method import PolicyMethod
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping
-from rolemarl_jax.types import (
-    Array,
-    EnvSpec,
-    Fresh,
-    Key,
-    LearnerState,
-)
+from rolemarl_jax.types import Array, EnvSpec, Key, LearnerState, PyTree, Trajectory
 
 
 @config
@@ -36,7 +34,9 @@ class OptimiserConfig:
     """Optimiser of the PPO steps (key ``algo.optimiser``).
 
     Attributes:
-        name, eps: see ``ops.optim``. clip: gradient norm, for actor and critic each.
+        name: see ``ops.optim``.
+        eps: see ``ops.optim``.
+        clip: gradient norm, for actor and critic each.
     """
 
     name: Literal["adam", "rmsprop"]
@@ -49,15 +49,22 @@ class Config:
     """A policy-based algorithm (``configs/algo``).
 
     Attributes:
-        name: of the algorithm. learner: ``mappo``, this file.
-        role: record of the policy method, by its ``name``. shaping: of the reward's.
-        actor_lr, critic_lr: learning rates. gamma: discount. gae_lambda: trace decay.
+        name: of the algorithm.
+        learner: ``mappo``, this file.
+        role: record of the policy method, by its ``name``.
+        shaping: of the reward's.
+        actor_lr: learning rate of the actor's groups.
+        critic_lr: learning rate of the critic's groups.
+        gamma: discount.
+        gae_lambda: trace decay.
         reward_scale: factor on rewards, shaping included.
-        clip: of the probability ratio. value_clip: of the value's change, or none.
+        clip: of the probability ratio.
+        value_clip: of the value's change, or none.
         value_norm: decay of the running moments that value targets are normalised
             by, or none.
-        epochs: passes over a block. minibatch: sequences (worlds) of one step, or
-            none for all of them.
+        epochs: passes over a block.
+        minibatch: sequences (worlds) of one step, or none for all of them.
+        optimiser: of the PPO steps.
         loss_scales: weight of ``actor``, ``critic`` and ``entropy`` (the negative
             entropy, so that its weight is the entropy coefficient).
         pretrain_steps: gradient steps of a pre-training phase on one block.
@@ -82,98 +89,117 @@ class Config:
     pretrain_steps: int
 
 
-def make(cfg: Config, spec: EnvSpec) -> core.Learner:
+class Setup(NamedTuple):
+    """What the functions of the learner share."""
+
+    cfg: Config
+    method: PolicyMethod
+    shaping: Shaping
+
+
+def make(cfg: Config, spec: EnvSpec) -> Learner:
     """The learner for one configuration and world.
 
     Raises:
-        ConfigError: a method or shaping that cannot be made.
+        ConfigError: a method or shaping that cannot be made, or losses and weights that
+            do not belong together.
     """
     method = make_method(cfg.role, spec, PolicyMethod)
-    shaping = make_shaping(cfg.shaping, spec)
-    ppo = _ppo_phase(cfg, method)
-    epochs = make_epochs(cfg, method, shaping, ppo)
-    train = tuple(p for p in method.phases if p.stage == "train")
-    pretrain = tuple(p for p in method.phases if p.stage == "pretrain")
-    act, greedy = policies(method)
-    return core.Learner(
+    setup = Setup(cfg, method, make_shaping(cfg.shaping, spec))
+    ppo = _ppo_phase(setup)
+    init = _initialiser(setup, ppo)
+    _check(setup, ppo, spec, init)
+    epochs = make_epochs(cfg, method, setup.shaping, ppo)
+    train = tuple(phase for phase in method.phases if phase.stage == "train")
+    pretrain = (phase for phase in method.phases if phase.stage == "pretrain")
+    return Learner(
         spec=spec,
-        init=_initialiser(
-            cfg, method, shaping, (*pretrain, *train, *shaping.phases, ppo)
-        ),
+        init=init,
         carry=method.carry,
-        act=act,
-        greedy=greedy,
+        act=partial(acting.act, method),
+        greedy=partial(acting.greedy, method),
         epsilon=lambda _: jnp.zeros(()),
-        update=_updater(method, shaping, epochs, train),
+        update=jax.jit(partial(_update, setup, epochs, train)),
         pretraining=tuple(
-            core.repeated(core.pretraining(p), cfg.pretrain_steps) for p in pretrain
+            phases.pretraining(phase, cfg.pretrain_steps) for phase in pretrain
         ),
         experience="fresh",
+        minibatch=cfg.minibatch,
     )
 
 
-def _initialiser(
-    cfg: Config, method: PolicyMethod, shaping: Shaping, phases: tuple[Phase, ...]
-) -> Any:
+def _check(setup: Setup, ppo: Phase, spec: EnvSpec, init: Any) -> None:
+    """Compares losses and weights of all phases, on shapes alone."""
+    method, shaping = setup.method, setup.shaping
+    block = trajectory_shapes(spec, method.carry)
+    check_losses((*method.phases, *shaping.phases), init, block)
+
+    def loss(params: Params, ctx: Context) -> LossOut:
+        seq = sequences(ctx.batch)
+        outlook, _ = forward(method, params, seq)
+        old = Old(*[jnp.zeros(ctx.batch.action.shape)] * len(Old._fields))
+        return ppo.loss(outlook, ctx._replace(batch=Part(seq, old)))
+
+    check_losses((replace(ppo, loss=loss),), init, block, {"ppo": "algo.loss_scales"})
+
+
+def _initialiser(setup: Setup, ppo: Phase) -> Any:
     """``key -> LearnerState``; there is no target network."""
-    hypers = {
-        "actor_lr": cfg.actor_lr,
-        "critic_lr": cfg.critic_lr,
-        "gamma": cfg.gamma,
-        "gae_lambda": cfg.gae_lambda,
-        "reward_scale": cfg.reward_scale,
-        "clip": cfg.clip,
-        **core.weights(cfg.loss_scales)[1],
-        **method.hypers,
-        **shaping.hypers,
-    }
+    cfg, method, shaping = setup
 
-    def init(key: Key) -> LearnerState:
-        params = {
-            **method.init(named(key, "policy")),
-            **shaping.init(named(key, "shaping")),
-        }
-        moments = {} if cfg.value_norm is None else {"value": gae.no_moments()}
-        return LearnerState(
-            params=params,
-            target={},
-            opt=core.init_optimisers(phases, params),
-            aux=moments,
-            hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
-        )
+    def params(key: Key) -> Params:
+        own = method.init(named(key, "policy"))
+        return {**own, **shaping.init(named(key, "shaping"))}
 
-    return init
+    def aux(key: Key, params: Params) -> dict[str, PyTree]:
+        del key, params
+        return {} if cfg.value_norm is None else {"value": gae.no_moments()}
+
+    return make_init(
+        params=params,
+        target_groups=(),
+        phases=(*method.phases, *shaping.phases, ppo),
+        hypers={
+            "actor_lr": cfg.actor_lr,
+            "critic_lr": cfg.critic_lr,
+            "gamma": cfg.gamma,
+            "gae_lambda": cfg.gae_lambda,
+            "reward_scale": cfg.reward_scale,
+            "clip": cfg.clip,
+            **phases.weights(cfg.loss_scales)[1],
+            **method.hypers,
+            **shaping.hypers,
+        },
+        no_gradient=method.no_gradient,
+        aux=aux,
+    )
 
 
-def _ppo_phase(cfg: Config, method: PolicyMethod) -> Phase:
-    """The PPO step as a phase over actor and critic."""
-    actor, critic = method.actor_groups, method.critic_groups
-    lr = {**dict.fromkeys(actor, "actor_lr"), **dict.fromkeys(critic, "critic_lr")}
+def _ppo_phase(setup: Setup) -> Phase:
+    """The PPO step as a phase over actor and critic; its loss reads an ``Outlook``."""
+    cfg = setup.cfg
+    actor, critic = setup.method.actor_groups, setup.method.critic_groups
     clips = dict.fromkeys((actor, critic), cfg.optimiser.clip)
 
-    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-        part: Part = ctx.batch
-        clip = ctx.state.hypers["clip"]
-        return ppo_losses(cfg, clip, part.look(params), part.seq, part.old)
+    def loss(outlook: Any, ctx: Context) -> LossOut:
+        return ppo_losses(cfg, ctx.state.hypers["clip"], outlook, ctx.batch)
 
     return Phase(
         name="ppo",
         stage="train",
-        lr=lr,
+        lr={**dict.fromkeys(actor, "actor_lr"), **dict.fromkeys(critic, "critic_lr")},
         optimiser=optim.optimiser(cfg.optimiser.name, cfg.optimiser.eps, clips),
         loss=loss,
-        scales=core.weights(cfg.loss_scales)[0],
+        scales=phases.weights(cfg.loss_scales)[0],
     )
 
 
-def ppo_losses(
-    cfg: Config, clip: Array, seen: Outlook, seq: Sequences, old: Old
-) -> tuple[Losses, Metrics]:
+def ppo_losses(cfg: Config, clip: Array, outlook: Outlook, part: Part) -> LossOut:
     """Clipped surrogate, squared value error and negative entropy, each `[T, B]`.
 
     Agents without a choice, the dead among them, weigh nothing in the actor's losses.
     """
-    logits, value = seen
+    (logits, value), (seq, old) = outlook, part
     policy = categorical(logits, seq.avail)
     change = policy.log_prob(seq.action) - old.log_prob
     ratio = jnp.exp(change)
@@ -195,36 +221,24 @@ def ppo_losses(
         "kl": ((ratio - 1 - change) * old.weight).mean(),
         "value": value.mean(),
     }
-    return losses, metrics
+    return LossOut(losses, metrics)
 
 
-def _updater(
-    method: PolicyMethod,
-    shaping: Shaping,
+def _update(
+    setup: Setup,
     epochs: Epochs,
-    phases: tuple[Phase, ...],
-) -> core.Update:
+    train: tuple[Phase, ...],
+    state: LearnerState,
+    block: Trajectory,
+    t: Array,
+    key: Key,
+) -> UpdateOut:
     """One iteration: the reward's shaping, PPO's epochs, the method's phases.
 
     The last in this order, because they may move the roles that the policy acted with.
     """
-
-    def update(
-        state: LearnerState, block: Fresh, t: Array, key: Key
-    ) -> tuple[LearnerState, Metrics]:
-        metrics: Metrics = {}
-
-        def run(phases: tuple[Phase, ...], state: LearnerState) -> LearnerState:
-            for phase in phases:
-                one, own = jnp.ones(()), named(key, phase.name)
-                state, reported = core.run_when_due(phase, state, block, t, one, own)
-                metrics.update(reported)
-            return state
-
-        state = run(shaping.phases, state)
-        state, reported = epochs(state, block, named(key, "ppo"))
-        metrics.update(reported)
-        state = run(phases, state)
-        return method.after_update(state), metrics
-
-    return update
+    one, out = jnp.ones(()), phases.nothing_done(state)
+    out = phases.run_phases(setup.shaping.phases, out, block, t, one, key)
+    out = phases.joined(out, epochs(out.state, block, named(key, "ppo")))
+    out = phases.run_phases(train, out, block, t, one, key)
+    return out._replace(state=setup.method.after_update(out.state))

@@ -5,37 +5,40 @@ targets with double Q-learning (Rashid et al. 2018, arXiv:1803.11485; PyMARL's
 `learners/q_learner.py`), and whatever a role method adds.
 """
 
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import (
     EpsilonConfig,
     epsilon_greedy,
     linear_epsilon,
 )
+from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.method import (
-    Context,
-    Losses,
-    Metrics,
+    Feats,
+    Intrinsic,
     Moment,
-    Params,
-    Phase,
     RoleMethod,
+    last,
+    one_step,
 )
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
 from rolemarl_jax.types import (
     AgentOut,
+    AgentState,
     Array,
     Batch,
     EnvSpec,
-    Inputs,
     Key,
     LearnerState,
     Observation,
@@ -48,9 +51,11 @@ class OptimiserConfig:
     """Optimiser of the TD step (key ``algo.optimiser``).
 
     Attributes:
-        name, eps: see ``ops.optim``. clip: gradient norm, for each set of groups
-            with one learning rate. decay: factor on the learning rate at every
-            ``decay_every``-th update.
+        name: see ``ops.optim``.
+        eps: see ``ops.optim``.
+        clip: gradient norm, for each set of groups with one learning rate.
+        decay: factor on the learning rate at every ``decay_every``-th update.
+        decay_every: in updates.
     """
 
     name: Literal["adam", "rmsprop"]
@@ -67,6 +72,8 @@ class TargetConfig:
     Attributes:
         mode: ``soft`` moves it by ``tau`` at every update, ``hard`` copies it at every
             ``every``-th update.
+        tau: of a soft target.
+        every: of a hard one, in updates.
     """
 
     mode: Literal["soft", "hard"]
@@ -79,13 +86,20 @@ class Config:
     """A value-based algorithm (``configs/algo``).
 
     Attributes:
-        name: of the algorithm. learner: ``qmix``, this file.
-        role: record of the role method, by its ``name``. mixer: of the mixer.
-        lr: learning rate of agent and mixer. gamma: discount. td_lambda: trace decay.
+        name: of the algorithm.
+        learner: ``qmix``, this file.
+        role: record of the role method, by its ``name``.
+        mixer: record of the mixer, by its ``name``.
+        lr: learning rate of agent and mixer.
+        gamma: discount.
+        td_lambda: trace decay.
         double_q: the online network chooses the target's action.
         reward_scale: factor on rewards inside the loss.
-        precision: of the networks inside an update; see ``core.in_precision``. Acting
-            is in float32.
+        precision: of the networks inside an update; see ``phases.in_precision``.
+            Acting is in float32.
+        optimiser: of the TD step.
+        target: how target networks move.
+        epsilon: exploration.
         loss_scales: weight of ``td`` and of each loss that the role method adds.
     """
 
@@ -105,137 +119,133 @@ class Config:
     loss_scales: dict[str, float]
 
 
-def make(cfg: Config, spec: EnvSpec) -> core.Learner:
+class Setup(NamedTuple):
+    """What the functions of the learner share."""
+
+    cfg: Config
+    method: RoleMethod
+    mixer: Mixer
+
+
+def make(cfg: Config, spec: EnvSpec) -> Learner:
     """The learner for one configuration and world.
 
     Raises:
-        ConfigError: a role method or mixer that cannot be made.
+        ConfigError: a role method or mixer that cannot be made, or losses and weights
+            that do not belong together.
     """
-    method = make_method(cfg.role, spec)
-    mixer = make_mixer(cfg.mixer, spec)
-    *phases, td_phase = (
-        core.in_precision(phase, cfg.precision, method.exact)
-        for phase in (*method.phases, _td_phase(cfg, method, mixer))
+    setup = Setup(cfg, make_method(cfg.role, spec), make_mixer(cfg.mixer, spec))
+    method = setup.method
+    every = tuple(
+        phases.in_precision(phase, cfg.precision, method.exact)
+        for phase in (*method.phases, _td_phase(setup))
     )
-    train = tuple(p for p in phases if p.stage == "train")
-    pretrain = tuple(p for p in phases if p.stage == "pretrain")
-    act, greedy = _policies(cfg, method)
-    return core.Learner(
+    init = _initialiser(setup, every)
+    check_losses(every, init, batch_shapes(spec), {"td": "algo.loss_scales"})
+    train = tuple(phase for phase in every if phase.stage == "train")
+    pretrain = (phase for phase in every if phase.stage == "pretrain")
+    return Learner(
         spec=spec,
-        init=_initialiser(cfg, method, mixer, (*pretrain, *train, td_phase)),
+        init=init,
         carry=method.carry,
-        act=act,
-        greedy=greedy,
+        act=partial(_act, setup),
+        greedy=partial(_greedy, setup),
         epsilon=linear_epsilon(cfg.epsilon),
-        update=_updater(cfg, method, (*train, td_phase)),
-        pretraining=tuple(core.pretraining(p) for p in pretrain),
+        update=jax.jit(partial(_update, setup, train)),
+        pretraining=tuple(phases.pretraining(phase) for phase in pretrain),
     )
 
 
-def _initialiser(
-    cfg: Config, method: RoleMethod, mixer: Mixer, phases: tuple[Phase, ...]
-) -> Any:
+def _initialiser(setup: Setup, every: tuple[Phase, ...]) -> Any:
     """``key -> LearnerState``, targets being copies of the online groups."""
-    hypers = {
-        "lr": cfg.lr,
-        "gamma": cfg.gamma,
-        "td_lambda": cfg.td_lambda,
-        "reward_scale": cfg.reward_scale,
-        **({"tau": cfg.target.tau} if cfg.target.mode == "soft" else {}),
-        **core.weights(cfg.loss_scales)[1],
-        **method.hypers,
-    }
+    cfg, method, mixer = setup
 
-    def init(key: Key) -> LearnerState:
-        params = {**method.init(named(key, "agent")), **mixer.init(named(key, "mixer"))}
-        copied = (*method.target_groups, *mixer.target_groups)
-        return LearnerState(
-            params=params,
-            target=jax.tree.map(jnp.copy, {g: params[g] for g in copied}),
-            opt=core.init_optimisers(phases, params),
-            aux=method.init_aux(named(key, "aux"), params),
-            hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
-        )
+    def params(key: Key) -> Params:
+        return {**method.init(named(key, "agent")), **mixer.init(named(key, "mixer"))}
 
-    return init
-
-
-def _policies(cfg: Config, method: RoleMethod) -> tuple[Any, Any]:
-    """Exploring and greedy policies over one time step of many worlds."""
-
-    def values(
-        state: LearnerState,
-        carry: PyTree,
-        seen: Observation,
-        last_action: Array,
-        reset: Array,
-        key: Key | None,
-    ) -> tuple[Array, PyTree, dict[str, Array]]:
-        x = Inputs(seen.obs[None], last_action[None], reset[None])
-        feats, moved = method.encode(state.params, x, carry, key)
-        out, moved_too = method.q_values(state.params, x, feats, carry)
-        now = {name: value[0] for name, value in out.feats.items()}
-        return out.q[0], {**carry, **moved, **moved_too}, now
-
-    def act(
-        state: LearnerState,
-        carry: PyTree,
-        seen: Observation,
-        last_action: Array,
-        reset: Array,
-        epsilon: Array,
-        key: Key,
-    ) -> tuple[Array, PyTree]:
-        role_key, coin = named(key, "role"), named(key, "explore")
-        q, carry, _ = values(state, carry, seen, last_action, reset, role_key)
-        actions = epsilon_greedy(q, seen.avail, epsilon, cfg.epsilon.joint, coin)
-        moment = Moment(state, seen, reset, named(key, "method"))
-        return method.explore(moment, actions, carry)
-
-    def greedy(
-        state: LearnerState,
-        carry: PyTree,
-        seen: Observation,
-        last_action: Array,
-        reset: Array,
-    ) -> tuple[Array, PyTree, dict[str, Array]]:
-        q, carry, feats = values(state, carry, seen, last_action, reset, None)
-        q = td.mask_unavailable(q, seen.avail)
-        return jnp.argmax(q, axis=-1).astype(jnp.int32), carry, feats
-
-    return act, greedy
+    return make_init(
+        params=params,
+        target_groups=(*method.target_groups, *mixer.target_groups),
+        phases=every,
+        hypers={
+            "lr": cfg.lr,
+            "gamma": cfg.gamma,
+            "td_lambda": cfg.td_lambda,
+            "reward_scale": cfg.reward_scale,
+            **({"tau": cfg.target.tau} if cfg.target.mode == "soft" else {}),
+            **phases.weights(cfg.loss_scales)[1],
+            **method.hypers,
+        },
+        no_gradient=method.no_gradient,
+        aux=method.init_aux,
+    )
 
 
-def _td_phase(cfg: Config, method: RoleMethod, mixer: Mixer) -> Phase:
+def _values(
+    setup: Setup,
+    state: LearnerState,
+    agents: AgentState,
+    observation: Observation,
+    key: Key | None,
+) -> tuple[Array, PyTree, Feats]:
+    """Action values `[B, N, A]` of one step, recurrent state after it, features."""
+    x, method = one_step(observation, agents), setup.method
+    feats, encoded = method.encode(state.params, x, agents.carry, key)
+    out, hidden = method.q_values(state.params, x, feats, agents.carry)
+    now = {name: value[0] for name, value in out.feats.items()}
+    return out.q[0], last(agents.carry, encoded, hidden), now
+
+
+def _act(
+    setup: Setup,
+    state: LearnerState,
+    agents: AgentState,
+    observation: Observation,
+    epsilon: Array,
+    key: Key,
+) -> tuple[Array, PyTree]:
+    role_key, coin = named(key, "role"), named(key, "explore")
+    q, carry, _ = _values(setup, state, agents, observation, role_key)
+    joint = setup.cfg.epsilon.joint
+    actions = epsilon_greedy(q, observation.avail, epsilon, joint, coin)
+    moment = Moment(state, observation, agents.reset, named(key, "method"))
+    return setup.method.explore(moment, actions, carry)
+
+
+def _greedy(
+    setup: Setup, state: LearnerState, agents: AgentState, observation: Observation
+) -> tuple[Array, PyTree, Feats]:
+    q, carry, feats = _values(setup, state, agents, observation, None)
+    q = td.mask_unavailable(q, observation.avail)
+    return jnp.argmax(q, axis=-1).astype(jnp.int32), carry, feats
+
+
+def _td_phase(setup: Setup) -> Phase:
     """The TD step as a phase: agent, mixer, and what else the method lets it train."""
-    lr = {**method.td_lr, **dict.fromkeys(mixer.groups, "lr")}
+    cfg = setup.cfg
+    lr = {**setup.method.td_lr, **dict.fromkeys(setup.mixer.groups, "lr")}
     by_rate: dict[str, tuple[str, ...]] = {}
     for group, name in lr.items():
         by_rate[name] = (*by_rate.get(name, ()), group)
     clips = dict.fromkeys(by_rate.values(), cfg.optimiser.clip)
-
-    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
-        return td_losses(cfg, method, mixer, params, ctx)
-
     return Phase(
         name="td",
         stage="train",
         lr=lr,
         optimiser=optim.optimiser(cfg.optimiser.name, cfg.optimiser.eps, clips),
-        loss=loss,
-        scales=core.weights(cfg.loss_scales)[0],
+        loss=partial(td_losses, setup),
+        scales=phases.weights(cfg.loss_scales)[0],
         decays=True,
     )
 
 
-def td_losses(
-    cfg: Config, method: RoleMethod, mixer: Mixer, params: Params, ctx: Context
-) -> tuple[Losses, Metrics]:
+def td_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """TD loss and the method's extra losses, each `[T, B]`, with metrics.
 
     The target network is unrolled from the first step like the online one, and its
     groups without a copy are the online ones.
     """
+    cfg, method, mixer = setup
     batch, weight = method.experience(ctx)
     ctx, x = ctx._replace(batch=batch), batch.inputs
     online_key, target_key = named(ctx.key, "online"), named(ctx.key, "target")
@@ -247,42 +257,45 @@ def td_losses(
     taken = td.chosen(out.q[:-1], batch.action)
     # The last observation has no action; its entry only keeps the state GRU whole.
     padded = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
-    total = mixer.mix(params, padded, batch.state, batch.reset, out.feats)[:-1]
+    q_tot = mixer.mix(params, padded, batch.state, batch.reset, out.feats)[:-1]
 
-    frozen = jax.lax.stop_gradient({**params, **ctx.state.target})
-    fixed = jax.lax.stop_gradient(feats)
-    target_feats = method.target_feats(frozen, x, fixed, target_key)
-    target_out = _exact(method.q_values(frozen, x, target_feats, zeros)[0])
-    judge = out.q if cfg.double_q else target_out.q
-    best = jnp.argmax(td.mask_unavailable(judge, batch.avail), axis=-1)
-    ahead = mixer.mix(
-        frozen,
-        td.chosen(target_out.q, best),
-        batch.state,
-        batch.reset,
-        target_out.feats,
+    target_params = jax.lax.stop_gradient({**params, **ctx.state.target})
+    target_feats = method.target_feats(
+        target_params, x, jax.lax.stop_gradient(feats), target_key
+    )
+    target_out = _exact(method.q_values(target_params, x, target_feats, zeros)[0])
+    selector_q = out.q if cfg.double_q else target_out.q
+    best = jnp.argmax(td.mask_unavailable(selector_q, batch.avail), axis=-1)
+    best_q = td.chosen(target_out.q, best)
+    next_q_tot = mixer.mix(
+        target_params, best_q, batch.state, batch.reset, target_out.feats
     )[1:]
 
-    bonus, reported = method.intrinsic(ctx, out)
-    h = ctx.state.hypers
-    reward = h["reward_scale"] * batch.reward + bonus
-    target = td.lambda_targets(
-        reward,
+    bonus = method.intrinsic(ctx, out)
+    target = _target(ctx, bonus, next_q_tot)
+    error = q_tot - jax.lax.stop_gradient(target)
+    squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
+    metrics = {
+        "q_taken": td.masked_mean(q_tot, batch.mask),
+        "target": td.masked_mean(target, batch.mask),
+        "valid_steps": batch.mask.mean(),
+        **bonus.metrics,
+    }
+    losses = {"td": squared, **method.extra_losses(params, ctx, out)}
+    return LossOut(losses, metrics, bonus.aux)
+
+
+def _target(ctx: Context, bonus: Intrinsic, next_q_tot: Array) -> Array:
+    """TD(lambda) targets of the scaled reward and the method's own."""
+    batch, h = ctx.batch, ctx.state.hypers
+    return td.lambda_targets(
+        h["reward_scale"] * batch.reward + bonus.reward,
         batch.terminated,
         batch.mask,
-        ahead,
+        next_q_tot,
         h["gamma"],
         h["td_lambda"],
     )
-    error = total - jax.lax.stop_gradient(target)
-    squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
-    metrics = {
-        "q_taken": td.masked_mean(total, batch.mask),
-        "target": td.masked_mean(target, batch.mask),
-        "valid_steps": batch.mask.mean(),
-        **reported,
-    }
-    return {"td": squared, **method.extra_losses(params, ctx, out)}, metrics
 
 
 def _exact(out: AgentOut) -> AgentOut:
@@ -290,23 +303,20 @@ def _exact(out: AgentOut) -> AgentOut:
     return out._replace(q=out.q.astype(jnp.float32))
 
 
-def _updater(cfg: Config, method: RoleMethod, phases: tuple[Phase, ...]) -> core.Update:
-    """One learner update: the phases that are due, then target and momentum copies."""
-    decay = optim.step_decay(cfg.optimiser.decay, cfg.optimiser.decay_every)
-
-    def update(
-        state: LearnerState, batch: Batch, t: Array, key: Key
-    ) -> tuple[LearnerState, Metrics]:
-        metrics: Metrics = {}
-        for phase in phases:
-            state, reported = core.run_when_due(
-                phase, state, batch, t, decay(t), named(key, phase.name)
-            )
-            metrics |= reported
-        state = state._replace(target=_move_target(cfg.target, state, t))
-        return method.remember(method.after_update(state), metrics), metrics
-
-    return update
+def _update(
+    setup: Setup,
+    train: tuple[Phase, ...],
+    state: LearnerState,
+    batch: Batch,
+    t: Array,
+    key: Key,
+) -> UpdateOut:
+    """The phases that are due, then target and momentum copies."""
+    optimiser = setup.cfg.optimiser
+    decay = optim.step_decay(optimiser.decay, optimiser.decay_every)(t)
+    out = phases.run_phases(train, phases.nothing_done(state), batch, t, decay, key)
+    moved = out.state._replace(target=_move_target(setup.cfg.target, out.state, t))
+    return out._replace(state=setup.method.after_update(moved))
 
 
 def _move_target(cfg: TargetConfig, state: LearnerState, t: Array) -> PyTree:

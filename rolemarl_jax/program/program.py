@@ -15,11 +15,13 @@ import jax.numpy as jnp
 
 from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.evaluate import Played, make_evaluate
+from rolemarl_jax.experience.evaluate import EvalResult, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
+from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import Episodes, Rollout, Worlds, make_rollout
-from rolemarl_jax.learners.parts.phases import Learner, Update, compiled
-from rolemarl_jax.program.freeze import GOING_ON, keep_finite
+from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
+from rolemarl_jax.learners.parts.phases import nothing_done
+from rolemarl_jax.program.divergence import GOING_ON, keep_finite
 from rolemarl_jax.program.seeds import over_seeds
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
@@ -33,7 +35,7 @@ class SeedState(NamedTuple):
     learner: LearnerState
     worlds: Worlds
     replay: PyTree  # of episodes, or the block just collected
-    frozen: Array  # [] int32 env step at which learning diverged and stopped, or -1
+    diverged_at: Array  # [] int32 env step at which learning stopped, or -1
 
 
 class Cursor(NamedTuple):
@@ -84,7 +86,7 @@ class Program:
             SeedState``; those not named, or all, are the configuration's.
         segment: ``(SeedState, Cursor, iterations) -> (SeedState, Tally)``; donates its
             first argument.
-        evaluate: ``SeedState -> Played [members, episodes]``.
+        evaluate: ``SeedState -> EvalResult [members, episodes]``.
         replay: what lies between collection and update, for its sizes.
         members: length of the axis: those asked for, and as many more as keep all
             devices equally busy; the surplus is computed and never reported.
@@ -96,7 +98,7 @@ class Program:
     updates: int
     init: Callable[..., SeedState]
     segment: Callable[[SeedState, Cursor, Array], tuple[SeedState, Tally]]
-    evaluate: Callable[[SeedState], Played]
+    evaluate: Callable[[SeedState], EvalResult]
     replay: Memory
     members: int
 
@@ -121,8 +123,6 @@ def make_program(
     updates = max(1, worlds // per_update)
     rollout, memory = _collection(cfg, env, learner)
     ticks = rollout.ticks
-    if learner.experience == "fresh":
-        _trace_update(learner, rollout, memory)
     one_seed = _segment(learner, rollout, memory, updates)
     over, length = over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
@@ -156,7 +156,8 @@ def _collection(cfg: RunConfig, env: Env, learner: Learner) -> tuple[Rollout, Me
     """How experience is collected and kept."""
     worlds = cfg.train.worlds
     ticks = max(1, cfg.train.steps_per_update // worlds)
-    memory = make_memory(cfg, env, learner, ticks)
+    store = make_store(cfg.replay.store, env)
+    memory = make_memory(cfg, learner, store, ticks)
     return make_rollout(env, learner, memory.store, worlds, ticks), memory
 
 
@@ -186,16 +187,8 @@ def _init(
         learner=initial_learner(learner, *member),
         worlds=rollout.init(rng.named(key, "worlds")),
         replay=memory.init(),
-        frozen=jnp.full((), GOING_ON, jnp.int32),
+        diverged_at=jnp.full((), GOING_ON, jnp.int32),
     )
-
-
-def _trace_update(learner: Learner, rollout: Rollout, memory: Memory) -> None:
-    """Lets an update refuse a block that it cannot divide, before anything compiles."""
-    state = _shapes(learner, rollout, memory)
-    drawn = jax.eval_shape(memory.sample, state.replay, state.key)
-    at = jax.ShapeDtypeStruct((), jnp.int32)
-    jax.eval_shape(compiled(learner.update), state.learner, drawn, at, state.key)
 
 
 def _over_members(init: Callable) -> Callable[..., SeedState]:
@@ -216,12 +209,12 @@ def _segment(
         drawn = memory.sample(state.replay, sample_key)
         given = state.learner, drawn, at, update_key
         learn = _stage_updates(learner, given)
-        new, metrics = jax.lax.switch(stage, learn, *given)
-        steps = tick * state.worlds.reset.shape[0]
-        new, metrics, frozen = keep_finite(
-            state.learner, new, metrics, state.frozen, steps
+        out = jax.lax.switch(stage, learn, *given)
+        steps = tick * state.worlds.agents.reset.shape[0]
+        new, metrics, diverged_at = keep_finite(
+            state.learner, out, state.diverged_at, steps
         )
-        return state._replace(learner=new, frozen=frozen), metrics
+        return state._replace(learner=new, diverged_at=diverged_at), metrics
 
     def iterate(state: SeedState, cursor: Cursor, i: Array) -> tuple[SeedState, Tally]:
         key = rng.named(state.key, "rollout")
@@ -254,25 +247,24 @@ def _segment(
     return segment
 
 
-def _stage_updates(learner: Learner, given: tuple[Any, ...]) -> list[Update]:
+def _stage_updates(learner: Learner, given: tuple[Any, ...]) -> list[UpdateFn]:
     """One update function a stage, with the same metrics (NaN where not theirs).
 
     Args:
         given: what they will be called with, so that one trace serves both.
     """
-    stages: list[Update] = [
-        lambda state, *_: (state, {}),
-        *(compiled(stage.update) for stage in learner.pretraining),
-        compiled(learner.update),
+    stages: list[UpdateFn] = [
+        lambda state, *_: nothing_done(state),
+        *(stage.update for stage in learner.pretraining),
+        learner.update,
     ]
-    reported = [jax.eval_shape(f, *given)[1] for f in stages]
+    reported = [jax.eval_shape(f, *given).metrics for f in stages]
     names = sorted(set().union(*reported))
 
-    def padded(update: Update) -> Update:
-        def run(*args: Any) -> tuple[LearnerState, Metrics]:
-            state, metrics = update(*args)
-            nan = jnp.full((), jnp.nan)
-            return state, {name: metrics.get(name, nan) for name in names}
+    def padded(update: UpdateFn) -> UpdateFn:
+        def run(*args: Any) -> UpdateOut:
+            out, nan = update(*args), jnp.full((), jnp.nan)
+            return out._replace(metrics={n: out.metrics.get(n, nan) for n in names})
 
         return run
 

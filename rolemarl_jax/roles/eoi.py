@@ -22,19 +22,18 @@ from rolemarl_jax.rng import named
 from rolemarl_jax.roles import plain
 from rolemarl_jax.roles.parts.classifier import (
     Classifier,
-    Loss,
     classifier_phase,
     make_classifier,
     paper_losses,
 )
-from rolemarl_jax.roles.parts.method import (
+from rolemarl_jax.roles.parts.method import RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.phase import (
     Context,
     Losses,
-    Metrics,
+    LossFn,
+    LossOut,
     Params,
     Phase,
-    RoleMethod,
-    blank_inputs,
 )
 from rolemarl_jax.types import (
     AgentOut,
@@ -52,15 +51,19 @@ class Config:
     """EOI's parts (key ``algo.role``).
 
     Attributes:
+        name: of the method, ``eoi``.
         agent: the utility network, a record of ``roles/plain.py``; where its weights
             are each agent's own, the IVF's are too.
-        classifier, ivf: hidden widths of the two networks.
-        classifier_lr, ivf_lr: their learning rates.
+        classifier: hidden widths of the classifier.
+        ivf: hidden widths of the intrinsic value function.
+        classifier_lr: learning rate of the former.
+        ivf_lr: learning rate of the latter.
         tau: step of the IVF's target towards it, each update.
         standardise: the IVF reads action values scaled to mean 0 and variance 1 over
             actions, so that it cannot be pleased by ever larger ones.
-        positive_distance, mutual_information: weights of the classifier's
-            regularisers. window: steps back that positives come from.
+        positive_distance: weight of the classifier's first regulariser.
+        mutual_information: weight of its second.
+        window: steps back that positives come from.
         borrow: share of the rows in which agents learn from each other's experience.
     """
 
@@ -78,7 +81,7 @@ class Config:
     borrow: float
 
 
-class Parts(NamedTuple):
+class Setup(NamedTuple):
     """What the functions of the method share; ``ivf`` is a network."""
 
     cfg: Config
@@ -97,59 +100,59 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     if not 0 <= cfg.borrow <= 1:
         raise ConfigError(f"algo.role.borrow: got {cfg.borrow}, allowed: 0 to 1")
     mlp = MLP if cfg.agent.shared else unshared(MLP, (2,))
-    parts = Parts(
+    setup = Setup(
         cfg=cfg,
         spec=spec,
         utility=plain.make(cfg.agent, spec),
         classifier=make_classifier(cfg.classifier, spec),
         ivf=mlp((*cfg.ivf, 1)),
     )
-    changes = {"experience": partial(borrowed, parts)} if cfg.borrow else {}
+    changes = {"experience": partial(borrowed, setup)} if cfg.borrow else {}
     return dataclasses.replace(
-        parts.utility,
-        init=partial(_init, parts),
+        setup.utility,
+        init=partial(_init, setup),
         hypers={"classifier_lr": cfg.classifier_lr, "ivf_lr": cfg.ivf_lr},
         exact=("classifier", "ivf"),
-        extra_losses=partial(individuality, parts),
+        extra_losses=partial(individuality, setup),
         phases=(
             classifier_phase(
-                paper_losses(parts.classifier, cfg.window, "algo.role.window"),
+                paper_losses(setup.classifier, cfg.window, "algo.role.window"),
                 {
                     "mutual_information": cfg.mutual_information,
                     "positive_distance": cfg.positive_distance,
                 },
             ),
-            ivf_phase(partial(ivf_losses, parts), cfg.tau),
+            ivf_phase(partial(ivf_losses, setup), cfg.tau),
         ),
         init_aux=lambda _, params: {"ivf": jax.tree.map(jnp.copy, params["ivf"])},
         **changes,
     )
 
 
-def _init(parts: Parts, key: Key) -> Params:
-    x = blank_inputs(1, parts.spec.n_agents, parts.spec.obs_dim)
-    q = jnp.zeros((1, 1, parts.spec.n_agents, parts.spec.n_actions))
+def _init(setup: Setup, key: Key) -> Params:
+    x = blank_inputs(1, setup.spec)
+    q = jnp.zeros((1, 1, setup.spec.n_agents, setup.spec.n_actions))
     return {
-        **parts.utility.init(key),
-        **parts.classifier.init(key),
-        "ivf": parts.ivf.init(named(key, "ivf"), _judged(parts, x, q)),
+        **setup.utility.init(key),
+        **setup.classifier.init(key),
+        "ivf": setup.ivf.init(named(key, "ivf"), _judged(setup, x, q)),
     }
 
 
-def _judged(parts: Parts, x: Inputs, q: Array) -> Array:
+def _judged(setup: Setup, x: Inputs, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
-    seen = features(x, parts.spec.n_actions, False, parts.cfg.agent.shared)
-    if parts.cfg.standardise:
+    seen = features(x, setup.spec.n_actions, False, setup.cfg.agent.shared)
+    if setup.cfg.standardise:
         q = jax.nn.standardize(q, axis=-1)
     return jnp.concatenate([seen, q], axis=-1)
 
 
-def intrinsic_values(parts: Parts, ivf: Params, x: Inputs, q: Array) -> Array:
+def intrinsic_values(setup: Setup, ivf: Params, x: Inputs, q: Array) -> Array:
     """Intrinsic value of each agent's action values, `[T, B, N]`."""
-    return parts.ivf.apply(ivf, _judged(parts, x, q))[..., 0]
+    return setup.ivf.apply(ivf, _judged(setup, x, q))[..., 0]
 
 
-def ivf_phase(loss: Loss, tau: float) -> Phase:
+def ivf_phase(loss: LossFn, tau: float) -> Phase:
     """The IVF's gradient step on every batch, then its target's step towards it."""
 
     def after(state: LearnerState) -> LearnerState:
@@ -167,38 +170,39 @@ def ivf_phase(loss: Loss, tau: float) -> Phase:
     )
 
 
-def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """Eq. 6: TD error with the probability of one's own index as reward.
 
     The reward is that of the classifier as it now is. The target judges the target
     utility network's values.
     """
     x, state = ctx.batch.inputs, ctx.state
-    zeros = parts.utility.carry(ctx.batch.reward.shape[1])
+    zeros = setup.utility.carry(ctx.batch.reward.shape[1])
     q, target_q = (
-        parts.utility.q_values(groups, x, {}, zeros)[0].q
+        setup.utility.q_values(groups, x, {}, zeros)[0].q
         for groups in (params, state.target)
     )
-    sure = parts.classifier.own(params, ctx.batch.obs[:-1])
-    ahead = intrinsic_values(parts, state.aux["ivf"], x, target_q)[1:]
+    p_own = setup.classifier.own(params, ctx.batch.obs[:-1])
+    next_value = intrinsic_values(setup, state.aux["ivf"], x, target_q)[1:]
     goes_on = 1.0 - ctx.batch.terminated[..., None]
-    goal = sure + state.hypers["gamma"] * goes_on * ahead
-    value = intrinsic_values(parts, params["ivf"], x, q)[:-1]
-    error = value - jax.lax.stop_gradient(goal)
-    return {"ivf": (error**2).mean(-1)}, {"value": masked_mean(value, ctx.batch.mask)}
+    target = p_own + state.hypers["gamma"] * goes_on * next_value
+    value = intrinsic_values(setup, params["ivf"], x, q)[:-1]
+    error = value - jax.lax.stop_gradient(target)
+    metrics = {"value": masked_mean(value, ctx.batch.mask)}
+    return LossOut({"ivf": (error**2).mean(-1)}, metrics)
 
 
-def individuality(parts: Parts, params: Params, ctx: Context, out: AgentOut) -> Losses:
+def individuality(setup: Setup, params: Params, ctx: Context, out: AgentOut) -> Losses:
     """Eq. 7: minus the intrinsic value, for the utility network to make it large.
 
     Summed over agents, so that each one's own weights feel the paper's alpha.
     """
     x, q = jax.tree.map(lambda v: v[:-1], (ctx.batch.inputs, out.q))
     fixed = jax.lax.stop_gradient(params["ivf"])
-    return {"individuality": -intrinsic_values(parts, fixed, x, q).sum(-1)}
+    return {"individuality": -intrinsic_values(setup, fixed, x, q).sum(-1)}
 
 
-def borrowed(parts: Parts, ctx: Context) -> tuple[Batch, Array]:
+def borrowed(setup: Setup, ctx: Context) -> tuple[Batch, Array]:
     """Learning from others (appendix A.1): agents trade places in some rows.
 
     Whole rows are rearranged, so that recurrent networks see real trajectories.
@@ -210,7 +214,7 @@ def borrowed(parts: Parts, ctx: Context) -> tuple[Batch, Array]:
     batch = ctx.batch
     rows, n = batch.action.shape[1:]
     which, places = named(ctx.key, "rows"), named(ctx.key, "places")
-    traded = jax.random.permutation(which, rows) < round(parts.cfg.borrow * rows)
+    traded = jax.random.permutation(which, rows) < round(setup.cfg.borrow * rows)
     order = jnp.argsort(jax.random.uniform(places, (rows, n)), axis=-1)
     order = jnp.where(traded[:, None], order, jnp.arange(n))
 
@@ -220,5 +224,5 @@ def borrowed(parts: Parts, ctx: Context) -> tuple[Batch, Array]:
 
     names = ("obs", "avail", "last_action", "action")
     batch = batch._replace(**{name: rearranged(getattr(batch, name)) for name in names})
-    sure = parts.classifier.own(ctx.state.params, batch.obs)
-    return batch, jnp.where(traded[:, None], sure, 1.0)
+    p_own = setup.classifier.own(ctx.state.params, batch.obs)
+    return batch, jnp.where(traded[:, None], p_own, 1.0)

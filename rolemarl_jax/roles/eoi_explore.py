@@ -25,16 +25,8 @@ from rolemarl_jax.roles.parts.classifier import (
     classifier_phase,
     make_classifier,
 )
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Context,
-    Losses,
-    Metrics,
-    Moment,
-    Params,
-    RoleMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Moment, RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 
@@ -43,11 +35,15 @@ class Config:
     """Parts of the exploring EOI (key ``algo.role``).
 
     Attributes:
+        name: of the method, ``eoi_explore``.
         agent: the utility network, a record of ``roles/plain.py``.
-        classifier, ivf: hidden widths of the two networks.
-        classifier_lr, ivf_lr: their learning rates.
+        classifier: hidden widths of the classifier.
+        ivf: hidden widths of the intrinsic value function.
+        classifier_lr: learning rate of the former.
+        ivf_lr: learning rate of the latter.
         tau: step of the IVF's target towards it, each update.
-        gamma: discount of intrinsic rewards. reward: factor on them.
+        gamma: discount of intrinsic rewards.
+        reward: factor on them.
         mutual_information: weight of the classifier's entropy.
         episode_ratio: probability that an episode is one with exploration by the IVF.
         explore_ratio: in it, probability that at a step one agent follows the IVF.
@@ -67,7 +63,7 @@ class Config:
     explore_ratio: float
 
 
-class Parts(NamedTuple):
+class Setup(NamedTuple):
     """What the functions of the method share."""
 
     cfg: Config
@@ -79,7 +75,7 @@ class Parts(NamedTuple):
 
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """The method record of QMIX that explores by individuality."""
-    parts = Parts(
+    setup = Setup(
         cfg=cfg,
         spec=spec,
         utility=plain.make(cfg.agent, spec),
@@ -88,67 +84,66 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     )
     regularisers = {"mutual_information": cfg.mutual_information}
     return dataclasses.replace(
-        parts.utility,
-        init=partial(_init, parts),
+        setup.utility,
+        init=partial(_init, setup),
         carry=lambda rows: {
-            **parts.utility.carry(rows),
+            **setup.utility.carry(rows),
             "individual": jnp.zeros(rows, bool),
         },
         hypers={"classifier_lr": cfg.classifier_lr, "ivf_lr": cfg.ivf_lr},
         exact=("classifier", "ivf"),
         phases=(
-            classifier_phase(partial(classifier_losses, parts), regularisers),
-            ivf_phase(partial(ivf_losses, parts), cfg.tau),
+            classifier_phase(partial(classifier_losses, setup), regularisers),
+            ivf_phase(partial(ivf_losses, setup), cfg.tau),
         ),
-        explore=partial(explore, parts),
+        explore=partial(explore, setup),
         init_aux=lambda _, params: {"ivf": jax.tree.map(jnp.copy, params["ivf"])},
     )
 
 
-def _init(parts: Parts, key: Key) -> Params:
-    x = blank_inputs(1, parts.spec.n_agents, parts.spec.obs_dim)
+def _init(setup: Setup, key: Key) -> Params:
+    x = blank_inputs(1, setup.spec)
     return {
-        **parts.utility.init(key),
-        **parts.classifier.init(key),
-        "ivf": parts.ivf.init(named(key, "ivf"), _seen(parts, x)),
+        **setup.utility.init(key),
+        **setup.classifier.init(key),
+        "ivf": setup.ivf.init(named(key, "ivf"), _read(setup, x)),
     }
 
 
-def _seen(parts: Parts, x: Inputs) -> Array:
+def _read(setup: Setup, x: Inputs) -> Array:
     """Input of the IVF: observation and agent's index, `[T, B, N, O + N]`."""
-    return features(x, parts.spec.n_actions, last_action=False, agent_id=True)
+    return features(x, setup.spec.n_actions, last_action=False, agent_id=True)
 
 
-def classifier_losses(
-    parts: Parts, params: Params, ctx: Context
-) -> tuple[Losses, Metrics]:
+def classifier_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """Cross entropy with the agent's index, and entropy, of what was seen next."""
-    log_p = parts.classifier.log_p(params, ctx.batch.obs[1:])
-    return identity.losses(log_p), certainty(log_p, ctx.batch.mask)
+    log_p = setup.classifier.log_p(params, ctx.batch.obs[1:])
+    return LossOut(identity.losses(log_p), certainty(log_p, ctx.batch.mask))
 
 
-def ivf_losses(parts: Parts, params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """Q-learning of each agent alone, rewarded for being told apart.
 
     The maximum is over available actions (the authors': over all of them).
     """
-    batch, cfg = ctx.batch, parts.cfg
-    seen = _seen(parts, batch.inputs)
-    sure = parts.classifier.own(params, batch.obs[:-1])
-    ahead = parts.ivf.apply(ctx.state.aux["ivf"], seen)[1:]
-    best = td.mask_unavailable(ahead, batch.avail[1:]).max(-1)
+    batch, cfg = ctx.batch, setup.cfg
+    inputs = _read(setup, batch.inputs)
+    p_own = setup.classifier.own(params, batch.obs[:-1])
+    next_q = setup.ivf.apply(ctx.state.aux["ivf"], inputs)[1:]
+    best = td.mask_unavailable(next_q, batch.avail[1:]).max(-1)
     goes_on = 1.0 - batch.terminated[..., None]
-    goal = cfg.reward * sure + cfg.gamma * goes_on * best
-    value = td.chosen(parts.ivf.apply(params["ivf"], seen)[:-1], batch.action)
-    error = value - jax.lax.stop_gradient(goal)
-    return {"ivf": (error**2).mean(-1)}, {"value": td.masked_mean(value, batch.mask)}
+    target = cfg.reward * p_own + cfg.gamma * goes_on * best
+    value = td.chosen(setup.ivf.apply(params["ivf"], inputs)[:-1], batch.action)
+    error = value - jax.lax.stop_gradient(target)
+    metrics = {"value": td.masked_mean(value, batch.mask)}
+    return LossOut({"ivf": (error**2).mean(-1)}, metrics)
 
 
 def explore(
-    parts: Parts, moment: Moment, actions: Array, carry: Carry
+    setup: Setup, moment: Moment, actions: Array, carry: Carry
 ) -> tuple[Array, Carry]:
     """Lets one agent of some worlds take the action that the IVF likes best."""
-    cfg, rows, n = parts.cfg, *actions.shape
+    cfg, rows, n = setup.cfg, *actions.shape
 
     def key(name: str) -> Key:
         return named(moment.key, name)
@@ -157,9 +152,9 @@ def explore(
     individual = jnp.where(moment.reset, drawn, carry["individual"])
     now = jax.random.bernoulli(key("step"), cfg.explore_ratio, (rows,))
     who = jax.random.randint(key("agent"), (rows, 1), 0, n)
-    x = Inputs(moment.seen.obs[None], actions[None], moment.reset[None])
-    q = parts.ivf.apply(moment.state.params["ivf"], _seen(parts, x))[0]
-    liked = jnp.argmax(td.mask_unavailable(q, moment.seen.avail), axis=-1)
+    x = Inputs(moment.observation.obs[None], actions[None], moment.reset[None])
+    q = setup.ivf.apply(moment.state.params["ivf"], _read(setup, x))[0]
+    liked = jnp.argmax(td.mask_unavailable(q, moment.observation.avail), axis=-1)
     led = (individual & now)[:, None] & (jnp.arange(n) == who)
     return (
         jnp.where(led, liked, actions).astype(actions.dtype),

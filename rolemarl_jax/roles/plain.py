@@ -5,14 +5,22 @@ Linear, ReLU, GRU, Linear over observation, last action and agent id (PyMARL's
 it is a multi-layer perceptron, and every agent may have weights of its own.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import Recurrent, features, unshared
 from rolemarl_jax.nets.layers import MLP
-from rolemarl_jax.roles.parts.method import Carry, Params, RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.method import (
+    Carry,
+    Feats,
+    Hidden,
+    RoleMethod,
+    blank_inputs,
+)
+from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
 
@@ -21,10 +29,13 @@ class Config:
     """Utility network (key ``algo.role``).
 
     Attributes:
-        hidden: units of the first layer and of the GRU. recurrent: whether there is a
-            GRU. layers: widths of ReLU layers before the outputs.
+        name: of the method, ``plain``.
+        hidden: units of the first layer and of the GRU.
+        recurrent: whether there is a GRU.
+        layers: widths of ReLU layers before the outputs.
         shared: one set of weights for all agents, or one for each.
-        last_action, agent_id: whether they are inputs.
+        last_action: whether it is an input.
+        agent_id: whether it is an input.
     """
 
     name: str
@@ -36,41 +47,61 @@ class Config:
     agent_id: bool
 
 
+class Setup(NamedTuple):
+    """What the functions of the method share; ``utility`` is a network."""
+
+    cfg: Config
+    spec: EnvSpec
+    utility: Any
+
+
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """The method record of a role-blind policy."""
-    recurrent = Recurrent if cfg.shared else unshared(Recurrent, (2, 1, None))
-    gru: Any = recurrent(cfg.hidden, spec.n_actions, cfg.layers)
-    perceptron = MLP if cfg.shared else unshared(MLP, (2,))
-    mlp: Any = perceptron((cfg.hidden, *cfg.layers, spec.n_actions))
-
-    def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)
-
-    def carry(rows: int) -> Carry:
-        if not cfg.recurrent:
-            return {}
-        return {"agent": jnp.zeros((rows, spec.n_agents, cfg.hidden))}
-
-    def init(key: Key) -> Params:
-        x = blank_inputs(1, spec.n_agents, spec.obs_dim)
-        if not cfg.recurrent:
-            return {"agent": mlp.init(key, read(x))}
-        return {"agent": gru.init(key, read(x), carry(1)["agent"], x.reset)}
-
-    def q_values(
-        params: Params, x: Inputs, feats: dict[str, Array], carry: Carry
-    ) -> tuple[AgentOut, Carry]:
-        if not cfg.recurrent:
-            return AgentOut(mlp.apply(params["agent"], read(x)), feats), {}
-        q, h = gru.apply(params["agent"], read(x), carry["agent"], x.reset)
-        return AgentOut(q, feats), {"agent": h[-1]}
-
+    setup = Setup(cfg, spec, _network(cfg, spec))
     return RoleMethod(
-        init=init,
+        init=partial(_init, setup),
         target_groups=("agent",),
-        carry=carry,
+        carry=partial(_carry, setup),
         encode=lambda *_: ({}, {}),
-        q_values=q_values,
+        q_values=partial(q_values, setup),
         target_feats=lambda *_: {},
         td_lr={"agent": "lr"},
     )
+
+
+def _network(cfg: Config, spec: EnvSpec) -> Any:
+    if cfg.recurrent:
+        make_gru = Recurrent if cfg.shared else unshared(Recurrent, (2, 1, None))
+        return make_gru(cfg.hidden, spec.n_actions, cfg.layers)
+    make_mlp = MLP if cfg.shared else unshared(MLP, (2,))
+    return make_mlp((cfg.hidden, *cfg.layers, spec.n_actions))
+
+
+def _carry(setup: Setup, rows: int) -> Carry:
+    if not setup.cfg.recurrent:
+        return {}
+    return {"agent": jnp.zeros((rows, setup.spec.n_agents, setup.cfg.hidden))}
+
+
+def _init(setup: Setup, key: Key) -> Params:
+    x = blank_inputs(1, setup.spec)
+    if not setup.cfg.recurrent:
+        return {"agent": setup.utility.init(key, _read(setup, x))}
+    h0 = _carry(setup, 1)["agent"]
+    return {"agent": setup.utility.init(key, _read(setup, x), h0, x.reset)}
+
+
+def _read(setup: Setup, x: Inputs) -> Array:
+    cfg = setup.cfg
+    return features(x, setup.spec.n_actions, cfg.last_action, cfg.agent_id)
+
+
+def q_values(
+    setup: Setup, params: Params, x: Inputs, feats: Feats, carry: Carry
+) -> tuple[AgentOut, Hidden]:
+    """Action values `[T, B, N, A]`, with hidden states where there is a GRU."""
+    seen = _read(setup, x)
+    if not setup.cfg.recurrent:
+        return AgentOut(setup.utility.apply(params["agent"], seen), feats), {}
+    q, hidden = setup.utility.apply(params["agent"], seen, carry["agent"], x.reset)
+    return AgentOut(q, feats), {"agent": hidden}

@@ -7,8 +7,9 @@ the reward it is ACORM, update for update.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import acorm
 from rolemarl_jax.roles.parts.foresight import foresee, stream
-from rolemarl_jax.roles.parts.method import Context, Metrics, Params, Phase, RoleMethod
+from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod
+from rolemarl_jax.roles.parts.phase import Context, Params, Phase
 from rolemarl_jax.roles.parts.world_models import (
     MODELS,
     WorldConfig,
@@ -29,7 +31,7 @@ from rolemarl_jax.roles.parts.world_models import (
     make_models,
     world_phases,
 )
-from rolemarl_jax.types import AgentOut, Array, EnvSpec, Key, LearnerState, PyTree
+from rolemarl_jax.types import AgentOut, Array, EnvSpec, Key, PyTree
 
 
 @config
@@ -37,8 +39,10 @@ class Weights:
     """Weights of the intrinsic reward (paper's table 3).
 
     Attributes:
-        alpha: of all of it. beta1: of what the role model predicts. beta2: of the
-            latents. beta3: of the policies' divergence.
+        alpha: of all of it.
+        beta1: of what the role model predicts.
+        beta2: of the latents.
+        beta3: of the policies' divergence.
     """
 
     alpha: float
@@ -48,14 +52,16 @@ class Weights:
 
 
 @config
-class Config:
-    """R3DM's role parts (key ``algo.role``).
+class Config(acorm.Config):
+    """R3DM's role parts (key ``algo.role``), besides ACORM's, which it inherits.
 
     Attributes:
-        name ... embedding_lr: ACORM's keys, see ``roles.acorm.Config``.
         intrinsic: whether there are world models and a reward at all.
         horizon: k, steps that the models look ahead, 1 to 10.
-        alpha, beta1, beta2, beta3: see ``Weights``; ``None`` takes the map's number.
+        alpha: see ``Weights``; ``None`` takes the map's number.
+        beta1: likewise.
+        beta2: likewise.
+        beta3: likewise.
         temperature: of the own policy in the divergence; ``None`` takes beta1.
         per_map: weights by map name, with an entry ``default``.
         clip: bound on the reward before alpha, ``None`` for none.
@@ -64,24 +70,6 @@ class Config:
         world: world models.
     """
 
-    name: str
-    hidden: int
-    embedding: int
-    role: int
-    layer_norm: bool
-    clusters: int
-    kmeans_iterations: int
-    role_lr: float
-    contrastive: bool
-    contrastive_lr: float
-    contrastive_every: int
-    momentum: float
-    key_grad: bool
-    norm_by_active: bool
-    mask_dead: bool
-    pretrain_embedding: int
-    pretrain_contrastive: int
-    embedding_lr: float
     intrinsic: bool
     horizon: int
     alpha: float | None
@@ -95,6 +83,16 @@ class Config:
     world: WorldConfig
 
 
+class Setup(NamedTuple):
+    """What the functions of the method share."""
+
+    cfg: Config
+    spec: EnvSpec
+    base: RoleMethod
+    utility: Recurrent
+    models: dict[str, RSSM]
+
+
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """ACORM's method record with world models and an intrinsic reward.
 
@@ -103,38 +101,38 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """
     if not 1 <= cfg.horizon <= 10:
         raise ConfigError(f"algo.role.horizon: got {cfg.horizon}, allowed: 1 to 10")
-    own = {field.name: getattr(cfg, field.name) for field in fields(acorm.Config)}
-    base = acorm.make(acorm.Config(**own), spec)
+    base = acorm.make(cfg, spec)
     if not cfg.intrinsic:
         return base
-    nets = make_models(cfg.world, spec, cfg.role)
-
-    def init(key: Key) -> Params:
-        worlds = {name: init_model(net, named(key, name)) for name, net in nets.items()}
-        return {**base.init(key), **worlds}
-
-    def init_aux(key: Key, params: Params) -> dict[str, PyTree]:
-        copies = {name: jax.tree.map(jnp.copy, params[name]) for name in MODELS}
-        return {
-            **base.init_aux(key, params),
-            **copies,
-            "intrinsic_square": jnp.ones(()),
-        }
-
+    setup = Setup(
+        cfg=cfg,
+        spec=spec,
+        base=base,
+        utility=Recurrent(cfg.hidden, spec.n_actions),
+        models=make_models(cfg.world, spec, cfg.role),
+    )
     return replace(
         base,
-        init=init,
-        init_aux=init_aux,
+        init=partial(_init, setup),
+        init_aux=partial(_init_aux, setup),
         exact=(*base.exact, *MODELS),
-        hypers={
-            **base.hypers,
-            **_weights(cfg, spec),
-            "world_lr": cfg.world.lr,
-        },
-        intrinsic=_intrinsic(cfg, Recurrent(cfg.hidden, spec.n_actions), nets),
-        phases=_phases(cfg, base, nets),
-        remember=_remember(cfg),
+        hypers={**base.hypers, **_weights(cfg, spec), "world_lr": cfg.world.lr},
+        intrinsic=partial(intrinsic, setup),
+        phases=_phases(setup),
     )
+
+
+def _init(setup: Setup, key: Key) -> Params:
+    models = {
+        name: init_model(net, named(key, name)) for name, net in setup.models.items()
+    }
+    return {**setup.base.init(key), **models}
+
+
+def _init_aux(setup: Setup, key: Key, params: Params) -> dict[str, PyTree]:
+    copies = {name: jax.tree.map(jnp.copy, params[name]) for name in MODELS}
+    own = setup.base.init_aux(key, params)
+    return {**own, **copies, "intrinsic_square": jnp.ones(())}
 
 
 def _weights(cfg: Config, spec: EnvSpec) -> dict[str, float]:
@@ -162,85 +160,80 @@ def _weights(cfg: Config, spec: EnvSpec) -> dict[str, float]:
     )
 
 
-def _intrinsic(
-    cfg: Config, utility: Recurrent, nets: dict[str, RSSM]
-) -> Callable[[Context, AgentOut], tuple[Array, Metrics]]:
+def intrinsic(setup: Setup, ctx: Context, out: AgentOut) -> Intrinsic:
     """The reward, a mean over agents: dead ones count, as in the authors' code."""
-
-    def reward(ctx: Context, out: AgentOut) -> tuple[Array, Metrics]:
-        batch, state, h = ctx.batch, ctx.state, ctx.state.hypers
-        role, q = jax.lax.stop_gradient((out.feats["role"], out.q[:-1]))
-        x = jax.tree.map(lambda part: part[:-1], batch.inputs)
-        seen = features(x, utility.out, last_action=True, agent_id=False)
-        others = crossed(
-            utility, state.params["agent"], seen, role[:-1], batch.reset[:-1]
+    batch, state, h = ctx.batch, ctx.state, ctx.state.hypers
+    role, q = jax.lax.stop_gradient((out.feats["role"], out.q[:-1]))
+    x = jax.tree.map(lambda part: part[:-1], batch.inputs)
+    inputs = features(x, setup.utility.out, last_action=True, agent_id=False)
+    others = crossed(
+        setup.utility, state.params["agent"], inputs, role[:-1], batch.reset[:-1]
+    )
+    temperature = h.get("temperature", h["beta1"])
+    keys = {name: stream(ctx.key, name) for name in MODELS}
+    with_role, without = (
+        foresee(
+            setup.models[name],
+            state.aux[name],
+            batch,
+            role,
+            setup.cfg.horizon,
+            keys[name],
         )
-        temperature = h.get("temperature", h["beta1"])
-        keys = {name: stream(ctx.key, name) for name in MODELS}
-        said = {
-            name: foresee(net, state.aux[name], batch, role, cfg.horizon, keys[name])
-            for name, net in nets.items()
-        }
-        with_role, without = (said[name] for name in MODELS)
-        terms = {
-            "policy": h["beta3"] * policy_divergence(q, others, temperature),
-            "dynamics": without.error - h["beta1"] * with_role.error,
-            "latent": h["beta2"] * (h["beta1"] * with_role.latent - without.latent),
-        }
-        terms = {name: x.mean(-1) * batch.mask for name, x in terms.items()}
-        total = terms["policy"] + terms["dynamics"] + terms["latent"]
-        return _weigh(cfg, ctx, total, terms)
-
-    return reward
+        for name in MODELS
+    )
+    terms = {
+        "policy": h["beta3"] * policy_divergence(q, others, temperature),
+        "dynamics": without.error - h["beta1"] * with_role.error,
+        "latent": h["beta2"] * (h["beta1"] * with_role.latent - without.latent),
+    }
+    terms = {name: x.mean(-1) * batch.mask for name, x in terms.items()}
+    return _weigh(setup.cfg, ctx, terms)
 
 
-def _weigh(
-    cfg: Config, ctx: Context, total: Array, terms: dict[str, Array]
-) -> tuple[Array, Metrics]:
-    """Normalises and clips where asked to, applies alpha, and reports every part."""
+def _weigh(cfg: Config, ctx: Context, terms: dict[str, Array]) -> Intrinsic:
+    """Normalises and clips where asked to, applies alpha, and reports every part.
+
+    What it is normalised by is the mean square before this batch.
+    """
     mask, state = ctx.batch.mask, ctx.state
+    reward = terms["policy"] + terms["dynamics"] + terms["latent"]
+    square = masked_mean(reward**2, mask)
     metrics = {f"intrinsic_{name}": masked_mean(x, mask) for name, x in terms.items()}
-    metrics["intrinsic"] = masked_mean(total, mask)
-    metrics["intrinsic_square"] = masked_mean(total**2, mask)
+    metrics["intrinsic"] = masked_mean(reward, mask)
+    metrics["intrinsic_square"] = square
+    aux = {}
     if cfg.normalise is not None:
-        total = total / jnp.sqrt(state.aux["intrinsic_square"] + 1e-8)
-    if cfg.clip is not None:
-        total = jnp.clip(total, -cfg.clip, cfg.clip)
-    added = state.hypers["alpha"] * total
-    return added, {**metrics, "intrinsic_added": masked_mean(added, mask)}
-
-
-def _remember(cfg: Config) -> Callable[[LearnerState, Metrics], LearnerState]:
-    """Moves the running mean square of the reward, where it is used."""
-
-    def remember(state: LearnerState, metrics: Metrics) -> LearnerState:
-        if cfg.normalise is None:
-            return state
         old = state.aux["intrinsic_square"]
-        new = old + cfg.normalise * (metrics["td/intrinsic_square"] - old)
-        return state._replace(aux={**state.aux, "intrinsic_square": new})
+        reward = reward / jnp.sqrt(old + 1e-8)
+        aux = {"intrinsic_square": old + cfg.normalise * (square - old)}
+    if cfg.clip is not None:
+        reward = jnp.clip(reward, -cfg.clip, cfg.clip)
+    added = state.hypers["alpha"] * reward
+    metrics["intrinsic_added"] = masked_mean(added, mask)
+    return Intrinsic(added, metrics, aux)
 
-    return remember
+
+def _roles(setup: Setup, ctx: Context) -> Array:
+    """Roles `[T+1, B, N, Z]` of a batch, as the present parameters give them."""
+    zeros = setup.base.carry(ctx.batch.reset.shape[1])
+    feats, _ = setup.base.encode(ctx.state.params, ctx.batch.inputs, zeros, None)
+    return feats["role"]
 
 
-def _phases(cfg: Config, base: RoleMethod, nets: dict[str, RSSM]) -> tuple[Phase, ...]:
+def _phases(setup: Setup) -> tuple[Phase, ...]:
     """ACORM's phases, with the world models trained along with each.
 
     While the embedding is pre-trained the copies that the reward reads are exact.
     """
-
-    def roles(ctx: Context) -> Array:
-        zeros = base.carry(ctx.batch.reset.shape[1])
-        feats, _ = base.encode(ctx.state.params, ctx.batch.inputs, zeros, None)
-        return feats["role"]
-
     exact, slow = (
-        world_phases(cfg.world, nets, roles, exact=one) for one in (True, False)
+        world_phases(setup.cfg.world, setup.models, partial(_roles, setup), exact=one)
+        for one in (True, False)
     )
     pretrain = (
         replace(phase, also=exact if phase.name == "embedding" else slow)
-        for phase in base.phases
+        for phase in setup.base.phases
         if phase.stage == "pretrain"
     )
-    train = (phase for phase in base.phases if phase.stage == "train")
+    train = (phase for phase in setup.base.phases if phase.stage == "train")
     return (*pretrain, *slow, *train)

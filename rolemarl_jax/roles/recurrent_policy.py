@@ -4,14 +4,23 @@ Linear, ReLU, GRU, Linear each (Yu et al. 2022, arXiv:2103.01955; sizes and inpu
 the ACORM authors' baseline, `algorithm/mappo.py` and `util/net.py`).
 """
 
+from functools import partial
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.nets.agents import Recurrent, features
 from rolemarl_jax.nets.initial import orthogonal
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Carry, Params, blank_inputs
-from rolemarl_jax.roles.parts.policy_method import Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.method import (
+    Carry,
+    Feats,
+    Hidden,
+    PolicyMethod,
+    blank_inputs,
+)
+from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 
@@ -20,10 +29,13 @@ class Config:
     """Actor and critic (key ``algo.role``).
 
     Attributes:
-        hidden: units of each GRU. last_action, agent_id: whether both networks read
-            them besides the observation.
-        critic_obs, critic_state: whether the critic reads the agent's observation,
-            the global state; MAPPO's reads both, IPPO's the former.
+        name: of the method, ``recurrent_policy``.
+        hidden: units of each GRU.
+        last_action: whether both networks read it besides the observation.
+        agent_id: whether both networks read it besides the observation.
+        critic_obs: whether the critic reads the agent's observation.
+        critic_state: whether the critic reads the global state; MAPPO's reads both,
+            IPPO's the observation.
         orthogonal: orthogonal weights and zero biases instead of PyTorch's default.
         logits_gain: factor on the last layer of such an actor.
     """
@@ -38,6 +50,15 @@ class Config:
     logits_gain: float
 
 
+class Setup(NamedTuple):
+    """What the functions of the method share."""
+
+    cfg: Config
+    spec: EnvSpec
+    actor: Recurrent
+    critic: Recurrent
+
+
 def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
     """The method record of role-blind actors and critics, shared by all agents.
 
@@ -50,57 +71,71 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
             "false; allowed: at least one true"
         )
     actor, critic = Recurrent(cfg.hidden, spec.n_actions), Recurrent(cfg.hidden, 1)
-
-    def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)
-
-    def watch(x: Inputs, state: Array) -> Array:
-        seen = read(x) if cfg.critic_obs else read(x)[..., spec.obs_dim :]
-        if not cfg.critic_state:
-            return seen
-        shape = (*seen.shape[:-1], state.shape[-1])
-        team = jnp.broadcast_to(state[..., None, :], shape)
-        return jnp.concatenate([team, seen], axis=-1)
-
-    def carry(rows: int) -> Carry:
-        zeros = jnp.zeros((rows, spec.n_agents, cfg.hidden))
-        return {"actor": zeros, "critic": zeros}
-
-    def init(key: Key) -> Params:
-        x, h0 = blank_inputs(1, spec.n_agents, spec.obs_dim), carry(1)["actor"]
-        seen = watch(x, jnp.zeros((1, 1, spec.state_dim)))
-        params = {
-            "actor": actor.init(named(key, "actor"), read(x), h0, x.reset),
-            "critic": critic.init(named(key, "critic"), seen, h0, x.reset),
-        }
-        if not cfg.orthogonal:
-            return params
-        params = orthogonal(params, named(key, "orthogonal"), 1.0)
-        last = params["actor"]["params"]["Linear_1"]
-        last["kernel"] = cfg.logits_gain * last["kernel"]
-        return params
-
-    def logits(
-        params: Params, x: Inputs, feats: dict[str, Array], carry: Carry
-    ) -> tuple[Array, Hidden]:
-        del feats
-        out, h = actor.apply(params["actor"], read(x), carry["actor"], x.reset)
-        return out, {"actor": h}
-
-    def value(
-        params: Params, x: Inputs, state: Array, feats: dict[str, Array], carry: Carry
-    ) -> tuple[Array, Hidden]:
-        del feats
-        seen = watch(x, state)
-        out, h = critic.apply(params["critic"], seen, carry["critic"], x.reset)
-        return out[..., 0], {"critic": h}
-
+    setup = Setup(cfg, spec, actor, critic)
     return PolicyMethod(
-        init=init,
-        carry=carry,
+        init=partial(_init, setup),
+        carry=partial(_carry, setup),
         encode=lambda *_: ({}, {}),
-        logits=logits,
-        value=value,
+        logits=partial(logits, setup),
+        value=partial(value, setup),
         actor_groups=("actor",),
         critic_groups=("critic",),
     )
+
+
+def _read(setup: Setup, x: Inputs) -> Array:
+    """Input of the actor, `[T, B, N, in]`."""
+    cfg = setup.cfg
+    return features(x, setup.spec.n_actions, cfg.last_action, cfg.agent_id)
+
+
+def _read_with_state(setup: Setup, x: Inputs, state: Array) -> Array:
+    """Input of the critic, `[T, B, N, in]`; ``state`` is `[T, B, S]`."""
+    seen = _read(setup, x)
+    if not setup.cfg.critic_obs:
+        seen = seen[..., setup.spec.obs_dim :]
+    if not setup.cfg.critic_state:
+        return seen
+    shape = (*seen.shape[:-1], state.shape[-1])
+    team = jnp.broadcast_to(state[..., None, :], shape)
+    return jnp.concatenate([team, seen], axis=-1)
+
+
+def _carry(setup: Setup, rows: int) -> Carry:
+    zeros = jnp.zeros((rows, setup.spec.n_agents, setup.cfg.hidden))
+    return {"actor": zeros, "critic": zeros}
+
+
+def _init(setup: Setup, key: Key) -> Params:
+    x, h0 = blank_inputs(1, setup.spec), _carry(setup, 1)["actor"]
+    seen = _read_with_state(setup, x, jnp.zeros((1, 1, setup.spec.state_dim)))
+    params = {
+        "actor": setup.actor.init(named(key, "actor"), _read(setup, x), h0, x.reset),
+        "critic": setup.critic.init(named(key, "critic"), seen, h0, x.reset),
+    }
+    if not setup.cfg.orthogonal:
+        return params
+    params = orthogonal(params, named(key, "orthogonal"), 1.0)
+    last = params["actor"]["params"]["Linear_1"]
+    last["kernel"] = setup.cfg.logits_gain * last["kernel"]
+    return params
+
+
+def logits(
+    setup: Setup, params: Params, x: Inputs, feats: Feats, carry: Carry
+) -> tuple[Array, Hidden]:
+    """Logits `[T, B, N, A]` of the actor."""
+    del feats
+    seen = _read(setup, x)
+    out, hidden = setup.actor.apply(params["actor"], seen, carry["actor"], x.reset)
+    return out, {"actor": hidden}
+
+
+def value(
+    setup: Setup, params: Params, x: Inputs, state: Array, feats: Feats, carry: Carry
+) -> tuple[Array, Hidden]:
+    """Values `[T, B, N]` of the critic."""
+    del feats
+    seen = _read_with_state(setup, x, state)
+    out, hidden = setup.critic.apply(params["critic"], seen, carry["critic"], x.reset)
+    return out[..., 0], {"critic": hidden}

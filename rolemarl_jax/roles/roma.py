@@ -7,34 +7,27 @@ alike or their trajectories are not (eq. 3 and 6, in the form of the authors'
 `modules/agents/latent_ce_dis_rnn_agent.py`).
 """
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import features
-from rolemarl_jax.nets.layers import (
-    GRU,
-    Linear,
-    Module,
-    Standardise,
-    project,
-    uniform_fan,
-)
+from rolemarl_jax.nets.roma import Decoder, Head, Trunk
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import (
     Carry,
-    Context,
-    Losses,
-    Params,
+    Feats,
+    Hidden,
     RoleMethod,
     blank_inputs,
 )
+from rolemarl_jax.roles.parts.phase import Context, Losses, Params
+from rolemarl_jax.trees import choose
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
 
@@ -43,18 +36,22 @@ class Config:
     """ROMA's role parts (key ``algo.role``).
 
     Attributes:
-        hidden: units of the utility GRU. role: Z, features of a role.
+        name: of the method, ``roma``.
+        hidden: units of the utility GRU.
+        role: Z, features of a role.
         encoder_hidden: units of encoders, decoder and dissimilarity model.
         norm: ``layer`` or, as in the authors' code, ``batch_train``: statistics of
             rows and agents together, also when acting.
         var_floor: least variance of a role.
         mean_at_test: greedy policies use the mean role, not a sample.
         kl_only: identifiability is eq. 3, without entropy and softplus.
-        entropy_weight, kl_weight: of the terms of identifiability. bound: on their
-            sum, before the softplus.
+        entropy_weight: of the entropy in identifiability.
+        kl_weight: of the divergence in identifiability.
+        bound: on their sum, before the softplus.
         mi_from_infer: roles of others are judged by the trajectory encoder (paper),
             not by the role encoder (code).
-        soft_weight: of the second term of specialisation. enough: U of the paper.
+        soft_weight: of the second term of specialisation.
+        enough: U of the paper.
     """
 
     name: str
@@ -73,61 +70,6 @@ class Config:
     enough: float
 
 
-class Trunk(Module):
-    """The utility network up to its last layer: Linear, ReLU, GRU."""
-
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x: Array, h0: Array, reset: Array) -> Array:
-        """Maps `[T, B, N, in]` to hidden states `[T, B, N, H]`."""
-        return GRU(self.hidden)(nn.relu(Linear(self.hidden)(x)), h0, reset)
-
-
-class Head(Module):
-    """Linear, normalisation, LeakyReLU, Linear."""
-
-    hidden: int
-    out: int
-    axes: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps `[T, B, N, ..., in]` to `[T, B, N, ..., out]`."""
-        x = _hidden(x, self.hidden, self.axes)
-        return Linear(self.out)(x)
-
-
-class Decoder(Module):
-    """Hypernetwork: the role makes weights and bias of the utility's last layer.
-
-    ``Q = h W(rho) + b(rho)`` with W and b linear in a hidden layer g(rho). The sum
-    over h comes first, so that no W is ever made: ``Q_a = sum_k g_k (h U_k)_a + ...``.
-    """
-
-    hidden: int
-    n_actions: int
-    axes: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, h: Array, role: Array) -> Array:
-        """Action values `[..., A]` of hidden states `[..., H]` and roles `[..., Z]`."""
-        g = _hidden(role, self.hidden, self.axes)
-        init, size = uniform_fan(self.hidden), h.shape[-1] * self.n_actions
-        kernel = self.param("kernel", init, (self.hidden, size))
-        bias = self.param("bias", init, (size,))
-        maps = jnp.concatenate([kernel, bias[None]])
-        maps = maps.reshape((self.hidden + 1, h.shape[-1], self.n_actions))
-        parts = project(h, maps.swapaxes(0, 1).reshape((h.shape[-1], -1)))
-        parts = parts.reshape((*h.shape[:-1], self.hidden + 1, self.n_actions))
-        mixed = jnp.einsum("...k,...ka->...a", g, parts[..., :-1, :])
-        return mixed + parts[..., -1, :] + Linear(self.n_actions)(g)
-
-
-def _hidden(x: Array, width: int, axes: tuple[int, ...]) -> Array:
-    return nn.leaky_relu(Standardise(axes)(Linear(width)(x)))
-
-
 class Nets(NamedTuple):
     """ROMA's networks, by parameter group."""
 
@@ -138,79 +80,102 @@ class Nets(NamedTuple):
     dissimilarity: Head
 
 
-def make_nets(cfg: Config, spec: EnvSpec) -> Nets:
-    """Networks of one configuration."""
+class Setup(NamedTuple):
+    """What the functions of the method share."""
+
+    cfg: Config
+    spec: EnvSpec
+    nets: Nets
+
+
+def make_setup(cfg: Config, spec: EnvSpec) -> Setup:
+    """Networks of one configuration and world."""
     axes = {"layer": (-1,), "batch_train": (1, 2)}[cfg.norm]
-    return Nets(
+    nets = Nets(
         agent=Trunk(cfg.hidden),
         role=Head(cfg.encoder_hidden, 2 * cfg.role, axes),
         decoder=Decoder(cfg.encoder_hidden, spec.n_actions, axes),
         trajectory=Head(cfg.encoder_hidden, 2 * cfg.role, axes),
         dissimilarity=Head(cfg.encoder_hidden, 1, axes),
     )
+    return Setup(cfg, spec, nets)
 
 
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     """The method record of ROMA."""
-    nets = make_nets(cfg, spec)
-
-    def carry(rows: int) -> Carry:
-        return {"agent": jnp.zeros((rows, spec.n_agents, cfg.hidden))}
-
-    def init(key: Key) -> Params:
-        x, h0 = blank_inputs(1, spec.n_agents, spec.obs_dim), carry(1)["agent"]
-        seen, h = _read(x, spec), h0[None]
-        role = jnp.zeros((1, 1, spec.n_agents, cfg.role))
-        inputs = {
-            "agent": (seen, h0, x.reset),
-            "role": (seen,),
-            "decoder": (h, role),
-            "trajectory": (jnp.concatenate([h, seen], axis=-1),),
-            "dissimilarity": (jnp.concatenate([role, role], axis=-1),),
-        }
-        return {
-            group: net.init(named(key, group), *inputs[group])
-            for group, net in nets._asdict().items()
-        }
-
-    def encode(
-        params: Params, x: Inputs, carry: Carry, key: Key | None
-    ) -> tuple[dict[str, Array], Carry]:
-        del carry
-        p = _gaussian(nets.role.apply(params["role"], _read(x, spec)), cfg.var_floor)
-        if key is None and not cfg.mean_at_test:
-            key = _key_of(x.obs)
-        role = p.mean if key is None else info.sample(p, key)
-        return {"role": role, "role_mean": p.mean, "role_var": p.var}, {}
-
-    def q_values(
-        params: Params, x: Inputs, feats: dict[str, Array], carry: Carry
-    ) -> tuple[AgentOut, Carry]:
-        h = nets.agent.apply(params["agent"], _read(x, spec), carry["agent"], x.reset)
-        q = nets.decoder.apply(params["decoder"], h, feats["role"])
-        return AgentOut(q, {**feats, "hidden": h}), {"agent": h[-1]}
-
-    def extra_losses(params: Params, ctx: Context, out: AgentOut) -> Losses:
-        x, feats = jax.tree.map(lambda v: v[:-1], (ctx.batch.inputs, out.feats))
-        vague, apart = regularisers(cfg, spec, params, x, feats)
-        told = vague if cfg.kl_only else info.soften(vague, cfg.bound)
-        return {"identifiability": told, "specialisation": apart}
-
+    setup = make_setup(cfg, spec)
     return RoleMethod(
-        init=init,
+        init=partial(_init, setup),
         target_groups=("agent", "role", "decoder"),
-        carry=carry,
-        encode=encode,
-        q_values=q_values,
-        target_feats=lambda params, x, _, key: encode(params, x, {}, key)[0],
+        carry=partial(_carry, setup),
+        encode=partial(encode, setup),
+        q_values=partial(q_values, setup),
+        target_feats=lambda params, x, _, key: encode(setup, params, x, {}, key)[0],
         exact=("role", "trajectory", "dissimilarity"),
         td_lr=dict.fromkeys(Nets._fields, "lr"),
-        extra_losses=extra_losses,
+        extra_losses=partial(extra_losses, setup),
     )
 
 
+def _carry(setup: Setup, rows: int) -> Carry:
+    return {"agent": jnp.zeros((rows, setup.spec.n_agents, setup.cfg.hidden))}
+
+
+def _init(setup: Setup, key: Key) -> Params:
+    x, h0 = blank_inputs(1, setup.spec), _carry(setup, 1)["agent"]
+    inputs, h = _read(setup, x), h0[None]
+    role = jnp.zeros((1, 1, setup.spec.n_agents, setup.cfg.role))
+    arguments = {
+        "agent": (inputs, h0, x.reset),
+        "role": (inputs,),
+        "decoder": (h, role),
+        "trajectory": (jnp.concatenate([h, inputs], axis=-1),),
+        "dissimilarity": (jnp.concatenate([role, role], axis=-1),),
+    }
+    return {
+        group: net.init(named(key, group), *arguments[group])
+        for group, net in setup.nets._asdict().items()
+    }
+
+
+def _read(setup: Setup, x: Inputs) -> Array:
+    return features(x, setup.spec.n_actions, last_action=True, agent_id=True)
+
+
+def encode(
+    setup: Setup, params: Params, x: Inputs, carry: Carry, key: Key | None
+) -> tuple[Feats, Hidden]:
+    """Roles drawn from what is seen now, with mean and variance, `[T, B, N, Z]`."""
+    del carry
+    out = setup.nets.role.apply(params["role"], _read(setup, x))
+    p = _gaussian(out, setup.cfg.var_floor)
+    if key is None and not setup.cfg.mean_at_test:
+        key = _key_of(x.obs)
+    role = p.mean if key is None else info.sample(p, key)
+    return {"role": role, "role_mean": p.mean, "role_var": p.var}, {}
+
+
+def q_values(
+    setup: Setup, params: Params, x: Inputs, feats: Feats, carry: Carry
+) -> tuple[AgentOut, Hidden]:
+    """Action values `[T, B, N, A]` of a head that the role makes."""
+    nets, inputs = setup.nets, _read(setup, x)
+    h = nets.agent.apply(params["agent"], inputs, carry["agent"], x.reset)
+    q = nets.decoder.apply(params["decoder"], h, feats["role"])
+    return AgentOut(q, {**feats, "hidden": h}), {"agent": h}
+
+
+def extra_losses(setup: Setup, params: Params, ctx: Context, out: AgentOut) -> Losses:
+    """Identifiability and specialisation of the transitions, `[T, B]` each."""
+    x, feats = jax.tree.map(lambda v: v[:-1], (ctx.batch.inputs, out.feats))
+    vague, apart = regularisers(setup, params, x, feats)
+    if not setup.cfg.kl_only:
+        vague = info.soften(vague, setup.cfg.bound)
+    return {"identifiability": vague, "specialisation": apart}
+
+
 def regularisers(
-    cfg: Config, spec: EnvSpec, params: Params, x: Inputs, feats: Mapping[str, Array]
+    setup: Setup, params: Params, x: Inputs, feats: Feats
 ) -> tuple[Array, Array]:
     """ROMA's two losses at every step, the first before its softplus.
 
@@ -223,11 +188,11 @@ def regularisers(
     Returns:
         Identifiability and specialisation, `[T, B]` each.
     """
-    nets = make_nets(cfg, spec)
+    cfg, nets = setup.cfg, setup.nets
     p = Gaussian(feats["role_mean"], feats["role_var"])
-    seen = jnp.concatenate([_before(feats["hidden"], x.reset), _read(x, spec)], axis=-1)
-    told = nets.trajectory.apply(params["trajectory"], seen)
-    q = _gaussian(told, cfg.var_floor)
+    past = _before(feats["hidden"], x.reset)
+    inputs = jnp.concatenate([past, _read(setup, x)], axis=-1)
+    q = _gaussian(nets.trajectory.apply(params["trajectory"], inputs), cfg.var_floor)
     vague = info.identifiability(
         p, q, 0.0 if cfg.kl_only else cfg.entropy_weight, cfg.kl_weight
     )
@@ -246,11 +211,7 @@ def regularisers(
 def _before(h: Array, reset: Array) -> Array:
     """State of the GRU before each step, `[T, B, N, H]`, without gradient."""
     last = jnp.concatenate([jnp.zeros_like(h[:1]), h[:-1]])
-    return jax.lax.stop_gradient(jnp.where(reset[..., None, None], 0.0, last))
-
-
-def _read(x: Inputs, spec: EnvSpec) -> Array:
-    return features(x, spec.n_actions, last_action=True, agent_id=True)
+    return jax.lax.stop_gradient(choose(reset, jnp.zeros_like(last), last))
 
 
 def _gaussian(x: Array, floor: float) -> Gaussian:

@@ -20,12 +20,13 @@ import numpy as np
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
-from rolemarl_jax.experience.evaluate import Played
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.experience.evaluate import EvalResult
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import Compiled, Memory, compile_program
-from rolemarl_jax.program.freeze import GOING_ON
+from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, Program, SeedState, Tally, make_program
 from rolemarl_jax.report import loggers
+from rolemarl_jax.run import saved
 from rolemarl_jax.run.legs import Leg, lay_out, remaining
 from rolemarl_jax.types import Env
 
@@ -144,35 +145,13 @@ def _begin(
     if not cfg.resume:
         return state, 0, 0.0, ""
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
-    found = checkpoint.restore(folder, jax.eval_shape(partial(parts, cfg), state))
+    found = checkpoint.restore(folder, jax.eval_shape(partial(saved.parts, cfg), state))
     loggers.truncate_after(Path(cfg.run_dir) / rundir.METRICS, found.step)
     note = found.note
     if not cfg.checkpoint.replay:
         note += " replay was not saved: it fills again, training goes on meanwhile."
-    acting = found.state.pop("acting")
-    stored = {**found.state, **acting}
-    fresh = {name: value for name, value in state._asdict().items() if name in stored}
-    state = state._replace(**jax.tree.map(_filled, fresh, stored))
+    state = saved.resumed(state, found.state)
     return state, found.meta["iterations"], found.meta["wall_s"], note.strip()
-
-
-def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
-    """Stored seeds, and fresh ones where the seed axis is longer now."""
-    surplus = jax.device_put(fresh[len(stored) :], stored.sharding)
-    whole = jnp.concatenate([stored, surplus])
-    return jax.device_put(whole, fresh.sharding)
-
-
-def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
-    """Named parts of a checkpoint; an evaluation reads the first alone.
-
-    Surplus members are left out, so that another number of devices can go on.
-    """
-    asked = members.count(cfg)
-    state = jax.tree.map(lambda x: x[:asked], state)
-    acting = {"key": state.key, "worlds": state.worlds, "frozen": state.frozen}
-    kept = {"learner": state.learner, "acting": acting}
-    return {**kept, "replay": state.replay} if cfg.checkpoint.replay else kept
 
 
 def _save(
@@ -180,7 +159,7 @@ def _save(
 ) -> None:
     meta = {"iterations": iterations, "wall_s": wall_s, "env_steps": step}
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
-    checkpoint.save(folder, step, parts(cfg, state), meta, cfg.checkpoint.keep)
+    checkpoint.save(folder, step, saved.parts(cfg, state), meta, cfg.checkpoint.keep)
 
 
 def _run_leg(
@@ -203,7 +182,7 @@ def _run_leg(
         "updates": leg.update + made if training else 0,
         "stage": program.stages[leg.stage].name,
     }
-    tell = partial(_rows, cfg, common, jax.device_get(state.frozen))
+    tell = partial(_rows, cfg, common, jax.device_get(state.diverged_at))
     rows = _train_rows(tell, jax.device_get(tally))
     if leg.evaluate:
         rows += _test_rows(tell, jax.device_get(compiled.evaluate(state)))
@@ -225,7 +204,7 @@ def _train_rows(tell: Callable[..., list[Row]], tally: Tally) -> list[Row]:
     return tell("train", columns)
 
 
-def _test_rows(tell: Callable[..., list[Row]], played: Played) -> list[Row]:
+def _test_rows(tell: Callable[..., list[Row]], played: EvalResult) -> list[Row]:
     """One row a member: means over its greedy episodes."""
     columns = {
         "return": played.ret.mean(1),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import loggers, plotting, progress, ranking, summary
 from rolemarl_jax.run import runner
 

@@ -16,7 +16,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.disk.checkpoint import state_bytes
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import seed_shapes, sweepable
 from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import fit, halving

@@ -10,7 +10,7 @@ import jax
 
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
 from rolemarl_jax.types import Env

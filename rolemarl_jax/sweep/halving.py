@@ -16,7 +16,7 @@ from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.program.program import SeedState
 from rolemarl_jax.report import loggers
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import saved
 from rolemarl_jax.types import PyTree
 
 Shapes = Callable[[RunConfig], SeedState]
@@ -70,7 +70,7 @@ def _saved(cfg: RunConfig, shapes: Shapes) -> checkpoint.Restored | None:
         lambda x: jax.ShapeDtypeStruct((members.count(cfg), *x.shape), x.dtype),
         shapes(cfg),
     )
-    abstract = jax.eval_shape(partial(runner.parts, cfg), state)
+    abstract = jax.eval_shape(partial(saved.parts, cfg), state)
     try:
         return checkpoint.restore(folder, jax.tree.map(_on_host, abstract))
     except ConfigError as error:

@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import seed_shapes
 from rolemarl_jax.run import runner, session
 from rolemarl_jax.sweep import chunks, shares

@@ -28,7 +28,9 @@ def run(name):
 
     def update(state, t):
         batch = jax.tree.map(lambda x: x[t % 10], batches)
-        return learner.update(state, batch, t, jax.random.fold_in(jax.random.key(1), t))
+        key = jax.random.fold_in(jax.random.key(1), t)
+        out = learner.update(state, batch, t, key)
+        return out.state, out.metrics
 
     def train(key):
         return jax.lax.scan(update, learner.init(key), jnp.arange(UPDATES))[1]

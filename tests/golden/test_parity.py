@@ -18,7 +18,7 @@ from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser
 from rolemarl_jax.roles import acorm, make_method
-from rolemarl_jax.roles.parts import contrastive as parts
+from rolemarl_jax.roles.parts.contrastive import RoleEncoder
 from rolemarl_jax.types import Batch, EnvSpec
 
 SPEC = EnvSpec("synthetic", 5, 11, 80, 120, 12)
@@ -183,7 +183,7 @@ def test_qmix_update(qmix):
     one_hot = np.concatenate([np.zeros_like(before[:, :1]), before], axis=1)
     batch = batch_of(qmix, indices(one_hot), qmix["batch/avail_actions"])
     state = fresh._replace(params=params, target=params)
-    state, metrics = jax.jit(learner.update)(state, batch, 0, jax.random.key(1))
+    state, metrics, _ = learner.update(state, batch, 0, jax.random.key(1))
     np.testing.assert_allclose(
         metrics["td/loss_td"], qmix["out/step0/losses"][0], rtol=1e-5
     )
@@ -226,7 +226,7 @@ def contrastive_loss(own, ours):
         params, batch.inputs, method.carry(real.shape[1]), None
     )
     embedding = jax.lax.stop_gradient(embedding["embedding"][:-1])
-    encoder = parts.RoleEncoder(64, False)
+    encoder = RoleEncoder(64, False)
     query, key = (encoder.apply(params[g], embedding) for g in ("role", "key"))
     loss = bilinear_info_nce(query, key, params["similarity"], jnp.asarray(labels))
     return jnp.where(real, loss, 0).sum() / real.size
@@ -325,7 +325,7 @@ def test_acorm_learner_differs_from_it_by_the_target_only(ours):
     fresh = jax.jit(learner.init)(jax.random.key(0))
     params = {**params, "decoder": fresh.params["decoder"]}
     state = fresh._replace(params=params, target={g: params[g] for g in fresh.target})
-    _, metrics = jax.jit(learner.update)(state, batch, 0, jax.random.key(1))
+    metrics = learner.update(state, batch, 0, jax.random.key(1)).metrics
     expected = jax.jit(lambda p: acorm_td_loss(p, (None, batch, method, mixer, {})))
     expected = expected(params)
     np.testing.assert_allclose(metrics["td/loss_td"], expected, rtol=1e-5)

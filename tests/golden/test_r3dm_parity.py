@@ -17,7 +17,7 @@ from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent, td
 from rolemarl_jax.ops.optim import soft_update
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 from rolemarl_jax.roles.parts.world_models import WorldConfig, model_losses
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
@@ -262,8 +262,8 @@ def bonus(method, params, worlds, batch, out):
     """Intrinsic reward at modes, before alpha, on padded steps too."""
     batch = batch._replace(mask=jnp.ones_like(batch.mask))
     state = state_of(method, params, worlds)
-    reward, metrics = method.intrinsic(Context(state, batch, None), out)
-    return reward / state.hypers["alpha"], metrics
+    found = method.intrinsic(Context(state, batch, None), out)
+    return found.reward / state.hypers["alpha"], found.metrics
 
 
 def test_intrinsic_reward(full, ours):

@@ -18,7 +18,7 @@ from rolemarl_jax.learners import qmix
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import info, td
 from rolemarl_jax.roles import make_method, roma
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
 SPEC = EnvSpec("synthetic", 5, 11, 80, 120, 12)
@@ -129,13 +129,14 @@ def losses(params, batch):
     state = LearnerState(frozen, target, {}, {}, hypers)
     ctx = Context(state, batch, jax.random.key(0))
     cfg = build(qmix.Config, ALGO, "algo")
-    by_name, _ = qmix.td_losses(cfg, mean, mixer, params, ctx)
+    by_name = qmix.td_losses(qmix.Setup(cfg, mean, mixer), params, ctx).losses
 
     zeros = method.carry(batch.reward.shape[1])
     feats, _ = method.encode(params, batch.inputs, zeros, None)
     out, _ = method.q_values(params, batch.inputs, feats, zeros)
     role = build(roma.Config, ALGO["role"], "algo.role")
-    vague, apart = roma.regularisers(role, SPEC, params, batch.inputs, out.feats)
+    setup = roma.make_setup(role, SPEC)
+    vague, apart = roma.regularisers(setup, params, batch.inputs, out.feats)
     return {
         "td": td.masked_mean(by_name["td"], batch.mask),
         "identifiability": info.soften(vague.mean(1), role.bound).mean(),

@@ -17,10 +17,9 @@ from experiments import evaluate
 from experiments import run as command
 from experiments.door import compose, resume
 from rolemarl_jax.bridge import runner as bridge_runner
-from rolemarl_jax.bridge.training import stand_in
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
-from rolemarl_jax.experience.replay import make_replay
+from rolemarl_jax.experience.replay import make_replay, observation_store
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
 from rolemarl_jax.run import runner, session
@@ -81,7 +80,7 @@ def saved(cfg, step=None):
     """Meta and plain arrays of a checkpoint's replay."""
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     spec = EnvSpec("scripted", 3, 4, 8, 6, 20)
-    kept = make_replay(cfg.replay, stand_in(spec), 1)
+    kept = make_replay(cfg.replay, spec, observation_store(spec), 1)
     shapes = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], kept.init()))
     found = checkpoint.restore(folder, {"replay": shapes}, step)
     return found.meta, jax.tree.map(lambda x: np.asarray(x[0]), found.state["replay"])

@@ -13,7 +13,7 @@ from support import run_config, small_algo
 from experiments import evaluate
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program.freeze import GOING_ON
+from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, make_program, sweepable
 from rolemarl_jax.report import loggers, summary
 from rolemarl_jax.run import runner
@@ -77,8 +77,8 @@ def test_a_member_that_diverges_leaves_the_others_alone(name, by, rate):
             np.testing.assert_array_equal(a[[0, 2]], b[[0, 2]])
     (before, _), (after, tally) = wild[1:]
     warm = program.stages[0].iterations * program.ticks * program.worlds
-    frozen = after.frozen.tolist()
-    assert (sane[-1][0].frozen == GOING_ON).all()
+    frozen = after.diverged_at.tolist()
+    assert (sane[-1][0].diverged_at == GOING_ON).all()
     assert frozen[0] == frozen[2] == GOING_ON and frozen[1] > warm
     # Frozen for good: nothing that it learned has moved in the last segment.
     for a, b in zip(plain(before.learner), plain(after.learner), strict=True):

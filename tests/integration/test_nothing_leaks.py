@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from support import SPEC, merge, random_batch, small_algo, value_based
 
+from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.types import Inputs, Observation
+from rolemarl_jax.types import AgentState, Inputs, Observation
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
@@ -78,10 +79,9 @@ def test_only_available_actions(learned):
         jnp.zeros((64, SPEC.state_dim)),
         jnp.asarray(avail),
     )
-    last, new = jnp.full(shape, -1), jnp.ones(64, bool)
-    carry = learner.carry(64)
-    greedy = learner.greedy(state, carry, seen, last, new)[0]
-    chosen = [learner.act(state, carry, seen, last, new, e, KEY)[0] for e in (0.0, 0.5)]
+    agents = beginning(learner.carry(64), 64, SPEC.n_agents)
+    greedy = learner.greedy(state, agents, seen)[0]
+    chosen = [learner.act(state, agents, seen, e, KEY)[0] for e in (0.0, 0.5)]
     for actions in (greedy, *chosen):
         assert np.take_along_axis(avail, np.asarray(actions)[..., None], -1).all()
 
@@ -94,7 +94,7 @@ def test_values_of_unavailable_actions(name):
     avail = clean.avail.at[..., -1].set(False)
     action = jnp.where(clean.action == SPEC.n_actions - 1, 0, clean.action)
     clean = clean._replace(avail=avail, action=action)
-    update = jax.jit(learner.update)
+    update = learner.update
 
     def raised(params):
         """Adds 1e6 to the value of the last action."""
@@ -157,8 +157,8 @@ def test_worlds_do_not_see_each_other(learned):
 
     def greedy(obs):
         seen = Observation(obs, clean.state[0], clean.avail[0])
-        carry = learner.carry(len(LENGTHS))
-        return learner.greedy(state, carry, seen, x.last_action, x.reset)[1]
+        agents = AgentState(learner.carry(len(LENGTHS)), x.last_action, x.reset)
+        return learner.greedy(state, agents, seen)[1]
 
     a, b = greedy(x.obs), greedy(x.obs.at[0, 1].add(1.0))
     for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -177,7 +177,7 @@ def test_gradients_only_in_declared_groups(name):
     learner = make_learner(algo, SPEC)
     state = jax.jit(learner.init)(KEY)
     for phase in {p.name: p for p in method.phases}.values():
-        step = jax.jit(lambda s, p=phase: run_phase(p, s, batch(), 1.0, KEY)[0])
+        step = jax.jit(lambda s, p=phase: run_phase(p, s, batch(), 1.0, KEY).state)
         new = step(state)
         declared = set(phase.lr)
         for group, tree in state.params.items():

@@ -13,7 +13,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import runner, saved
 
 SEEDS = 3
 
@@ -72,7 +72,7 @@ def states(cfg):
         cfg, worlds.probe(worlds.KINDS.index("memory")), learner
     )
     ids = jnp.arange(program.members)
-    parts = jax.eval_shape(lambda: runner.parts(cfg, program.init(ids)))
+    parts = jax.eval_shape(lambda: saved.parts(cfg, program.init(ids)))
     found = checkpoint.restore(Path(cfg.run_dir) / rundir.CHECKPOINTS, parts)
     plain = jax.tree.map(
         lambda x: (

@@ -21,7 +21,7 @@ def test_every_kind_of_learner_takes_a_random_batch(name):
     if learner.experience == "fresh":
         batch = update.as_fresh(batch, learner.carry(16))
     state = jax.eval_shape(learner.init, jax.random.key(0))
-    after, _ = jax.eval_shape(learner.update, state, batch, 0, jax.random.key(0))
+    after, _, _ = jax.eval_shape(learner.update, state, batch, 0, jax.random.key(0))
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 

@@ -12,10 +12,11 @@ from support import SPEC, learner_of, run_config, small_algo
 from rolemarl_jax.bridge import blocks, training
 from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.experience import memory, replay
-from rolemarl_jax.learners.parts.phases import compiled
+from rolemarl_jax.experience import memory, replay, rollout
+from rolemarl_jax.learners.parts.learner import UpdateOut
 from rolemarl_jax.types import Observation
 
+STORE = replay.observation_store(SPEC)
 LENGTHS = (5, SPEC.episode_limit, 1, 7, 3, 6)
 
 
@@ -69,7 +70,7 @@ def block_of(episodes):
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_inserted_episodes_sample_like_native_ones(sampling, rounds):
     cfg = replay_config(sampling)
-    kept = replay.make_replay(cfg.replay, training.stand_in(SPEC), 1)
+    kept = replay.make_replay(cfg.replay, SPEC, STORE, 1)
     native = bridged = kept.init()
     insert = jax.jit(kept.insert)
     for _ in range(rounds):  # the third round has overwritten the first
@@ -87,10 +88,8 @@ def test_one_compilation_serves_native_and_bridged_batches():
     """The update of a native replay and of a bridge is one jitted function."""
     cfg = replay_config("episodes")
     learner = learner_of("qmix", SPEC, {"role": {"hidden": 8}})
-    update = compiled(learner.update)
-    native = memory.make_memory(
-        merge_worlds(cfg), training.stand_in(SPEC), learner, ticks=1
-    )
+    update = learner.update
+    native = memory.make_memory(merge_worlds(cfg), learner, STORE, ticks=1)
     native_state = native.add(native.init(), None, wide_block(EPISODES))
     steps = training.Steps(
         learner, jax.random.key(0), learner.init(jax.random.key(1)), training.Counters()
@@ -119,7 +118,6 @@ def test_one_compilation_serves_native_and_bridged_batches():
     a, b = update(state, ours, t, key), update(state, theirs, t, key)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(x, y)
-    assert compiled(learner.update) is update
 
 
 def merge_worlds(cfg):
@@ -154,7 +152,7 @@ def test_pretraining_comes_first_and_counts_its_own_updates():
     def fake(name):
         def update(state, batch, t, key):
             calls.append((name, int(t)))
-            return state, {"loss": jnp.ones(())}
+            return UpdateOut(state, {"loss": jnp.ones(())}, jnp.ones((), bool))
 
         return update
 
@@ -206,7 +204,7 @@ def test_an_episode_that_begins_knows_nothing_of_the_last():
     used(state, seen, yes, yes, 0)
     new(state, seen, yes, yes, 0)
     for a, b in zip(
-        jax.tree.leaves(used._rows), jax.tree.leaves(new._rows), strict=True
+        jax.tree.leaves(used._agents), jax.tree.leaves(new._agents), strict=True
     ):
         np.testing.assert_array_equal(a, b)
 
@@ -218,11 +216,8 @@ def test_a_block_is_what_a_native_block_would_be():
     got = blocks.fresh(lanes, ticks, limit, {})
     parts = [jax.tree.map(lambda x: x[:ticks], block_of(lane)) for lane in lanes]
     block = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
-    whole = memory.FreshState(
-        block, {}, jnp.full((2, SPEC.n_agents), -1), jnp.ones(2, bool)
-    )
-    store = replay.make_store("observations", training.stand_in(SPEC))
-    expected = memory.read_block(whole, store, limit)
+    whole = memory.FreshState(block, rollout.beginning({}, 2, SPEC.n_agents))
+    expected = memory.read_block(whole, STORE, limit)
     assert got.truncated.sum() == 1
     for name in expected._fields:
         pairs = zip(

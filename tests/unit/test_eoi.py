@@ -22,7 +22,7 @@ from support import SPEC, learner_of, load_algo, random_batch
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.ops import td
 from rolemarl_jax.roles import eoi, plain
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 
 # Shared and own weights, action values that the IVF reads standardised or raw.
 CASES = [("eoi", True), ("eoi_grid", True), ("eoi_grid", False)]
@@ -46,7 +46,8 @@ def qmix_step(batch):
 def test_intrinsic_value_loss(batch, algo, scaled):
     method = method_of(algo, standardise=scaled)
     state = state_of(method)
-    losses, _ = phase_loss(method, "ivf", Context(state, batch, jax.random.key(0)))
+    ctx = Context(state, batch, jax.random.key(0))
+    losses = phase_loss(method, "ivf", ctx).losses
     obs, shared = np.asarray(batch.obs), algo == "eoi"
     q, target_q = (
         np.asarray(q_of(method, p, batch)) for p in (state.params, state.target)
@@ -64,7 +65,7 @@ def test_target_of_the_intrinsic_value_function_is_a_slow_copy(batch):
     learner = learner_of("eoi", SPEC)
     state = jax.jit(learner.init)(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state.aux["ivf"], state.params["ivf"])
-    new, _ = jax.jit(learner.update)(state, batch, 0, jax.random.key(1))
+    new = learner.update(state, batch, 0, jax.random.key(1)).state
     jax.tree.map(
         lambda old, online, got: np.testing.assert_allclose(
             got, 0.995 * old + 0.005 * online, rtol=1e-4, atol=1e-7
@@ -128,7 +129,7 @@ def test_agents_feel_their_own_intrinsic_value_only(batch):
     state = state_of(method)
     ctx = Context(state, batch, jax.random.key(0))
     cfg = build(eoi.Config, load_algo("eoi_grid")["role"], "algo.role")
-    parts = eoi.Parts(
+    setup = eoi.Setup(
         cfg,
         SPEC,
         plain.make(cfg.agent, SPEC),
@@ -143,7 +144,7 @@ def test_agents_feel_their_own_intrinsic_value_only(batch):
     def alone(agent, i):
         q = method.q_values({"agent": agent}, batch.inputs, {}, {})[0].q[:-1]
         x = jax.tree.map(lambda v: v[:-1], batch.inputs)
-        return -eoi.intrinsic_values(parts, state.params["ivf"], x, q)[..., i].sum()
+        return -eoi.intrinsic_values(setup, state.params["ivf"], x, q)[..., i].sum()
 
     together = jax.jit(jax.grad(total))(state.params["agent"])
     single = jax.jit(jax.grad(alone))
@@ -216,7 +217,7 @@ def test_borrowing_is_off_by_default_and_runs_when_on(batch):
     assert default.experience(Context(None, batch, None)) == (batch, None)
     learner = learner_of("eoi_grid", SPEC, {"role": {"borrow": 0.5}})
     state = jax.jit(learner.init)(jax.random.key(0))
-    _, metrics = jax.jit(learner.update)(state, batch, 0, jax.random.key(1))
+    metrics = learner.update(state, batch, 0, jax.random.key(1)).metrics
     assert all(np.isfinite(value) for value in metrics.values())
 
 

@@ -16,8 +16,9 @@ from eoi_reference import (
 )
 from support import SPEC, learner_of, random_batch
 
-from rolemarl_jax.roles.parts.method import Context, Moment
-from rolemarl_jax.types import Observation
+from rolemarl_jax.roles.parts.method import Moment
+from rolemarl_jax.roles.parts.phase import Context
+from rolemarl_jax.types import AgentState, Observation
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_exploring_losses(batch):
     method = method_of("eoi_explore")
     state = state_of(method)
     ctx = Context(state, batch, jax.random.key(0))
-    losses, _ = phase_loss(method, "classifier", ctx)
+    losses = phase_loss(method, "classifier", ctx).losses
     p = probabilities(state.params, batch.obs[1:])
     np.testing.assert_allclose(losses["identity"], -np.log(own(p)).mean(-1), rtol=1e-4)
     np.testing.assert_allclose(
@@ -43,7 +44,7 @@ def test_exploring_losses(batch):
     reward = 10.0 * own(probabilities(state.params, batch.obs[:-1]))
     taken = np.take_along_axis(online[:-1], np.asarray(batch.action)[..., None], -1)
     error = taken[..., 0] - (reward + 0.92 * goes_on * best)
-    losses, _ = phase_loss(method, "ivf", ctx)
+    losses = phase_loss(method, "ivf", ctx).losses
     real = np.asarray(batch.mask) > 0
     np.testing.assert_allclose(
         losses["ivf"][real], (error**2).mean(-1)[real], rtol=1e-4
@@ -91,14 +92,14 @@ def test_exploring_carry_survives_acting_and_greedy_ignores_it():
     state, rows = jax.jit(learner.init)(jax.random.key(0)), 3
     batch = random_batch(SPEC, T=1, B=rows)
     seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
-    last, reset = batch.last_action[0], batch.reset[0]
     start = learner.carry(rows)
+    agents = AgentState(start, batch.last_action[0], batch.reset[0])
     _, carry = jax.jit(learner.act)(
-        state, start, seen, last, reset, jnp.zeros(()), jax.random.key(1)
+        state, agents, seen, jnp.zeros(()), jax.random.key(1)
     )
     assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, start)
     assert carry["individual"].all()
-    _, carry, _ = jax.jit(learner.greedy)(state, start, seen, last, reset)
+    _, carry, _ = jax.jit(learner.greedy)(state, agents, seen)
     assert not carry["individual"].any()
 
 

@@ -16,7 +16,7 @@ from support import SPEC, random_batch
 
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 
 ALGOS = ("eoi", "eoi_grid")
 
@@ -62,7 +62,7 @@ def test_classifier_loss(batch, algo):
     """
     method = method_of(algo, window=1)
     state = state_of(method)
-    losses, metrics = phase_loss(
+    losses, metrics, _ = phase_loss(
         method, "classifier", Context(state, batch, jax.random.key(3))
     )
     p = probabilities(state.params, batch.obs[:-1])
@@ -102,7 +102,7 @@ def test_positives_are_fixed_targets(batch):
     def ours(params):
         ctx = Context(state, batch, jax.random.key(0))
         all_params = {**state.params, "classifier": params}
-        return method.phases[0].loss(all_params, ctx)[0]["positive_distance"].sum()
+        return method.phases[0].loss(all_params, ctx).losses["positive_distance"].sum()
 
     grads = [jax.jit(jax.grad(f))(state.params["classifier"]) for f in (given, ours)]
     jax.tree.map(

@@ -14,7 +14,7 @@ from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import make_networks
 from rolemarl_jax.ops.optim import clipped_each, optimiser, scaled
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 from rolemarl_jax.roles.parts.shaping import make_shaping, shaped
 from rolemarl_jax.types import Batch, EnvSpec, LearnerState
 
@@ -112,7 +112,7 @@ def test_critic_losses_against_numpy():
     _, nets, _, state = make()
     data, key = transitions(), jax.random.key(3)
     ctx = Context(state, data, key)
-    losses, _ = jax.jit(partial(maac.critic_losses, nets))(state.params, ctx)
+    losses = jax.jit(partial(maac.critic_losses, nets))(state.params, ctx).losses
 
     logits, drawn = sampled(
         nets, state.target, data.next_obs, data.next_avail, key, "next"
@@ -137,7 +137,7 @@ def test_policy_losses_against_numpy():
     _, nets, _, state = make()
     data, key = transitions(1), jax.random.key(4)
     ctx = Context(state, data, key)
-    losses, _ = jax.jit(partial(maac.policy_losses, nets))(state.params, ctx)
+    losses = jax.jit(partial(maac.policy_losses, nets))(state.params, ctx).losses
 
     logits, drawn = sampled(nets, state.params, data.obs, data.avail, key, "now")
     p = softmax(logits, data.avail)
@@ -187,7 +187,7 @@ def test_gradients_stay_in_their_groups():
     ):
 
         def total(params, loss=loss):
-            return sum(x.sum() for x in loss(nets, params, ctx)[0].values())
+            return sum(x.sum() for x in loss(nets, params, ctx).losses.values())
 
         grads = jax.jit(jax.grad(total))(state.params)
         reached = {

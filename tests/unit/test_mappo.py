@@ -15,16 +15,16 @@ from rolemarl_jax.learners.parts import ppo_epochs as epochs
 from rolemarl_jax.learners.parts.ppo_block import (
     Sequences,
     final_values,
-    look,
+    forward,
     prepare,
     sequences,
 )
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.ops.gae import standardised
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.method import PolicyMethod
 from rolemarl_jax.roles.parts.shaping import make_shaping
-from rolemarl_jax.types import EnvSpec, Fresh, Inputs, Observation
+from rolemarl_jax.types import EnvSpec, Inputs, Observation, Trajectory
 
 SPEC = EnvSpec("test", 3, 4, 5, 6, 4)
 T, B, N, A = 7, 3, 3, 4
@@ -67,7 +67,7 @@ def block(carry, seed=0):
 
     carry = jax.tree.map(lambda x: jnp.array(rng.normal(size=x.shape), x.dtype), carry)
     at = np.array([[T, 3, T - 1], [T - 1] * B])
-    return Fresh(
+    return Trajectory(
         *seen(T, B),
         avail=jnp.array(avail),
         last_action=jnp.array(np.where(reset[..., None], -1, last)),
@@ -87,8 +87,8 @@ def prepared(cfg, method, shaping, state, fresh):
 
     @jax.jit
     def both(state, fresh):
-        seen = look(method, state.params, sequences(fresh))
-        return prepare(cfg, method, shaping, state, fresh, seen)
+        before = forward(method, state.params, sequences(fresh))
+        return prepare(cfg, method, shaping, state, fresh, before)
 
     return both(state, fresh)
 
@@ -104,7 +104,7 @@ def test_final_observations_are_valued_with_their_past(name):
     @jax.jit
     def unroll(params, x, state, carry):
         seq = Sequences(x, state, None, None, None, carry)
-        (_, value), hidden = look(method, params, seq)
+        (_, value), hidden = forward(method, params, seq)
         return value, hidden
 
     _, hidden = unroll(params, fresh.inputs, fresh.state, fresh.carry)
@@ -133,7 +133,7 @@ def test_prepared_block():
     fresh = block(learner.carry(B))
     old, _ = prepared(cfg, method, shaping, state, fresh)
     losses = jax.jit(partial(losses_of, cfg, method))
-    _, metrics = losses(state.params, sequences(fresh), old)
+    metrics = losses(state.params, sequences(fresh), old).metrics
     np.testing.assert_allclose(metrics["kl"], 0, atol=1e-6)
     assert (old.weight[:, :, 2] == 0).all()
     np.testing.assert_allclose(old.weight.mean(), 1, rtol=1e-6)
@@ -217,7 +217,7 @@ def test_gradients_stay_in_their_groups():
         """Groups that each loss reaches."""
 
         def loss(params, name):
-            return losses_of(cfg, method, params, seq, old)[0][name].sum()
+            return losses_of(cfg, method, params, seq, old).losses[name].sum()
 
         def reached(name):
             grads = jax.grad(loss)(params, name)
@@ -244,7 +244,7 @@ def test_one_minibatch_is_the_whole_block(name, monkeypatch):
         *_, learner = make(name, **changes)
         state = jax.jit(learner.init)(jax.random.key(0))
         fresh = block(learner.carry(B))
-        return jax.jit(learner.update)(state, fresh, jnp.int32(0), jax.random.key(1))
+        return learner.update(state, fresh, jnp.int32(0), jax.random.key(1))
 
     shared = updated()
     monkeypatch.setattr(epochs, "_whole", _twice)
@@ -279,10 +279,9 @@ def test_update_moves_what_is_due():
     *_, learner = make("acorm_mappo", role__contrastive_every=2, **SMALL)
     state, key = jax.jit(learner.init)(jax.random.key(0)), jax.random.key(1)
     fresh = block(learner.carry(B))
-    update = jax.jit(learner.update)
 
     def moved(t):
-        new, metrics = update(state, fresh, jnp.int32(t), key)
+        new, metrics, _ = learner.update(state, fresh, jnp.int32(t), key)
         pairs = {g: (new.params[g], state.params[g]) for g in state.params}
         differ = {
             g
@@ -306,10 +305,10 @@ def test_pretraining_counts_gradient_steps():
         ("contrastive", 15),
     ]
     state, fresh = jax.jit(learner.init)(jax.random.key(0)), block(learner.carry(B))
-    update = jax.jit(learner.pretraining[0].update)
+    update = learner.pretraining[0].update
     losses = []
     for _ in range(3):
-        state, metrics = update(state, fresh, jnp.int32(0), jax.random.key(1))
+        state, metrics, _ = update(state, fresh, jnp.int32(0), jax.random.key(1))
         losses.append(float(metrics["embedding/loss_decoder"]))
     assert losses[2] < losses[1] < losses[0]
 
@@ -322,9 +321,9 @@ def test_critics_of_mappo_and_ippo_differ_in_the_state():
             block(learner.carry(B)),
         )
         args = (params, fresh.inputs)
-        look = jax.jit(method.value)
-        value, _ = look(*args, fresh.state, {}, fresh.carry)
-        other, _ = look(*args, fresh.state + 1, {}, fresh.carry)
+        judge = jax.jit(method.value)
+        value, _ = judge(*args, fresh.state, {}, fresh.carry)
+        other, _ = judge(*args, fresh.state + 1, {}, fresh.carry)
         assert bool((value != other).any()) == reads
 
 

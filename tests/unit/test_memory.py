@@ -10,9 +10,11 @@ from policy_worlds import algo, clock, run_config, same_bits
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.memory import make_memory
+from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import make_rollout
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import Cursor, make_program
+from rolemarl_jax.types import AgentState
 
 TICKS, WORLDS = 11, 3
 
@@ -28,9 +30,9 @@ def played():
     """Three blocks of a random policy: what was seen before, and the block read."""
     env, values = clock(), small()
     learner = make_learner(values, env.spec)
-    memory = make_memory(
-        run_config(values, WORLDS, WORLDS * TICKS), env, learner, TICKS
-    )
+    cfg = run_config(values, WORLDS, WORLDS * TICKS)
+    store = make_store(cfg.replay.store, env)
+    memory = make_memory(cfg, learner, store, TICKS)
     rollout = make_rollout(env, learner, memory.store, WORLDS, TICKS)
     state = jax.jit(learner.init)(jax.random.key(0))
     worlds = jax.jit(rollout.init)(jax.random.key(1))
@@ -52,7 +54,8 @@ def test_slots_follow_the_worlds(played):
     seen_resets = 0
     for before, block, fresh in blocks:
         for b in range(WORLDS):
-            reset, last = bool(before.reset[b]), np.array(before.last_action[b])
+            agents = before.agents
+            reset, last = bool(agents.reset[b]), np.array(agents.last_action[b])
             for t in range(TICKS):
                 assert bool(fresh.reset[t, b]) == reset
                 want = np.full(2, -1) if reset else last
@@ -92,9 +95,8 @@ def test_carry_is_the_one_that_acted(played):
         carry = fresh.carry
         for t in range(TICKS):
             seen = learner_observation(fresh, t)
-            args = (seen, fresh.last_action[t], fresh.reset[t])
-            key = jax.random.key(9)
-            _, carry = act(state, carry, *args, jnp.zeros(()), key)
+            agents = AgentState(carry, fresh.last_action[t], fresh.reset[t])
+            _, carry = act(state, agents, seen, jnp.zeros(()), jax.random.key(9))
         for name, h in carry.items():
             np.testing.assert_allclose(h, later.carry[name], rtol=1e-5, atol=1e-6)
 

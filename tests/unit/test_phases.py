@@ -7,9 +7,9 @@ import pytest
 from support import SPEC, learner_of, random_batch, small_algo
 
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts import phases
 from rolemarl_jax.ops.optim import optimiser
-from rolemarl_jax.roles.parts.method import Phase
+from rolemarl_jax.roles.parts.phase import LossOut, Phase
 from rolemarl_jax.types import LearnerState
 
 
@@ -19,7 +19,8 @@ def toy(every=1, decays=False, after=lambda state: state):
     def loss(params, ctx):
         total = sum((params[g] ** 2).sum() for g in "abc")
         ones = jnp.ones_like(ctx.batch.mask)
-        return {"pull": total * ones, "idle": 5 * ones}, {"seen": params["c"][0]}
+        losses = {"pull": total * ones, "idle": 5 * ones}
+        return LossOut(losses, {"seen": params["c"][0]})
 
     return Phase(
         name="toy",
@@ -39,7 +40,7 @@ def start(phase):
     return LearnerState(
         params=params,
         target={},
-        opt=core.init_optimisers((phase,), params),
+        opt={"toy": phase.optimiser.init({g: params[g] for g in "ab"})},
         aux={},
         hypers={"slow": jnp.asarray(0.1e6), "quick": jnp.asarray(0.5e6)},
     )
@@ -54,14 +55,16 @@ KEY = jax.random.key(0)
 def test_rates_by_group(decays):
     """The gradient of the scaled loss is x, and the optimiser divides it by 1e6."""
     phase = toy(decays=decays)
-    state, metrics = core.run_phase(phase, start(phase), BATCH, jnp.asarray(0.5), KEY)
+    state, metrics, finite = phases.run_phase(
+        phase, start(phase), BATCH, jnp.asarray(0.5), KEY
+    )
     factor = 0.5 if decays else 1.0
     x = np.array([2.0, -1.0])
     np.testing.assert_allclose(state.params["a"], x * (1 - 0.1 * factor), rtol=1e-4)
     np.testing.assert_allclose(state.params["b"], x * (1 - 0.5 * factor), rtol=1e-4)
     np.testing.assert_array_equal(state.params["c"], x)
     assert metrics["toy/loss_pull"] == 15 and metrics["toy/loss_idle"] == 5
-    assert metrics["toy/seen"] == 2
+    assert metrics["toy/seen"] == 2 and finite
     np.testing.assert_allclose(metrics["toy/grad_norm"], np.sqrt(10), rtol=1e-4)
 
 
@@ -70,7 +73,7 @@ def test_after_is_applied():
         return state._replace(aux={"n": state.params["a"][0]})
 
     phase = toy(after=after)
-    state, _ = core.run_phase(phase, start(phase), BATCH, jnp.ones(()), KEY)
+    state = phases.run_phase(phase, start(phase), BATCH, jnp.ones(()), KEY).state
     assert state.aux["n"] == state.params["a"][0]
 
 
@@ -81,30 +84,30 @@ def test_runs_only_when_due(every):
 
     @jax.jit
     def run(t):
-        return core.run_when_due(phase, state, BATCH, t, jnp.ones(()), KEY)
+        return phases.run_when_due(phase, state, BATCH, t, jnp.ones(()), KEY)
 
     for t in range(2 * every):
-        new, metrics = run(t)
+        new, metrics, finite = run(t)
         due = (t + 1) % every == 0
         assert (new.params["a"] != state.params["a"]).any() == due
-        assert np.isnan(metrics["toy/loss_pull"]) == (not due)
+        assert np.isnan(metrics["toy/loss_pull"]) == (not due) and finite
 
 
 def test_losses_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"must be \[T, B\] = \(6, 3\)"):
-        core.reduce_losses({"td": jnp.ones((6,))}, BATCH.mask)
+        phases.reduce_losses({"td": jnp.ones((6,))}, BATCH.mask)
 
 
 def test_padding_is_left_out_of_the_mean():
     loss = jnp.where(BATCH.mask > 0, 2.0, 1e9)
-    assert core.reduce_losses({"td": loss}, BATCH.mask)["td"] == 2
+    assert phases.reduce_losses({"td": loss}, BATCH.mask)["td"] == 2
 
 
 @pytest.fixture(scope="module")
 def acorm():
     algo = small_algo("acorm", {"role": {"contrastive_every": 2}})
     learner = make_learner(algo, SPEC)
-    update = jax.jit(learner.update)
+    update = learner.update
     return learner, update, jax.jit(learner.init)(KEY)
 
 
@@ -117,10 +120,10 @@ def moved(old, new):
 def test_acorm_groups(acorm):
     """TD trains all but key, similarity and decoder; the due phase the similarity."""
     _, update, state = acorm
-    plain, _ = update(state, BATCH, 0, KEY)
+    plain = update(state, BATCH, 0, KEY).state
     value = {"agent", "embedding", "role", "mixer", "state_encoder"}
     assert moved(state.params, plain.params) == value | {"key"}
-    due, metrics = update(state, BATCH, 1, KEY)
+    due, metrics, _ = update(state, BATCH, 1, KEY)
     assert moved(state.params, due.params) == value | {"key", "similarity"}
     assert np.isfinite(metrics["contrastive/loss_contrastive"])
     assert moved(state.target, plain.target) == {"agent", "mixer", "state_encoder"}
@@ -129,9 +132,9 @@ def test_acorm_groups(acorm):
 def test_acorm_pretraining(acorm):
     learner, _, state = acorm
     embedding, contrastive = learner.pretraining
-    new, _ = jax.jit(embedding.update)(state, BATCH, 0, KEY)
+    new = embedding.update(state, BATCH, 0, KEY).state
     assert moved(state.params, new.params) == {"embedding", "decoder"}
-    new, _ = jax.jit(contrastive.update)(state, BATCH, 0, KEY)
+    new = contrastive.update(state, BATCH, 0, KEY).state
     assert moved(state.params, new.params) == {"role", "similarity", "key"}
     # Both stages of the contrastive phase share one optimiser state.
     assert moved(state.opt, new.opt) == {"contrastive"}
@@ -139,7 +142,7 @@ def test_acorm_pretraining(acorm):
 
 def test_momentum_follows_the_role_encoder(acorm):
     _, update, state = acorm
-    new, _ = update(state, BATCH, 0, KEY)
+    new = update(state, BATCH, 0, KEY).state
     expected = jax.tree.map(
         lambda k, q: 0.995 * k + 0.005 * q, state.params["key"], new.params["role"]
     )
@@ -156,7 +159,7 @@ def test_targets_soft_and_hard():
         learner = learner_of("vdn", SPEC, {"target": target, "role": {"hidden": 8}})
         state = jax.jit(learner.init)(KEY)
         for t in range(2):
-            new, _ = jax.jit(learner.update)(state, BATCH, t, KEY)
+            new = learner.update(state, BATCH, t, KEY).state
             share = 0.25 if mode == "soft" else float(t == 1)
             jax.tree.map(
                 lambda old, online, got, share=share: np.testing.assert_allclose(
@@ -172,10 +175,10 @@ def test_learning_rate_decays_with_t():
     decay = {"decay": 0.5, "decay_every": 10}
     learner = learner_of("vdn", SPEC, {"optimiser": decay, "role": {"hidden": 8}})
     state = jax.jit(learner.init)(KEY)
-    update = jax.jit(learner.update)
+    update = learner.update
 
     def step(t):
-        new = update(state, BATCH, t, KEY)[0].params
+        new = update(state, BATCH, t, KEY).state.params
         return jax.tree.map(lambda a, b: a - b, new, state.params)
 
     first, later = step(9), step(20)

@@ -11,7 +11,7 @@ from policy_worlds import algo, losses_of
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import mappo
 from rolemarl_jax.learners.parts.ppo_block import Old, Sequences
-from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.method import PolicyMethod
 
 T, B, N, A = 7, 3, 3, 4
 
@@ -53,9 +53,9 @@ def test_ppo_losses_against_numpy(value_clip):
         weight=jnp.array(weight, jnp.float32),
     )
     params = {"logits": jnp.array(logits), "value": jnp.array(value, jnp.float32)}
-    losses, metrics = jax.jit(partial(losses_of, cfg, stub()))(params, seq, known)
+    out = jax.jit(partial(losses_of, cfg, stub()))(params, seq, known)
 
-    want = {name: np.zeros((T, B)) for name in losses}
+    want = {name: np.zeros((T, B)) for name in out.losses}
     for t, b, n in np.ndindex(T, B, N):
         p = np.exp(logits[t, b, n]) * avail[t, b, n]
         p = p / p.sum()
@@ -70,8 +70,8 @@ def test_ppo_losses_against_numpy(value_clip):
         want["entropy"][t, b] += (p[p > 0] * np.log(p[p > 0])).sum() * w
         want["critic"][t, b] += error / N
     for name, x in want.items():
-        np.testing.assert_allclose(losses[name], x, rtol=2e-4, atol=2e-5)
-    assert metrics["clip_fraction"] != 0
+        np.testing.assert_allclose(out.losses[name], x, rtol=2e-4, atol=2e-5)
+    assert out.metrics["clip_fraction"] != 0
 
 
 def test_clip_by_hand():
@@ -88,7 +88,7 @@ def test_clip_by_hand():
             weight=jnp.ones((1, 1, 1)),
         )
         params = {"logits": half, "value": jnp.ones((1, 1, 1))}
-        losses, _ = losses_of(cfg, stub(), params, seq, known)
+        losses = losses_of(cfg, stub(), params, seq, known).losses
         np.testing.assert_allclose(losses["actor"], [[want]], rtol=1e-6)
         np.testing.assert_allclose(losses["entropy"], [[-np.log(2)]], rtol=1e-6)
         np.testing.assert_allclose(losses["critic"], [[1.0]])

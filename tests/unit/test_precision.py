@@ -9,7 +9,8 @@ from support import SPEC, random_batch, small_algo
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts.phases import in_precision
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Phase
 
 KEY = jax.random.key(0)
 ALGOS = "qmix", "acorm", "roma", "r3dm", "eoi", "eoi_explore"  # one of each method
@@ -40,7 +41,7 @@ def test_what_is_kept_stays_float32(name):
     learner, state, batch = update_of(name, "bfloat16")
     stages = [learner.update, *(stage.update for stage in learner.pretraining)]
     for update in stages:
-        after, metrics = jax.eval_shape(update, state, batch, 0, KEY)
+        after, metrics, _ = jax.eval_shape(update, state, batch, 0, KEY)
         for before, now in zip(
             jax.tree.leaves(state), jax.tree.leaves(after), strict=True
         ):
@@ -65,7 +66,7 @@ def test_losses_are_close_to_those_of_float32(name):
     found = {}
     for precision in ("float32", "bfloat16"):
         learner, state, batch = update_of(name, precision)
-        metrics = jax.jit(learner.update)(state, batch, 0, KEY)[1]
+        metrics = learner.update(state, batch, 0, KEY).metrics
         found[precision] = {k: float(v) for k, v in metrics.items() if "loss" in k}
     full, low = found["float32"], found["bfloat16"]
     for key, value in full.items():
@@ -78,12 +79,12 @@ def test_groups_that_a_method_names_are_not_rounded():
 
     def loss(params, ctx):
         seen.update(params=params, state=ctx.state)
-        return {}, {}
+        return LossOut({})
 
     _, state, batch = update_of("acorm", "bfloat16")
-    phase = core.Phase("x", "train", {}, None, loss, {})
-    core.in_precision(phase, "bfloat16", ("similarity",)).loss(
-        state.params, core.Context(state, batch, KEY)
+    phase = Phase("x", "train", {}, None, loss, {})
+    in_precision(phase, "bfloat16", ("similarity",)).loss(
+        state.params, Context(state, batch, KEY)
     )
     for groups in (seen["params"], seen["state"].params):
         types = {g: {x.dtype for x in jax.tree.leaves(t)} for g, t in groups.items()}

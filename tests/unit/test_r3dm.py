@@ -11,7 +11,7 @@ from support import learner_of, load_algo, merge, random_batch, small_algo
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.method import Context
+from rolemarl_jax.roles.parts.phase import Context
 from rolemarl_jax.roles.parts.world_models import MODELS
 from rolemarl_jax.types import EnvSpec, LearnerState
 
@@ -36,7 +36,7 @@ def begun(learner):
 
 
 def stepped(learner, state, batch):
-    return jax.jit(learner.update)(state, batch, jnp.int32(0), jax.random.key(1))
+    return learner.update(state, batch, jnp.int32(0), jax.random.key(1))
 
 
 def same_trees(a, b):
@@ -47,14 +47,12 @@ def same_trees(a, b):
 def trained(learner, updates):
     state = begun(learner)
     for stage in learner.pretraining:
-        update = jax.jit(stage.update)
         for i in range(stage.updates):
             batch = random_batch(SPEC, seed=i, lengths=[6, 3, 5])
-            state, _ = update(state, batch, jnp.int32(i), jax.random.key(i))
-    update = jax.jit(learner.update)
+            state = stage.update(state, batch, jnp.int32(i), jax.random.key(i)).state
     for i in range(updates):
         batch = random_batch(SPEC, seed=i, lengths=[6, 3, 5])
-        state, _ = update(state, batch, jnp.int32(i), jax.random.key(i))
+        state = learner.update(state, batch, jnp.int32(i), jax.random.key(i)).state
     return state
 
 
@@ -78,7 +76,7 @@ def test_the_reward_reaches_the_values():
     learner, batch = small_learner(alpha=0.5), random_batch(SPEC)
     state = begun(learner)
     still = state._replace(hypers={**state.hypers, "alpha": jnp.float32(0)})
-    a, b = (stepped(learner, s, batch)[0].params["agent"] for s in (state, still))
+    a, b = (stepped(learner, s, batch).state.params["agent"] for s in (state, still))
     assert not np.array_equal(*(jax.tree.leaves(x)[0] for x in (a, b)))
 
 
@@ -108,7 +106,7 @@ def test_world_models_train_along_with_each_stage():
     state = begun(learner)
     batch, equal = random_batch(SPEC), []
     for stage in learner.pretraining:
-        state, metrics = jax.jit(stage.update)(state, batch, 0, jax.random.key(1))
+        state, metrics, _ = stage.update(state, batch, 0, jax.random.key(1))
         assert {"world/loss_observation", "world_role/loss_divergence"} <= set(metrics)
         pairs = zip(
             *(
@@ -126,7 +124,7 @@ def test_world_models_train_along_with_each_stage():
 def test_an_update_moves_copies_once_and_follows_the_mean_square():
     learner, batch = small_learner(normalise=0.1), random_batch(SPEC)
     before = begun(learner)
-    after, metrics = stepped(learner, before, batch)
+    after, metrics, _ = stepped(learner, before, batch)
     for name in MODELS:
         expected = jax.tree.map(
             lambda t, p: t + 0.005 * (p - t), before.aux[name], after.params[name]
@@ -137,7 +135,7 @@ def test_an_update_moves_copies_once_and_follows_the_mean_square():
             close(x, y, 1e-6)
     expected = 0.9 + 0.1 * metrics["td/intrinsic_square"]
     close(after.aux["intrinsic_square"], expected)
-    unused, _ = stepped(small_learner(), before, batch)
+    unused = stepped(small_learner(), before, batch).state
     assert unused.aux["intrinsic_square"] == 1
 
 
@@ -169,10 +167,8 @@ def reward_of(steps=6, lengths=None, **over):
     method = make_method(merge(small_algo("r3dm")["role"], over), SPEC)
     hypers = {name: jnp.float32(value) for name, value in method.hypers.items()}
     state = state._replace(hypers={**state.hypers, **hypers})
-    reward, metrics = jax.jit(method.intrinsic)(
-        Context(state, batch, jax.random.key(4)), out
-    )
-    return np.asarray(reward), {k: float(x) for k, x in metrics.items()}
+    bonus = jax.jit(method.intrinsic)(Context(state, batch, jax.random.key(4)), out)
+    return np.asarray(bonus.reward), {k: float(x) for k, x in bonus.metrics.items()}
 
 
 def test_terms_add_up_and_padding_gets_nothing():
@@ -225,8 +221,8 @@ def test_every_number_of_clusters_trains():
         def run(batch):
             params = method.init(jax.random.key(0))
             state = LearnerState(params, {}, {}, {}, {})
-            losses, _ = phase.loss(params, Context(state, batch, jax.random.key(1)))
-            return losses["contrastive"].mean()
+            out = phase.loss(params, Context(state, batch, jax.random.key(1)))
+            return out.losses["contrastive"].mean()
 
         return float(run(batch))
 

@@ -26,8 +26,12 @@ BASE = {
 }
 
 
+def made(cfg, env):
+    return make_replay(cfg, env.spec, make_store(cfg.store, env), WORLDS)
+
+
 def replay_of(**over):
-    return make_replay(build(ReplayConfig, merge(BASE, over), "replay"), ENV, WORLDS)
+    return made(build(ReplayConfig, merge(BASE, over), "replay"), ENV)
 
 
 def play(ticks, seed=0, env=ENV, worlds=WORLDS):
@@ -201,7 +205,7 @@ def test_overwritten_episodes_are_never_drawn():
     """Long episodes outgrow the lanes before the table forgets them."""
     env = counting(LIMIT, N, A)
     cfg = build(ReplayConfig, merge(BASE, {"mean_length": 4}), "replay")
-    replay = make_replay(cfg, env, WORLDS)  # 16 slots a lane: two full episodes
+    replay = made(cfg, env)  # 16 slots a lane: two full episodes
     for ticks in range(24, 64, 8):
         played = play(ticks, seed=3)
         episodes, _ = truth(played)
@@ -228,7 +232,7 @@ def test_warmup_guarantees_a_full_batch():
     )
     for sampling in ("episodes", "filled"):
         values = merge(BASE, {"sampling": sampling, "episodes": 20})
-        replay = make_replay(build(ReplayConfig, values, "replay"), slow, WORLDS)
+        replay = made(build(ReplayConfig, values, "replay"), slow)
         played = play(replay.warmup_ticks, env=slow)
         state = replay.init()
         state = replay.add(

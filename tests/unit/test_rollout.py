@@ -12,7 +12,8 @@ from rolemarl_jax.config import ConfigError, EvalConfig, build
 from rolemarl_jax.experience.evaluate import make_evaluate
 from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import make_rollout
-from rolemarl_jax.learners.parts.phases import Learner
+from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.learners.parts.phases import nothing_done
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 LIMIT, WORLDS, N = 5, 4, 2
@@ -26,24 +27,24 @@ def counter(spec=ENV.spec):
     It takes action ``count % 3``, or 2 from 100 env steps on.
     """
 
-    def look(state, carry, seen, last_action, reset, epsilon=0.0, key=None):
-        count = jnp.where(reset[:, None], 0, carry["count"] + 1)
-        first = (last_action == -1).all(-1)
-        wrong = jnp.where((first == reset)[:, None], 0, 1000)
+    def act(state, agents, observation, epsilon=0.0, key=None):
+        count = jnp.where(agents.reset[:, None], 0, agents.carry["count"] + 1)
+        first = (agents.last_action == -1).all(-1)
+        wrong = jnp.where((first == agents.reset)[:, None], 0, 1000)
         actions = jnp.where(epsilon > 0, 2, count % 3)
         return actions.astype(jnp.int32), {"count": count + wrong}
 
-    def greedy(state, carry, seen, last_action, reset):
-        return *look(state, carry, seen, last_action, reset), {}
+    def greedy(state, agents, observation):
+        return *act(state, agents, observation), {}
 
     return Learner(
         spec=spec,
         init=lambda key: None,
         carry=lambda rows: {"count": jnp.full((rows, N), 77)},
-        act=look,
+        act=act,
         greedy=greedy,
         epsilon=lambda steps: (steps >= 100).astype(jnp.float32),
-        update=lambda state, *_: (state, {}),
+        update=lambda state, *_: nothing_done(state),
         pretraining=(),
     )
 
@@ -79,8 +80,9 @@ def test_agents_forget_with_the_episode(collected):
     early = np.arange(40)[:, None, None] * WORLDS < 100
     expected = np.where(early, at[..., None] % 3, 2)
     np.testing.assert_array_equal(block.action, np.broadcast_to(expected, (40, 4, N)))
-    last = block.action[-1] * ~worlds.reset[:, None] - worlds.reset[:, None]
-    np.testing.assert_array_equal(worlds.last_action, last)
+    agents = worlds.agents
+    last = block.action[-1] * ~agents.reset[:, None] - agents.reset[:, None]
+    np.testing.assert_array_equal(agents.last_action, last)
 
 
 def test_sums_over_episodes(collected):
@@ -100,7 +102,7 @@ def test_sums_over_episodes(collected):
     assert (episodes.length, episodes.won) == (sums[1], sums[2])
     np.testing.assert_allclose(worlds.ret, ret, rtol=1e-5)
     np.testing.assert_array_equal(worlds.length, length)
-    assert start.reset.all() and (start.last_action == -1).all()
+    assert start.agents.reset.all() and (start.agents.last_action == -1).all()
 
 
 def test_two_calls_are_one(collected):

@@ -7,11 +7,12 @@ import pytest
 from support import SPEC, learner_of, load_algo, random_batch
 
 from rolemarl_jax.config import build
+from rolemarl_jax.nets.roma import Head
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.roles import make_method, roma
-from rolemarl_jax.roles.parts.method import Context
-from rolemarl_jax.types import Observation
+from rolemarl_jax.roles.parts.phase import Context
+from rolemarl_jax.types import AgentState, Observation
 
 N, Z = SPEC.n_agents, 3
 ROLE_LOSSES = ("identifiability", "specialisation")
@@ -132,7 +133,7 @@ def test_losses_of_the_method(params, batch, kl_only):
     one_hot[np.asarray(batch.last_action[:-1]) < 0] = 0
     ids = np.broadcast_to(np.eye(N), (*one_hot.shape[:-1], N))
     seen = np.concatenate([before, batch.obs[:-1], one_hot, ids], -1)
-    head = roma.Head(16, 2 * Z, (-1,)).apply(params["trajectory"], jnp.asarray(seen))
+    head = Head(16, 2 * Z, (-1,)).apply(params["trajectory"], jnp.asarray(seen))
     q = Gaussian(head[..., :Z], np.maximum(np.exp(head[..., Z:]), 0.002))
     divergence, vague = np.asarray(info.kl(p, q)), np.asarray(info.entropy(p))
     expected = 0.2 * divergence.mean(-1)
@@ -196,9 +197,7 @@ def test_update_without_role_losses_does_not_feel_them(batch):
     learner = learner_of("roma_td", SPEC)
     state, key = jax.jit(learner.init)(jax.random.key(0)), jax.random.key(1)
     other = learner_of("roma_td", SPEC, {"role": {"soft_weight": 7.0, "bound": 0.1}})
-    new, changed = (
-        jax.jit(f.update)(state, batch, 0, key)[0] for f in (learner, other)
-    )
+    new, changed = (f.update(state, batch, 0, key).state for f in (learner, other))
     jax.tree.map(np.testing.assert_array_equal, new.params, changed.params)
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, new.params)
     still = {g for g, t in moved.items() if not any(jax.tree.leaves(t))}
@@ -245,17 +244,12 @@ def test_roles_of_training_are_samples_and_of_tests_are_means(params):
 def test_greedy_policy_is_deterministic(batch):
     learner = learner_of("roma", SPEC)
     state = jax.jit(learner.init)(jax.random.key(0))
-    seen = jax.tree.map(lambda x: x[0], (batch.obs, batch.state, batch.avail))
+    seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
+    agents = AgentState(learner.carry(3), batch.last_action[0], batch.reset[0])
 
     @jax.jit
     def values():
-        return learner.greedy(
-            state,
-            learner.carry(3),
-            Observation(*seen),
-            batch.last_action[0],
-            batch.reset[0],
-        )
+        return learner.greedy(state, agents, seen)
 
     one, two = values(), values()
     jax.tree.map(np.testing.assert_array_equal, one, two)

@@ -1,131 +1,103 @@
 """Phases: gradient steps over named parameter groups, each with its own optimiser."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from rolemarl_jax.learners.parts.learner import Experience, Pretraining, UpdateOut
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
-from rolemarl_jax.types import (
-    Array,
-    Batch,
-    EnvSpec,
-    Fresh,
-    Key,
-    LearnerState,
-    Observation,
-    PyTree,
-)
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Metrics, Params, Phase
+from rolemarl_jax.types import Array, Key, LearnerState, PyTree
 
-Experience = Batch | Fresh
 Scales = dict[str, str]
 Hypers = dict[str, float]
-Update = Callable[[LearnerState, Any, Array, Key], tuple[LearnerState, Metrics]]
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """A stage before training: ``updates`` calls of ``update``."""
-
-    name: str
-    updates: int
-    update: Update
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What the runner needs of an algorithm.
+class Pullback(NamedTuple):
+    """A forward pass that has been made, for a loss of what it gave.
 
     Attributes:
-        spec: sizes of the world that it was made for.
-        init: ``key -> LearnerState``.
-        carry: ``rows -> recurrent state`` of acting in that many worlds.
-        act: ``(state, carry, Observation [B, ...], last_action [B, N], reset [B],
-            epsilon, key) -> (actions [B, N], carry)``, exploring.
-        greedy: the same without epsilon and key: ``-> (actions, carry, feats)``.
-        epsilon: exploration rate as a function of env steps, unbatched.
-        update: ``(state, batch, t, key) -> (state, metrics)``; ``t`` counts updates
-            and must not be batched over seeds.
-        pretraining: stages that come first, in order.
-        experience: what ``update`` reads: a ``Batch`` of ``replay``, or the ``Fresh``
-            block that its own policy has just collected.
+        value: what ``Phase.loss`` reads in place of the parameters.
+        back: from the gradient of ``value`` to that of the phase's groups.
     """
 
-    spec: EnvSpec
-    init: Callable[[Key], LearnerState]
-    carry: Callable[[int], PyTree]
-    act: Callable[
-        [LearnerState, PyTree, Observation, Array, Array, Array, Key],
-        tuple[Array, PyTree],
-    ]
-    greedy: Callable[
-        [LearnerState, PyTree, Observation, Array, Array],
-        tuple[Array, PyTree, dict[str, Array]],
-    ]
-    epsilon: Callable[[Array], Array]
-    update: Update
-    pretraining: tuple[Pretraining, ...]
-    experience: Literal["replay", "fresh"] = "replay"
-
-
-@functools.cache
-def compiled(update: Update) -> Update:
-    """The jitted form of an update: one object, so one compilation for each shape.
-
-    Whoever fills the batch calls this, inside a larger program or from the host.
-    """
-    return jax.jit(update)
-
-
-def init_optimisers(phases: tuple[Phase, ...], params: dict[str, PyTree]) -> Any:
-    """Optimiser state of every phase over the groups that it changes."""
-    return {p.name: p.optimiser.init({g: params[g] for g in p.lr}) for p in phases}
+    value: PyTree
+    back: Callable[[PyTree], tuple[Params]]
 
 
 def run_phase(
-    phase: Phase, state: LearnerState, batch: Any, decay: Array, key: Key
-) -> tuple[LearnerState, Metrics]:
+    phase: Phase,
+    state: LearnerState,
+    batch: Any,
+    decay: Array,
+    key: Key,
+    pullback: Pullback | None = None,
+) -> UpdateOut:
     """One gradient step of a phase.
 
     Args:
         batch: what the phase's loss reads; its ``mask`` weighs the steps.
         decay: the schedule's factor on learning rates, unbatched; only phases that
             decay heed it.
+        pullback: the forward pass, where it is there already.
 
     Returns:
-        The changed state, and metrics ``<phase>/<name>``: every loss, the gradient
-        norm and what the loss function reports.
+        The changed state; metrics ``<phase>/<name>``: every loss, the gradient norm and
+        what the loss function reports; whether losses and gradients are finite.
     """
     context, scales = Context(state, batch, key), sorted(phase.scales.items())
 
-    def objective(own: dict[str, PyTree]) -> tuple[Array, Metrics]:
-        losses, metrics = phase.loss({**state.params, **own}, context)
-        means = reduce_losses(losses, batch.mask)
+    def objective(read: PyTree) -> tuple[Array, LossOut]:
+        out = phase.loss(read, context)
+        means = reduce_losses(out.losses, batch.mask)
         total = jnp.sum(jnp.stack([_scale(state, s) * means[n] for n, s in scales]))
-        return total, {**metrics, **{f"loss_{n}": m for n, m in means.items()}}
+        return total, out._replace(losses=means)
 
     own = {g: state.params[g] for g in phase.lr}
-    grads, metrics = jax.grad(objective, has_aux=True)(own)
-    factor = decay if phase.decays else 1.0
-    steps: Any
+    if pullback is None:
+        grads, out = jax.grad(
+            lambda own: objective({**state.params, **own}), has_aux=True
+        )(own)
+    else:
+        above, out = jax.grad(objective, has_aux=True)(pullback.value)
+        (grads,) = pullback.back(above)
+    return _step(phase, state, grads, out, decay if phase.decays else 1.0)
+
+
+def _step(
+    phase: Phase,
+    state: LearnerState,
+    grads: Params,
+    out: LossOut,
+    factor: Array | float,
+) -> UpdateOut:
+    """Moves the phase's groups against their gradients."""
+    own, steps = {g: state.params[g] for g in phase.lr}, None
     steps, opt = phase.optimiser.update(grads, state.opt[phase.name], own)
     rates = {g: factor * state.hypers[name] for g, name in phase.lr.items()}
-    new = {
-        g: jax.tree.map(lambda p, s, rate=rate: p - rate * s, own[g], steps[g])
+    moved = {
+        g: jax.tree.map(lambda p, s, rate=rate: p - rate * s, own[g], steps[g])  # type: ignore[index]
         for g, rate in rates.items()
     }
+    norm = optax.tree.norm(grads)
+    metrics = {
+        **out.metrics,
+        **{f"loss_{name}": loss for name, loss in out.losses.items()},
+        "grad_norm": norm,
+    }
+    finite = jnp.isfinite(jnp.stack([*out.losses.values(), norm])).all()
     state = state._replace(
-        params={**state.params, **new}, opt={**state.opt, phase.name: opt}
+        params={**state.params, **moved},
+        opt={**state.opt, phase.name: opt},
+        aux={**state.aux, **out.aux},
     )
-    metrics = {**metrics, "grad_norm": optax.tree.norm(grads)}
-    return phase.after(state), {f"{phase.name}/{n}": v for n, v in metrics.items()}
+    named_metrics = {f"{phase.name}/{n}": v for n, v in metrics.items()}
+    return UpdateOut(phase.after(state), named_metrics, finite)
 
 
 def in_precision(phase: Phase, name: str, exact: tuple[str, ...]) -> Phase:
@@ -146,7 +118,7 @@ def in_precision(phase: Phase, name: str, exact: tuple[str, ...]) -> Phase:
             for group, tree in groups.items()
         }
 
-    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+    def loss(params: Params, ctx: Context) -> LossOut:
         own, target = rounded(ctx.state.params), rounded(ctx.state.target)
         state = ctx.state._replace(params=own, target=target)
         return phase.loss(rounded(params), ctx._replace(state=state))
@@ -180,56 +152,90 @@ def reduce_losses(losses: dict[str, Array], mask: Array) -> dict[str, Array]:
 def run_when_due(
     phase: Phase,
     state: LearnerState,
-    batch: Experience,
+    batch: Any,
     t: Array,
     decay: Array,
     key: Key,
-) -> tuple[LearnerState, Metrics]:
-    """The phase's step at every ``every``-th update, else nothing.
+) -> UpdateOut:
+    """``run_phase`` at every ``every``-th update.
 
     ``t`` is unbatched, so that the branch survives mapping over seeds. Metrics of a
-    skipped step are NaN.
+    skipped step are NaN, and it counts as finite.
     """
 
-    def run(state: LearnerState) -> tuple[LearnerState, Metrics]:
+    def run(state: LearnerState) -> UpdateOut:
         return run_phase(phase, state, batch, decay, key)
 
     if phase.every == 1:
         return run(state)
 
-    shapes = jax.eval_shape(run, state)[1]
+    shapes = jax.eval_shape(run, state).metrics
     nothing = {n: jnp.full(s.shape, jnp.nan, s.dtype) for n, s in shapes.items()}
     due = (t + 1) % phase.every == 0
-    return jax.lax.cond(due, run, lambda state: (state, nothing), state)
+    return jax.lax.cond(
+        due, run, lambda state: UpdateOut(state, nothing, jnp.ones((), bool)), state
+    )
 
 
-def pretraining(phase: Phase) -> Pretraining:
-    """A pre-training phase, and what runs along with it, as a stage."""
+def run_phases(
+    phases: tuple[Phase, ...],
+    before: UpdateOut,
+    batch: Any,
+    t: Array,
+    decay: Array,
+    key: Key,
+) -> UpdateOut:
+    """Phases that are due, one after another, each with a key by its name.
 
-    def update(
-        state: LearnerState, batch: Experience, t: Array, key: Key
-    ) -> tuple[LearnerState, Metrics]:
-        del t
-        one, metrics = jnp.ones(()), {}
+    Args:
+        before: what earlier steps of the same update have left.
+    """
+    out = before
+    for phase in phases:
+        own = named(key, phase.name)
+        out = joined(out, run_when_due(phase, out.state, batch, t, decay, own))
+    return out
+
+
+def joined(before: UpdateOut, after: UpdateOut) -> UpdateOut:
+    """Two parts of one update, the second of which began where the first ended."""
+    metrics = {**before.metrics, **after.metrics}
+    return UpdateOut(after.state, metrics, before.finite & after.finite)
+
+
+def nothing_done(state: LearnerState) -> UpdateOut:
+    """An update before its first step."""
+    return UpdateOut(state, {}, jnp.ones((), bool))
+
+
+def pretraining(phase: Phase, steps: int | None = None) -> Pretraining:
+    """A pre-training phase, and what runs along with it, as a stage.
+
+    Args:
+        steps: gradient steps on each batch, so that there are fewer batches; ``None``
+            makes one, with the update's own key.
+    """
+
+    def once(state: LearnerState, batch: Experience, key: Key) -> UpdateOut:
+        out = nothing_done(state)
         for each in (phase, *phase.also):
-            own_key = named(key, each.name)
-            state, reported = run_phase(each, state, batch, one, own_key)
-            metrics |= reported
-        return state, metrics
+            own = named(key, each.name)
+            out = joined(out, run_phase(each, out.state, batch, jnp.ones(()), own))
+        return out
 
-    return Pretraining(phase.name, phase.updates, update)
+    def update(state: LearnerState, batch: Experience, t: Array, key: Key) -> UpdateOut:
+        del t
+        if steps is None:
+            return once(state, batch, key)
 
+        def step(
+            state: LearnerState, i: Array
+        ) -> tuple[LearnerState, tuple[Metrics, Array]]:
+            out = once(state, batch, named(key, "step", i))
+            return out.state, (out.metrics, out.finite)
 
-def repeated(stage: Pretraining, steps: int) -> Pretraining:
-    """The same stage with ``steps`` updates on each batch, and so fewer batches."""
+        state, (metrics, finite) = jax.lax.scan(step, state, jnp.arange(steps))
+        means = {name: x.mean() for name, x in metrics.items()}
+        return UpdateOut(state, means, finite.all())
 
-    def update(
-        state: LearnerState, batch: Experience, t: Array, key: Key
-    ) -> tuple[LearnerState, Metrics]:
-        def step(state: LearnerState, i: Array) -> tuple[LearnerState, Metrics]:
-            return stage.update(state, batch, t, named(key, "step", i))
-
-        state, metrics = jax.lax.scan(step, state, jnp.arange(steps))
-        return state, {name: x.mean() for name, x in metrics.items()}
-
-    return Pretraining(stage.name, -(-stage.updates // steps), update)
+    return Pretraining(phase.name, -(-phase.updates // (steps or 1)), jax.jit(update))

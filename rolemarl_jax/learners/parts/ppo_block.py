@@ -7,14 +7,14 @@ import jax.numpy as jnp
 
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae
-from rolemarl_jax.roles.parts.method import Carry, Params
-from rolemarl_jax.roles.parts.policy_method import Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.method import Carry, Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.roles.parts.shaping import Shaping, shaped
-from rolemarl_jax.types import Array, Fresh, Inputs, LearnerState
+from rolemarl_jax.types import Array, Inputs, LearnerState, Trajectory
 
 
-class TargetConfig(Protocol):
-    """Keys of ``learners.mappo.Config`` that shape targets."""
+class ValueNormConfig(Protocol):
+    """Keys of ``learners.mappo.Config`` that shape the critic's targets."""
 
     @property
     def value_norm(self) -> float | None: ...  # noqa: D102
@@ -45,49 +45,55 @@ class Sequences(NamedTuple):
     carry: Carry  # [B, ...]
 
 
-def sequences(block: Fresh) -> Sequences:
+def sequences(block: Trajectory) -> Sequences:
     """All of a block's."""
-    x, mask = block.inputs, block.mask
-    return Sequences(x, block.state, block.avail, block.action, mask, block.carry)
+    return Sequences(
+        inputs=block.inputs,
+        state=block.state,
+        avail=block.avail,
+        action=block.action,
+        mask=block.mask,
+        carry=block.carry,
+    )
 
 
-def look(
+def forward(
     method: PolicyMethod, params: Params, seq: Sequences
 ) -> tuple[Outlook, Hidden]:
     """Logits and values of sequences, and the recurrent states that led to them."""
-    feats, encoded = method.encode(params, seq.inputs, seq.carry)
+    feats, encoded = method.encode(params, seq.inputs, seq.carry, None)
     logits, acted = method.logits(params, seq.inputs, feats, seq.carry)
     value, judged = method.value(params, seq.inputs, seq.state, feats, seq.carry)
     return (logits, value), {**encoded, **acted, **judged}
 
 
 def prepare(
-    cfg: TargetConfig,
+    cfg: ValueNormConfig,
     method: PolicyMethod,
     shaping: Shaping,
     state: LearnerState,
-    block: Fresh,
-    seen: tuple[Outlook, Hidden],
+    block: Trajectory,
+    before: tuple[Outlook, Hidden],
 ) -> tuple[Old, dict[str, Any]]:
     """Log-probabilities, values, advantages and targets of a block.
 
     Args:
-        seen: what ``look`` gives with the parameters of ``state``.
+        before: what ``forward`` gives with the parameters of ``state``.
 
     Returns:
         These, and ``LearnerState.aux`` with the moments of the targets.
     """
-    (logits, value), hidden = seen
+    (logits, value), hidden = before
     final = final_values(method, state.params, block, hidden)
 
     mean, scale = _moments(state.aux)
-    ahead = gae.following(value, final, block.final_at) * scale + mean
+    next_value = gae.following(value, final, block.final_at) * scale + mean
     own = shaped(shaping, state, block.reward, block.obs)
     reward = state.hypers["reward_scale"] * own
     advantage = gae.gae(
         reward,
         value * scale + mean,
-        ahead,
+        next_value,
         block.terminated,
         block.truncated,
         state.hypers["gamma"],
@@ -114,7 +120,7 @@ def _moments(aux: dict[str, Any]) -> tuple[Array | float, Array | float]:
 
 
 def final_values(
-    method: PolicyMethod, params: Params, block: Fresh, hidden: Hidden
+    method: PolicyMethod, params: Params, block: Trajectory, hidden: Hidden
 ) -> Array:
     """Values `[K, B, N]` of the final observations, each one step after its own.
 
@@ -130,7 +136,7 @@ def final_values(
     final = jax.tree.map(lambda x: rows(x)[None], block.final)
     action = rows(block.action[there])[None]
     x = Inputs(final.obs, action, jnp.zeros((1, at.size), bool))
-    feats, _ = method.encode(params, x, carry)
+    feats, _ = method.encode(params, x, carry, None)
     value, _ = method.value(params, x, final.state, feats, carry)
     return value.reshape((*at.shape, -1))
 

@@ -1,33 +1,33 @@
 """PPO's passes over a block, in minibatches of whole sequences or all at once."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError
-from rolemarl_jax.learners.parts import phases as core
+from rolemarl_jax.learners.parts.learner import UpdateOut
+from rolemarl_jax.learners.parts.phases import Pullback, run_phase
 from rolemarl_jax.learners.parts.ppo_block import (
     Old,
     Outlook,
     Sequences,
-    TargetConfig,
-    look,
+    ValueNormConfig,
+    forward,
     prepare,
     sequences,
     take,
 )
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Metrics, Params, Phase
-from rolemarl_jax.roles.parts.policy_method import PolicyMethod
+from rolemarl_jax.roles.parts.method import Hidden, PolicyMethod
+from rolemarl_jax.roles.parts.phase import Metrics, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping
-from rolemarl_jax.types import Array, Fresh, Key, LearnerState, PyTree
+from rolemarl_jax.types import Array, Key, LearnerState, Trajectory
 
-Epochs = Callable[[LearnerState, Fresh, Key], tuple[LearnerState, Metrics]]
+Epochs = Callable[[LearnerState, Trajectory, Key], UpdateOut]
 
 
-class EpochsConfig(TargetConfig, Protocol):
+class EpochsConfig(ValueNormConfig, Protocol):
     """Keys of ``learners.mappo.Config`` that shape the passes."""
 
     @property
@@ -37,15 +37,10 @@ class EpochsConfig(TargetConfig, Protocol):
 
 
 class Part(NamedTuple):
-    """What one gradient step reads.
-
-    Attributes:
-        seq, old: sequences of a block. look: ``params -> Outlook`` on them.
-    """
+    """What the loss of one gradient step reads besides the networks' ``Outlook``."""
 
     seq: Sequences
     old: Old
-    look: Callable[[Params], Outlook]
 
     @property
     def mask(self) -> Array:
@@ -54,7 +49,7 @@ class Part(NamedTuple):
 
 
 class _Setup(NamedTuple):
-    """What passes are made of."""
+    """What passes are made of; the loss of ``ppo`` reads an ``Outlook``."""
 
     cfg: EpochsConfig
     method: PolicyMethod
@@ -65,39 +60,49 @@ class _Setup(NamedTuple):
 def make_epochs(
     cfg: EpochsConfig, method: PolicyMethod, shaping: Shaping, ppo: Phase
 ) -> Epochs:
-    """``(state, block, key) -> (state, metrics)``, metrics averaged over the steps."""
+    """``(state, block, key) -> UpdateOut``, metrics averaged over the steps."""
     setup = _Setup(cfg, method, shaping, ppo)
 
-    def epochs(
-        state: LearnerState, block: Fresh, key: Key
-    ) -> tuple[LearnerState, Metrics]:
+    def epochs(state: LearnerState, block: Trajectory, key: Key) -> UpdateOut:
         worlds = block.mask.shape[1]
-        size = cfg.minibatch or worlds
-        if worlds % size:
-            raise ConfigError(
-                f"algo.minibatch: got {size}; allowed: divisors of "
-                f"train.worlds={worlds}"
-            )
-        passes = _whole if size == worlds else _in_minibatches
-        state, metrics = passes(setup, state, block, key)
-        return state, {name: x.mean() for name, x in metrics.items()}
+        whole = cfg.minibatch in (None, worlds)
+        passes = _whole if whole else _in_minibatches
+        state, (metrics, finite) = passes(setup, state, block, key)
+        means = {name: x.mean() for name, x in metrics.items()}
+        return UpdateOut(state, means, finite.all())
 
     return epochs
 
 
+def _looked(
+    setup: _Setup, state: LearnerState, seq: Sequences
+) -> tuple[Pullback, Hidden]:
+    """Forward pass of the present networks, ready to be differentiated."""
+    own = {group: state.params[group] for group in setup.ppo.lr}
+
+    def outlook(own: Params) -> tuple[Outlook, Hidden]:
+        return forward(setup.method, {**state.params, **own}, seq)
+
+    value, back, hidden = jax.vjp(outlook, own, has_aux=True)
+    return Pullback(value, back), hidden
+
+
 def _in_minibatches(
-    setup: _Setup, state: LearnerState, block: Fresh, key: Key
-) -> tuple[LearnerState, Metrics]:
+    setup: _Setup, state: LearnerState, block: Trajectory, key: Key
+) -> tuple[LearnerState, tuple[Metrics, Array]]:
     """Steps on minibatches, shuffled anew in each epoch."""
     cfg, method, shaping, ppo = setup
     seq = sequences(block)
-    seen = look(method, state.params, seq)
-    old, aux = prepare(cfg, method, shaping, state, block, seen)
+    before = forward(method, state.params, seq)
+    old, aux = prepare(cfg, method, shaping, state, block, before)
 
-    def step(state: LearnerState, pick: Array) -> tuple[LearnerState, Metrics]:
-        mine, known = take(seq, old, pick)
-        part = Part(mine, known, lambda params: look(method, params, mine)[0])
-        return core.run_phase(ppo, state, part, jnp.ones(()), key)
+    def step(
+        state: LearnerState, pick: Array
+    ) -> tuple[LearnerState, tuple[Metrics, Array]]:
+        part = Part(*take(seq, old, pick))
+        looked, _ = _looked(setup, state, part.seq)
+        out = run_phase(ppo, state, part, jnp.ones(()), key, looked)
+        return out.state, (out.metrics, out.finite)
 
     def shuffled(epoch: Array) -> Array:
         order = jax.random.permutation(named(key, "epoch", epoch), seq.mask.shape[1])
@@ -108,51 +113,26 @@ def _in_minibatches(
 
 
 def _whole(
-    setup: _Setup, state: LearnerState, block: Fresh, key: Key
-) -> tuple[LearnerState, Metrics]:
+    setup: _Setup, state: LearnerState, block: Trajectory, key: Key
+) -> tuple[LearnerState, tuple[Metrics, Array]]:
     """One step an epoch. Its forward pass in the first is that of the old policy."""
     cfg, method, shaping, ppo = setup
     seq = sequences(block)
 
     def epoch(
         carry: tuple[LearnerState, Old], i: Array
-    ) -> tuple[tuple[LearnerState, Old], Metrics]:
+    ) -> tuple[tuple[LearnerState, Old], tuple[Metrics, Array]]:
         state, old = carry
-        own = {group: state.params[group] for group in ppo.lr}
-
-        def outlook(own: Params) -> tuple[Outlook, Any]:
-            return look(method, {**state.params, **own}, seq)
-
-        seen, hidden, again = _evaluated(outlook, own)
+        looked, hidden = _looked(setup, state, seq)
         old, aux = jax.lax.cond(
             i == 0,
-            lambda: prepare(cfg, method, shaping, state, block, (seen, hidden)),
+            lambda: prepare(cfg, method, shaping, state, block, (looked.value, hidden)),
             lambda: (old, state.aux),
         )
-        part = Part(seq, old, lambda params: again({g: params[g] for g in own}))
         state = state._replace(aux=aux)
-        state, metrics = core.run_phase(ppo, state, part, jnp.ones(()), key)
-        return (state, old), metrics
+        out = run_phase(ppo, state, Part(seq, old), jnp.ones(()), key, looked)
+        return (out.state, old), (out.metrics, out.finite)
 
     nothing = Old(*jnp.zeros((len(Old._fields), *block.action.shape)))
-    (state, _), metrics = jax.lax.scan(epoch, (state, nothing), jnp.arange(cfg.epochs))
-    return state, metrics
-
-
-def _evaluated(
-    function: Callable[[Any], tuple[PyTree, PyTree]], x: PyTree
-) -> tuple[PyTree, PyTree, Callable[[Any], PyTree]]:
-    """``(result, extra) = function(x)``, and ``again(x)`` to differentiate ``result``.
-
-    ``again`` is for the same ``x`` only: it computes nothing, and its gradient is the
-    pullback of the evaluation made here.
-    """
-    result, back, extra = jax.vjp(function, x, has_aux=True)
-
-    @jax.custom_vjp
-    def again(x: Any) -> PyTree:
-        del x
-        return result
-
-    again.defvjp(lambda _: (result, None), lambda _, grad: back(grad))
-    return result, extra, again
+    (state, _), reported = jax.lax.scan(epoch, (state, nothing), jnp.arange(cfg.epochs))
+    return state, reported

@@ -15,10 +15,15 @@ from rolemarl_jax.ops import identity
 from rolemarl_jax.ops.optim import optimiser
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.parts.phase import (
+    Context,
+    LossFn,
+    LossOut,
+    Metrics,
+    Params,
+    Phase,
+)
 from rolemarl_jax.types import Array, EnvSpec, Key
-
-Loss = Callable[[Params, Context], tuple[Losses, Metrics]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def make_classifier(widths: tuple[int, ...], spec: EnvSpec) -> Classifier:
     return Classifier(init, log_p)
 
 
-def classifier_phase(loss: Loss, regularisers: Mapping[str, float]) -> Phase:
+def classifier_phase(loss: LossFn, regularisers: Mapping[str, float]) -> Phase:
     """The classifier's gradient step on every batch, with weights of its losses."""
     return Phase(
         name="classifier",
@@ -65,7 +70,7 @@ def classifier_phase(loss: Loss, regularisers: Mapping[str, float]) -> Phase:
     )
 
 
-def paper_losses(net: Classifier, window: int, key: str) -> Loss:
+def paper_losses(net: Classifier, window: int, key: str) -> LossFn:
     """Eq. 5: cross entropies with the index, with a positive and with itself.
 
     Args:
@@ -77,14 +82,14 @@ def paper_losses(net: Classifier, window: int, key: str) -> Loss:
     if window < 1:
         raise ConfigError(f"{key}: got {window}, allowed: at least 1")
 
-    def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+    def loss(params: Params, ctx: Context) -> LossOut:
         steps = ctx.batch.reward.shape[0]
         log_p = net.log_p(params, ctx.batch.obs[:steps])
         losses = identity.losses(log_p)
         losses["positive_distance"] = identity.positive_distance(
             log_p, ctx.batch.reset[:steps], window, ctx.key
         )
-        return losses, certainty(log_p, ctx.batch.mask)
+        return LossOut(losses, certainty(log_p, ctx.batch.mask))
 
     return loss
 

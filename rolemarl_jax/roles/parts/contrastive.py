@@ -1,25 +1,62 @@
-"""What ACORM's methods share: encoder, role, contrastive learning, pre-training."""
+"""What ACORM's methods share: encoders, contrastive learning, pre-training."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError
+from rolemarl_jax.config import ConfigError, config
 from rolemarl_jax.nets.agents import Recurrent, features
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Params, Phase, blank_inputs
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, blank_inputs
+from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key, LearnerState
 
-# A record with the keys that `roles.acorm.Config` describes; each method has its own.
-PartsConfig = Any
+
+@config
+class ContrastiveConfig:
+    """Encoders and contrastive learning, which methods inherit (key ``algo.role``).
+
+    Attributes:
+        embedding: units of the trajectory encoder, E.
+        role: Z, features of a role.
+        layer_norm: whether there is one before the role's sigmoid.
+        clusters: K of K-means.
+        kmeans_iterations: of Lloyd's algorithm.
+        contrastive: whether the InfoNCE loss is used.
+        contrastive_lr: its learning rate.
+        contrastive_every: learner updates between two of its steps.
+        momentum: step of the key encoder towards the role encoder, each update.
+        key_grad: whether the key encoder gets gradients too (authors' code).
+        norm_by_active: normalise the loss by real steps only (the authors count
+            padding).
+        mask_dead: leave dead agents out of the loss.
+        pretrain_embedding: updates of the trajectory encoder before training.
+        pretrain_contrastive: updates of the roles before training.
+        embedding_lr: learning rate of the former.
+    """
+
+    embedding: int
+    role: int
+    layer_norm: bool
+    clusters: int
+    kmeans_iterations: int
+    contrastive: bool
+    contrastive_lr: float
+    contrastive_every: int
+    momentum: float
+    key_grad: bool
+    norm_by_active: bool
+    mask_dead: bool
+    pretrain_embedding: int
+    pretrain_contrastive: int
+    embedding_lr: float
 
 
 class RoleEncoder(Module):
@@ -37,35 +74,30 @@ class RoleEncoder(Module):
         return nn.sigmoid(z)
 
 
-@dataclass(frozen=True)
-class RoleParts:
-    """Trajectory encoder, role encoder and their losses.
+class Encoders(NamedTuple):
+    """Networks of the parameter groups ``embedding``, ``role``, ``key``, ``decoder``.
 
     Attributes:
-        init: ``key -> {embedding, role, key, similarity, decoder}``.
-        read: ``Inputs -> [T, B, N, in]``, what the trajectory encoder reads.
-        embed: ``(params, Inputs, h0 [B, N, E]) -> (embedding, hidden)``, both
-            `[T, B, N, E]`.
-        role: ``(params, embedding) -> [..., Z]``.
-        decoding: ``(params, embedding [T, B, N, E], next obs [T, B, N, O]) ->
-            [T, B]``, squared error of predicting observation and agent id.
-        contrast: ``(params, embedding [T, B, N, E], obs [T, B, N, O], mask [T, B])
-            -> [T, B]``, the InfoNCE loss; no gradient reaches the embedding.
+        cfg: what they are made of.
+        spec: of the world.
+        last_action: whether the trajectory encoder reads it besides the observation.
+        trajectory: a GRU, `[T, B, N, in]` to `[T, B, N, E]`.
+        to_role: `[..., E]` to `[..., Z]`, for roles and for keys.
+        decoder: `[..., E]` to the next observation and the agent's index.
     """
 
-    init: Callable[[Key], Params]
-    read: Callable[[Inputs], Array]
-    embed: Callable[[Params, Inputs, Array], tuple[Array, Array]]
-    role: Callable[[Params, Array], Array]
-    decoding: Callable[[Params, Array, Array], Array]
-    contrast: Callable[[Params, Array, Array, Array], Array]
+    cfg: ContrastiveConfig
+    spec: EnvSpec
+    last_action: bool
+    trajectory: Recurrent
+    to_role: RoleEncoder
+    decoder: MLP
 
 
-def make_parts(cfg: PartsConfig, spec: EnvSpec, last_action: bool) -> RoleParts:
-    """The parts for one configuration and world.
-
-    Args:
-        last_action: whether the trajectory encoder reads it besides the observation.
+def make_encoders(
+    cfg: ContrastiveConfig, spec: EnvSpec, *, last_action: bool
+) -> Encoders:
+    """The encoders of one configuration and world.
 
     Raises:
         ConfigError: more clusters than agents.
@@ -75,59 +107,92 @@ def make_parts(cfg: PartsConfig, spec: EnvSpec, last_action: bool) -> RoleParts:
             f"algo.role.clusters: got {cfg.clusters}, allowed: 1 to the number of "
             f"agents, {spec.n_agents} in {spec.name}"
         )
-    encoder = Recurrent(cfg.embedding, cfg.embedding)
-    role_net = RoleEncoder(cfg.role, cfg.layer_norm)
-    decoder = MLP((cfg.embedding, spec.obs_dim + spec.n_agents))
-
-    def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, last_action, agent_id=False)
-
-    def init(key: Key) -> Params:
-        x, e = blank_inputs(1, spec.n_agents, spec.obs_dim), jnp.zeros(cfg.embedding)
-        h0 = jnp.zeros((1, spec.n_agents, cfg.embedding))
-        roles = role_net.init(named(key, "role"), e[None])
-        return {
-            "embedding": encoder.init(named(key, "embedding"), read(x), h0, x.reset),
-            "role": roles,
-            "key": jax.tree.map(jnp.copy, roles),
-            "similarity": jax.random.uniform(named(key, "w"), (cfg.role, cfg.role)),
-            "decoder": decoder.init(named(key, "decoder"), e[None]),
-        }
-
-    def embed(params: Params, x: Inputs, h0: Array) -> tuple[Array, Array]:
-        return encoder.apply(params["embedding"], read(x), h0, x.reset)
-
-    def decoding(params: Params, embedding: Array, ahead: Array) -> Array:
-        ids = jnp.broadcast_to(
-            jnp.eye(spec.n_agents), (*ahead.shape[:-1], spec.n_agents)
-        )
-        predicted = decoder.apply(params["decoder"], embedding)
-        error = predicted - jnp.concatenate([ahead, ids], axis=-1)
-        return (error**2).mean((-1, -2))
-
-    def contrast(params: Params, embedding: Array, obs: Array, mask: Array) -> Array:
-        embedding = jax.lax.stop_gradient(embedding)
-        query = role_net.apply(params["role"], embedding)
-        keys = role_net.apply(params["key"], embedding)
-        alive = obs.any(-1) if cfg.mask_dead else None
-        labels = kmeans(embedding, cfg.clusters, cfg.kmeans_iterations, alive)
-        loss = bilinear_info_nce(query, keys, params["similarity"], labels, alive)
-        if not cfg.norm_by_active:
-            loss = loss * mask.mean() / mask.any(axis=1).mean()
-        return loss
-
-    return RoleParts(
-        init=init,
-        read=read,
-        embed=embed,
-        role=lambda params, e: role_net.apply(params["role"], e),
-        decoding=decoding,
-        contrast=contrast,
+    return Encoders(
+        cfg=cfg,
+        spec=spec,
+        last_action=last_action,
+        trajectory=Recurrent(cfg.embedding, cfg.embedding),
+        to_role=RoleEncoder(cfg.role, cfg.layer_norm),
+        decoder=MLP((cfg.embedding, spec.obs_dim + spec.n_agents)),
     )
 
 
-def momentum(cfg: PartsConfig) -> Callable[[LearnerState], LearnerState]:
-    """Moves the key encoder a step towards the role encoder."""
+def init_encoders(nets: Encoders, key: Key) -> Params:
+    """Parameters of ``embedding``, ``role``, ``key``, ``similarity``, ``decoder``."""
+    cfg, spec = nets.cfg, nets.spec
+    x, e = blank_inputs(1, spec), jnp.zeros((1, cfg.embedding))
+    h0 = jnp.zeros((1, spec.n_agents, cfg.embedding))
+    roles = nets.to_role.init(named(key, "role"), e)
+    return {
+        "embedding": nets.trajectory.init(
+            named(key, "embedding"), read(nets, x), h0, x.reset
+        ),
+        "role": roles,
+        "key": jax.tree.map(jnp.copy, roles),
+        "similarity": jax.random.uniform(named(key, "w"), (cfg.role, cfg.role)),
+        "decoder": nets.decoder.init(named(key, "decoder"), e),
+    }
+
+
+def read(nets: Encoders, x: Inputs) -> Array:
+    """What the trajectory encoder reads, `[T, B, N, in]`."""
+    return features(x, nets.spec.n_actions, nets.last_action, agent_id=False)
+
+
+def embed(nets: Encoders, params: Params, x: Inputs, h0: Array) -> tuple[Array, Array]:
+    """Embeddings and hidden states, `[T, B, N, E]` each; ``h0`` is `[B, N, E]`."""
+    return nets.trajectory.apply(params["embedding"], read(nets, x), h0, x.reset)
+
+
+def encode(
+    nets: Encoders, params: Params, x: Inputs, carry: Carry, key: Key | None
+) -> tuple[Feats, Hidden]:
+    """Roles `[T, B, N, Z]` and embeddings `[T, B, N, E]`; nothing is drawn."""
+    del key
+    embedding, hidden = embed(nets, params, x, carry["embedding"])
+    role = nets.to_role.apply(params["role"], embedding)
+    return {"role": role, "embedding": embedding}, {"embedding": hidden}
+
+
+def decoder_loss(
+    nets: Encoders, params: Params, embedding: Array, next_obs: Array
+) -> Array:
+    """Squared error of predicting next observation and agent index, `[T, B]`.
+
+    Args:
+        embedding: `[T, B, N, E]`. next_obs: `[T, B, N, O]`.
+    """
+    n = nets.spec.n_agents
+    ids = jnp.broadcast_to(jnp.eye(n), (*next_obs.shape[:-1], n))
+    predicted = nets.decoder.apply(params["decoder"], embedding)
+    error = predicted - jnp.concatenate([next_obs, ids], axis=-1)
+    return (error**2).mean((-1, -2))
+
+
+def contrastive_loss(
+    nets: Encoders, params: Params, embedding: Array, obs: Array, mask: Array
+) -> Array:
+    """InfoNCE over the agents of each step, `[T, B]` (ACORM eq. 4).
+
+    Positives are the agents of one cluster. No gradient reaches the embedding.
+
+    Args:
+        embedding: `[T, B, N, E]`. obs: `[T, B, N, O]`. mask: `[T, B]`.
+    """
+    cfg = nets.cfg
+    embedding = jax.lax.stop_gradient(embedding)
+    query = nets.to_role.apply(params["role"], embedding)
+    keys = nets.to_role.apply(params["key"], embedding)
+    alive = obs.any(-1) if cfg.mask_dead else None
+    labels = kmeans(embedding, cfg.clusters, cfg.kmeans_iterations, alive)
+    loss = bilinear_info_nce(query, keys, params["similarity"], labels, alive)
+    if not cfg.norm_by_active:
+        loss = loss * mask.mean() / mask.any(axis=1).mean()
+    return loss
+
+
+def momentum(cfg: ContrastiveConfig) -> AfterFn:
+    """Moves the key encoder a step towards the role encoder (ACORM eq. 5)."""
 
     def after(state: LearnerState) -> LearnerState:
         key = soft_update(state.params["key"], state.params["role"], cfg.momentum)
@@ -136,30 +201,28 @@ def momentum(cfg: PartsConfig) -> Callable[[LearnerState], LearnerState]:
     return after
 
 
-def rates(cfg: PartsConfig) -> dict[str, float]:
-    """Learning rates of the phases, where these do anything."""
+def rates(cfg: ContrastiveConfig) -> dict[str, float]:
+    """Learning rates of the phases that there are."""
     found = {"embedding_lr": cfg.embedding_lr} if cfg.pretrain_embedding else {}
     return found | ({"contrastive_lr": cfg.contrastive_lr} if cfg.contrastive else {})
 
 
+def without_gradient(cfg: ContrastiveConfig) -> tuple[str, ...]:
+    """Groups that no phase changes: keys follow the roles, others are not used."""
+    unused = () if cfg.pretrain_embedding else ("decoder",)
+    if not cfg.contrastive:
+        return (*unused, "key", "similarity")
+    return unused if cfg.key_grad else (*unused, "key")
+
+
 def phases(
-    cfg: PartsConfig, decoding: Callable, contrast: Callable
+    cfg: ContrastiveConfig, decoding: LossFn, contrast: LossFn
 ) -> tuple[Phase, ...]:
     """Pre-training of the embedding, then of the roles; the latter goes on later.
 
     Args:
-        decoding, contrast: losses of a ``Phase``.
+        decoding, contrast: losses ``decoder`` and ``contrastive`` of a batch.
     """
-    rate = "contrastive_lr"
-    learned = ("role", "similarity", *(("key",) if cfg.key_grad else ()))
-    contrastive = {
-        "name": "contrastive",
-        "lr": dict.fromkeys(learned, rate),
-        "optimiser": optimiser("adam", 1e-8, {}),
-        "loss": contrast,
-        "scales": {"contrastive": 1.0},
-        "after": momentum(cfg),
-    }
     embedding = Phase(
         name="embedding",
         stage="pretrain",
@@ -169,10 +232,19 @@ def phases(
         scales={"decoder": 1.0},
         updates=cfg.pretrain_embedding,
     )
+    first = (embedding,) if cfg.pretrain_embedding else ()
     if not cfg.contrastive:
-        return (embedding,)
-    return (
-        embedding,
-        Phase(stage="pretrain", updates=cfg.pretrain_contrastive, **contrastive),
-        Phase(stage="train", every=cfg.contrastive_every, **contrastive),
+        return first
+    learned = ("role", "similarity", *(("key",) if cfg.key_grad else ()))
+    train = Phase(
+        name="contrastive",
+        stage="train",
+        lr=dict.fromkeys(learned, "contrastive_lr"),
+        optimiser=optimiser("adam", 1e-8, {}),
+        loss=contrast,
+        scales={"contrastive": 1.0},
+        every=cfg.contrastive_every,
+        after=momentum(cfg),
     )
+    before = replace(train, stage="pretrain", every=1, updates=cfg.pretrain_contrastive)
+    return (*first, before, train)

@@ -1,16 +1,26 @@
 """What a role method is: a record of pure functions handed to a learner."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
-import optax
 
+from rolemarl_jax.roles.parts.phase import (
+    AfterFn,
+    Context,
+    Losses,
+    Metrics,
+    Params,
+    Phase,
+    unchanged,
+)
 from rolemarl_jax.types import (
     AgentOut,
+    AgentState,
     Array,
     Batch,
+    EnvSpec,
     Inputs,
     Key,
     LearnerState,
@@ -18,65 +28,75 @@ from rolemarl_jax.types import (
     PyTree,
 )
 
-Params = dict[str, PyTree]
 Carry = dict[str, Array]
-Losses = dict[str, Array]
-Metrics = dict[str, Array]
+"""Recurrent states before a sequence, `[B, ...]`, by name."""
+Hidden = dict[str, Array]
+"""Recurrent states after every step of a sequence, `[T, B, ...]`, by name."""
+Feats = dict[str, Array]
+"""Role features of a sequence, `[T, B, N, ...]`, by name."""
 
 
-class Context(NamedTuple):
-    """What a loss may read besides the parameters that it differentiates."""
+class InitFn(Protocol):
+    """Parameters to begin with, by group."""
 
-    state: LearnerState
-    batch: Any  # Batch, Fresh or what the learner draws from them; has `mask`
-    key: Key
+    def __call__(self, key: Key, /) -> Params: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One gradient step of its own on a batch.
+class CarryFn(Protocol):
+    """Recurrent state of B rows at the beginning of an episode."""
 
-    Attributes:
-        name: prefix of its metrics.
-        stage: ``pretrain`` phases run ``updates`` times each, in order, before
-            training; ``train`` phases run at every ``every``-th learner update,
-            before the TD step.
-        every: period in learner updates (``train``).
-        updates: how many updates (``pretrain``).
-        lr: for each parameter group that the phase changes, the name of its
-            learning rate among the hyper-parameters. Only these groups get
-            gradients, and groups of two phases may overlap.
-        optimiser: gradient transformation without learning rate, one per phase.
-        loss: ``(params, Context) -> ({name: [T, B]}, metrics)``.
-        scales: weight of each named loss, or the name of one among the
-            hyper-parameters.
-        decays: whether the learner's learning-rate schedule applies.
-        after: what happens to the learner state after the step.
-        also: phases that follow it on the same batch (``pretrain``).
-    """
-
-    name: str
-    stage: Literal["pretrain", "train"]
-    lr: Mapping[str, str]
-    optimiser: optax.GradientTransformation
-    loss: Callable[[Params, Context], tuple[Losses, Metrics]]
-    scales: Mapping[str, float | str]
-    every: int = 1
-    updates: int = 0
-    decays: bool = False
-    after: Callable[[LearnerState], LearnerState] = lambda state: state
-    also: tuple["Phase", ...] = ()
+    def __call__(self, rows: int, /) -> Carry: ...  # noqa: D102
 
 
-def _no_losses(_: Params, __: Context, ___: AgentOut) -> Losses:
+class EncodeFn(Protocol):
+    """Role features of a sequence; without a key roles are their means (greedy)."""
+
+    def __call__(  # noqa: D102
+        self, params: Params, x: Inputs, carry: Carry, key: Key | None, /
+    ) -> tuple[Feats, Hidden]: ...
+
+
+class QValuesFn(Protocol):
+    """Action values `[T, B, N, A]` of a sequence, from inputs and role features."""
+
+    def __call__(  # noqa: D102
+        self, params: Params, x: Inputs, feats: Feats, carry: Carry, /
+    ) -> tuple[AgentOut, Hidden]: ...
+
+
+class TargetFeatsFn(Protocol):
+    """Role features that the target network uses, given those of the online one."""
+
+    def __call__(  # noqa: D102
+        self, target_params: Params, x: Inputs, feats: Feats, key: Key | None, /
+    ) -> Feats: ...
+
+
+class ExtraLossesFn(Protocol):
+    """Losses that join the TD loss."""
+
+    def __call__(  # noqa: D102
+        self, params: Params, ctx: Context, out: AgentOut, /
+    ) -> Losses: ...
+
+
+def no_losses(params: Params, ctx: Context, out: AgentOut) -> Losses:
+    """Nothing joins the TD loss."""
+    del params, ctx, out
     return {}
 
 
-def _no_reward(_: Context, __: AgentOut) -> tuple[float, Metrics]:
-    return 0.0, {}
+class ExperienceFn(Protocol):
+    """What the TD step learns from, and factors on gradients of action values.
+
+    The factors are `[T+1, B, N]`, or ``None`` for one everywhere.
+    """
+
+    def __call__(self, ctx: Context, /) -> tuple[Batch, Array | None]: ...  # noqa: D102
 
 
-def _own_experience(ctx: Context) -> tuple[Batch, None]:
+def own_experience(ctx: Context) -> tuple[Batch, None]:
+    """The batch as it is."""
     return ctx.batch, None
 
 
@@ -84,13 +104,55 @@ class Moment(NamedTuple):
     """What a method may read when it explores, of B worlds at one step."""
 
     state: LearnerState
-    seen: Observation  # [B, ...]
+    observation: Observation  # [B, ...]
     reset: Array  # [B] bool
     key: Key
 
 
-def _as_chosen(_: Moment, actions: Array, carry: Carry) -> tuple[Array, Carry]:
+class ExploreFn(Protocol):
+    """Changes actions `[B, N]` that epsilon-greedy chose while collecting."""
+
+    def __call__(  # noqa: D102
+        self, moment: Moment, actions: Array, carry: Carry, /
+    ) -> tuple[Array, Carry]: ...
+
+
+def as_chosen(moment: Moment, actions: Array, carry: Carry) -> tuple[Array, Carry]:
+    """What epsilon-greedy chose."""
+    del moment
     return actions, carry
+
+
+class Intrinsic(NamedTuple):
+    """A reward of the method's own."""
+
+    reward: Array | float  # [T, B], added to the team's
+    metrics: Metrics = {}  # noqa: RUF012
+    aux: dict[str, PyTree] = {}  # noqa: RUF012  as in LossOut
+
+
+class IntrinsicFn(Protocol):
+    """The method's reward of a batch, given what the online network put out."""
+
+    def __call__(self, ctx: Context, out: AgentOut, /) -> Intrinsic: ...  # noqa: D102
+
+
+def no_intrinsic(ctx: Context, out: AgentOut) -> Intrinsic:
+    """The team's reward is all there is."""
+    del ctx, out
+    return Intrinsic(0.0)
+
+
+class InitAuxFn(Protocol):
+    """What is kept beside the parameters, to begin with."""
+
+    def __call__(self, key: Key, params: Params, /) -> dict[str, Any]: ...  # noqa: D102
+
+
+def no_aux(key: Key, params: Params) -> dict[str, Any]:
+    """Nothing is kept beside the parameters."""
+    del key, params
+    return {}
 
 
 @dataclass(frozen=True)
@@ -101,60 +163,113 @@ class RoleMethod:
     T = 1 and a carried recurrent state.
 
     Attributes:
-        init: ``key -> {group: params}``.
+        init: parameters.
         target_groups: groups of which the target network keeps its own copy.
-        carry: ``rows B -> {name: zeros [B, ...]}``, recurrent state.
-        encode: ``(params, Inputs, carry, key | None) -> (feats, carry part)``: role
-            features `[T, B, N, ...]`; no key means greedy (mean roles).
-        q_values: ``(params, Inputs, feats, carry) -> (AgentOut, carry part)``.
-        target_feats: ``(target params, Inputs, online feats, key) -> feats`` that the
-            target network uses.
+        carry: recurrent state at an episode's beginning.
+        encode: role features.
+        q_values: action values.
+        target_feats: role features of the target network.
+        td_lr: for each group that the TD loss trains, the name of its learning rate.
+        no_gradient: groups that no gradient step changes: moved otherwise, or at rest.
         exact: groups that compute in float32 whatever ``algo.precision`` says:
             densities, divergences and classifiers.
-        td_lr: for each group that the TD loss trains, the name of its learning rate.
         hypers: initial values of the method's own hyper-parameters.
-        extra_losses: ``(params, Context, AgentOut) -> {name: [T, B]}`` joining the TD
-            loss.
-        experience: ``Context -> (Batch, weight [T+1, B, N] | None)``: what the TD step
-            learns from, and the factor on the gradient of each action value.
-        explore: ``(Moment, actions [B, N], carry) -> (actions, carry)``: changes what
-            epsilon-greedy chose while experience is collected.
-        intrinsic: ``(Context, AgentOut) -> (reward [T, B], metrics)``.
+        extra_losses: joining the TD loss.
+        experience: what the TD step learns from.
+        explore: changes what epsilon-greedy chose.
+        intrinsic: a reward besides the team's.
         phases: gradient steps besides the TD step.
-        init_aux: ``(key, params) -> {name: tree}`` kept beside the parameters.
+        init_aux: what is kept beside the parameters.
         after_update: what happens to the state after each update in training.
-        remember: ``(state, metrics of the update) -> state``, last of all.
     """
 
-    init: Callable[[Key], Params]
+    init: InitFn
     target_groups: tuple[str, ...]
-    carry: Callable[[int], Carry]
-    encode: Callable[
-        [Params, Inputs, Carry, Key | None], tuple[dict[str, Array], Carry]
-    ]
-    q_values: Callable[
-        [Params, Inputs, dict[str, Array], Carry], tuple[AgentOut, Carry]
-    ]
-    target_feats: Callable[
-        [Params, Inputs, dict[str, Array], Key | None], dict[str, Array]
-    ]
+    carry: CarryFn
+    encode: EncodeFn
+    q_values: QValuesFn
+    target_feats: TargetFeatsFn
     td_lr: Mapping[str, str]
+    no_gradient: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
     hypers: Mapping[str, float] = field(default_factory=dict)
-    extra_losses: Callable[[Params, Context, AgentOut], Losses] = _no_losses
-    experience: Callable[[Context], tuple[Batch, Array | None]] = _own_experience
-    explore: Callable[[Moment, Array, Carry], tuple[Array, Carry]] = _as_chosen
-    intrinsic: Callable[[Context, AgentOut], tuple[Array | float, Metrics]] = _no_reward
+    extra_losses: ExtraLossesFn = no_losses
+    experience: ExperienceFn = own_experience
+    explore: ExploreFn = as_chosen
+    intrinsic: IntrinsicFn = no_intrinsic
     phases: tuple[Phase, ...] = ()
-    init_aux: Callable[[Key, Params], dict[str, Any]] = lambda _, __: {}
-    after_update: Callable[[LearnerState], LearnerState] = lambda state: state
-    remember: Callable[[LearnerState, Metrics], LearnerState] = lambda state, _: state
+    init_aux: InitAuxFn = no_aux
+    after_update: AfterFn = unchanged
 
 
-def blank_inputs(rows: int, n_agents: int, obs_dim: int) -> Inputs:
+class LogitsFn(Protocol):
+    """Logits `[T, B, N, A]` of a sequence, from inputs and role features."""
+
+    def __call__(  # noqa: D102
+        self, params: Params, x: Inputs, feats: Feats, carry: Carry, /
+    ) -> tuple[Array, Hidden]: ...
+
+
+class ValueFn(Protocol):
+    """Values `[T, B, N]` of a sequence; ``state`` is `[T, B, S]`.
+
+    Gradients must not reach the actor's groups.
+    """
+
+    def __call__(  # noqa: D102
+        self, params: Params, x: Inputs, state: Array, feats: Feats, carry: Carry, /
+    ) -> tuple[Array, Hidden]: ...
+
+
+@dataclass(frozen=True)
+class PolicyMethod:
+    """Actor, critic and roles for PPO.
+
+    All functions run over sequences; acting is the same with T = 1. The critic's
+    recurrent state is carried while acting too, so that a block that begins in
+    mid-episode knows the past.
+
+    Attributes:
+        init: parameters.
+        carry: recurrent state at an episode's beginning: encoder, actor and critic.
+        encode: role features for both actor and critic.
+        logits: of the actor.
+        value: of the critic.
+        actor_groups: parameters with the learning rate ``actor_lr``.
+        critic_groups: parameters with the learning rate ``critic_lr``.
+        no_gradient: groups that no gradient step changes: moved otherwise, or at rest.
+        hypers: initial values of the method's own hyper-parameters.
+        phases: gradient steps on a ``Trajectory`` besides those of PPO.
+        after_update: what happens to the state after each update in training.
+    """
+
+    init: InitFn
+    carry: CarryFn
+    encode: EncodeFn
+    logits: LogitsFn
+    value: ValueFn
+    actor_groups: tuple[str, ...]
+    critic_groups: tuple[str, ...]
+    no_gradient: tuple[str, ...] = ()
+    hypers: Mapping[str, float] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = ()
+    after_update: AfterFn = unchanged
+
+
+def one_step(observation: Observation, agents: AgentState) -> Inputs:
+    """What a policy reads at one step of B worlds: a sequence of length one."""
+    return Inputs(observation.obs[None], agents.last_action[None], agents.reset[None])
+
+
+def last(carry: Carry, *hidden: Hidden) -> Carry:
+    """Recurrent state after a sequence: the last of ``hidden``, the rest as it was."""
+    return {**carry, **{n: h[-1] for part in hidden for n, h in part.items()}}
+
+
+def blank_inputs(rows: int, spec: EnvSpec) -> Inputs:
     """One time step of zeros, to initialise networks with."""
     return Inputs(
-        obs=jnp.zeros((1, rows, n_agents, obs_dim)),
-        last_action=jnp.full((1, rows, n_agents), -1),
+        obs=jnp.zeros((1, rows, spec.n_agents, spec.obs_dim)),
+        last_action=jnp.full((1, rows, spec.n_agents), -1),
         reset=jnp.zeros((1, rows), bool),
     )

@@ -13,7 +13,7 @@ from rolemarl_jax.roles.parts.classifier import (
     make_classifier,
     paper_losses,
 )
-from rolemarl_jax.roles.parts.method import Params, Phase
+from rolemarl_jax.roles.parts.phase import Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Key, LearnerState
 
 
@@ -24,7 +24,8 @@ class Shaping:
     Attributes:
         bonus: ``(LearnerState, obs [..., N, O]) -> [..., N]``, added to the team's
             reward whenever a batch is used, so that it is never outdated.
-        init: ``key -> {group: params}``. phases: gradient steps.
+        init: ``key -> {group: params}``.
+        phases: gradient steps.
         hypers: initial values of its hyper-parameters.
     """
 
@@ -36,7 +37,11 @@ class Shaping:
 
 @config
 class NoneConfig:
-    """No shaping (``algo.shaping``)."""
+    """No shaping (``algo.shaping``).
+
+    Attributes:
+        name: of the shaping, ``none``.
+    """
 
     name: str
 
@@ -46,11 +51,15 @@ class EoiConfig:
     """EOI's individuality reward (``algo.shaping``).
 
     Attributes:
+        name: of the shaping, ``eoi``.
         alpha: weight of ``P(i | o_i)``; ``None`` takes the number of the world's
-            family. per_env: weights by family, with an entry ``default``.
-        widths: hidden layers of the classifier. lr: its learning rate.
-        positive_distance, mutual_information: beta_1 and beta_2, weights of its
-            regularisers. window: steps that a positive may lie back.
+            family.
+        per_env: weights by family, with an entry ``default``.
+        widths: hidden layers of the classifier.
+        lr: its learning rate.
+        positive_distance: beta_1, weight of its first regulariser.
+        mutual_information: beta_2, weight of its second.
+        window: steps that a positive may lie back.
     """
 
     name: str

@@ -13,7 +13,8 @@ from rolemarl_jax.config import config
 from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent
 from rolemarl_jax.ops.optim import optimiser, soft_update
-from rolemarl_jax.roles.parts.method import Context, Losses, Metrics, Params, Phase
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
+from rolemarl_jax.trees import choose
 from rolemarl_jax.types import Array, Batch, EnvSpec, Key, LearnerState, PyTree
 
 MODELS = ("world_role", "world")
@@ -25,10 +26,15 @@ class WorldConfig:
     """World models (key ``algo.role.world``).
 
     Attributes:
-        net: sizes. free_nats: floor of the latents' divergence.
-        dynamics_scale, representation_scale: weights of its two directions.
-        lr, eps, clip: of each model's Adam. target_tau: step of the copies that the
-            reward reads towards the models, after each of their updates.
+        net: sizes.
+        free_nats: floor of the latents' divergence.
+        dynamics_scale: weight of its direction that trains the prior.
+        representation_scale: weight of its direction that trains the posterior.
+        lr: learning rate of each model.
+        eps: of its Adam.
+        clip: of its gradient's norm.
+        target_tau: step of the copies that the reward reads towards the models, after
+            each of their updates.
     """
 
     net: RSSMConfig
@@ -66,7 +72,7 @@ def story(batch: Batch, role: Array, n_actions: int) -> tuple[Array, Array]:
         `[T+1, B, N, A]` and `[T+1, B, N, Z]`; zeros at an episode's first step.
     """
     before = jnp.concatenate([jnp.zeros_like(role[:1]), role[:-1]])
-    before = jnp.where(batch.reset[..., None, None], 0.0, before)
+    before = choose(batch.reset, jnp.zeros_like(before), before)
     return jax.nn.one_hot(batch.last_action, n_actions), before
 
 
@@ -114,7 +120,7 @@ Read = Callable[[Context], Array]
 
 
 def world_phases(
-    cfg: WorldConfig, nets: dict[str, RSSM], roles: Read, exact: bool
+    cfg: WorldConfig, nets: dict[str, RSSM], roles: Read, *, exact: bool
 ) -> tuple[Phase, ...]:
     """One phase a model; roles are inputs that its loss does not change.
 
@@ -124,15 +130,13 @@ def world_phases(
     """
 
     def phase(name: str) -> Phase:
-        def loss(params: Params, ctx: Context) -> tuple[Losses, Metrics]:
+        def loss(params: Params, ctx: Context) -> LossOut:
             net, batch = nets[name], ctx.batch
             role = roles(ctx) if net.role else jnp.zeros((*batch.obs.shape[:-1], 0))
             found = model_losses(cfg, net, params[name], batch, role, ctx.key)
             names = ("observation", "divergence")
-            return {
-                n: per_transition(x.mean(-1), batch)
-                for n, x in zip(names, found, strict=True)
-            }, {}
+            means = [per_transition(x.mean(-1), batch) for x in found]
+            return LossOut(dict(zip(names, means, strict=True)))
 
         def follow(state: LearnerState) -> LearnerState:
             copy = online = state.params[name]

@@ -1,0 +1,72 @@
+"""What of a running experiment goes into a checkpoint, and how it comes back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax import members
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.experience.memory import FreshState
+from rolemarl_jax.experience.rollout import Worlds
+from rolemarl_jax.program.program import SeedState
+from rolemarl_jax.types import AgentState, PyTree
+
+
+def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
+    """Named parts of a checkpoint; an evaluation reads the first alone.
+
+    Surplus members are left out, so that another number of devices can go on. Names
+    and nesting on disk are those of the first checkpoints ever written: ``frozen`` is
+    ``diverged_at``, and what agents bring along lies beside what else there is.
+    """
+    asked = members.count(cfg)
+    state = jax.tree.map(lambda x: x[:asked], state)
+    acting = {
+        "key": state.key,
+        "worlds": _flat(state.worlds),
+        "frozen": state.diverged_at,
+    }
+    kept = {"learner": state.learner, "acting": acting}
+    return {**kept, "replay": _flat(state.replay)} if cfg.checkpoint.replay else kept
+
+
+def resumed(fresh: SeedState, stored: dict[str, Any]) -> SeedState:
+    """A fresh state with what a checkpoint holds in place of its own.
+
+    Where the axis of members is longer now, the surplus stays fresh.
+    """
+    acting = stored["acting"]
+    found = {
+        "key": acting["key"],
+        "learner": stored["learner"],
+        "worlds": _nested(fresh.worlds, acting["worlds"]),
+        "diverged_at": acting["frozen"],
+    }
+    if "replay" in stored:
+        found["replay"] = _nested(fresh.replay, stored["replay"])
+    old = {name: getattr(fresh, name) for name in found}
+    return fresh._replace(**jax.tree.map(_filled, old, found))
+
+
+def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
+    surplus = jax.device_put(fresh[len(stored) :], stored.sharding)
+    whole = jnp.concatenate([stored, surplus])
+    return jax.device_put(whole, fresh.sharding)
+
+
+def _flat(record: PyTree) -> PyTree:
+    """A record that has ``agents``, with their fields beside its own."""
+    if not isinstance(record, Worlds | FreshState):
+        return record
+    values = record._asdict()
+    return {**values.pop("agents")._asdict(), **values}
+
+
+def _nested(like: PyTree, flat: PyTree) -> PyTree:
+    """The inverse of ``_flat``."""
+    if not isinstance(like, Worlds | FreshState):
+        return flat
+    agents = AgentState(*(flat[name] for name in AgentState._fields))
+    own = {name: flat[name] for name in like._fields if name != "agents"}
+    return like._replace(agents=agents, **own)

@@ -1,0 +1,112 @@
+"""Names of losses, groups, rates and learners are compared when a learner is made."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from support import SPEC, load_algo, small_algo
+
+from rolemarl_jax import learners, roles
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
+from rolemarl_jax.learners.parts.learner import make_init
+from rolemarl_jax.roles.parts.phase import LossOut, Phase
+
+
+@pytest.mark.parametrize(
+    ("algo", "scales", "message"),
+    [
+        ("roma", {"td": 1.0}, "missing: identifiability, specialisation"),
+        ("qmix", {"td": 1.0, "individuality": 0.1}, "without a loss: individuality"),
+        ("qmix", {}, "got weights of nothing"),
+        ("mappo", {"actor": 1.0, "critic": 1.0}, "missing: entropy"),
+        ("mappo", {"actor": 1, "critic": 1, "entropy": 1, "kl": 1}, "a loss: kl"),
+    ],
+)
+def test_losses_and_weights_belong_together(algo, scales, message):
+    values = {**small_algo(algo), "loss_scales": scales}
+    with pytest.raises(ConfigError, match=r"algo\.loss_scales") as error:
+        make_learner(values, SPEC)
+    assert message in str(error.value)
+
+
+def params(key):
+    del key
+    return {"a": jnp.ones(2), "b": jnp.ones(2)}
+
+
+def phase(loss=None, **changes):
+    def pull(params, ctx):
+        return LossOut({"pull": (params["a"] ** 2).sum() * ctx.batch.mask})
+
+    values = {
+        "name": "toy",
+        "stage": "train",
+        "lr": {"a": "lr"},
+        "optimiser": optax.identity(),
+        "loss": loss or pull,
+        "scales": {"pull": "weight_pull"},
+    }
+    return Phase(**{**values, **changes})
+
+
+def init_of(phase, **changes):
+    values = {
+        "params": params,
+        "target_groups": (),
+        "phases": (phase,),
+        "hypers": {"lr": 1.0, "weight_pull": 1.0},
+        "no_gradient": ("b",),
+    }
+    return make_init(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "message"),
+    [
+        (phase(lr={"c": "lr"}), {}, "parameter group 'c'.*known: a, b"),
+        (phase(lr={"a": "rl"}), {}, "hyper-parameter 'rl'.*did you mean 'lr'"),
+        (phase(scales={"pull": "weight_pul"}), {}, "'weight_pul'.*'weight_pull'"),
+        (phase(), {"no_gradient": ()}, "nothing trains the parameter group b"),
+        (phase(), {"no_gradient": ("b", "d")}, "group 'd'"),
+        (phase(), {"target_groups": ("d",)}, "target group 'd'"),
+        (phase(also=(phase(lr={"c": "lr"}),)), {}, "parameter group 'c'"),
+    ],
+)
+def test_names_that_nothing_makes(phase, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        init_of(phase, **changes)
+
+
+def test_a_loss_that_reads_what_nothing_makes():
+    def loss(params, ctx):
+        return LossOut({"pull": ctx.state.hypers["alhpa"] * ctx.batch.mask})
+
+    wrong = phase(loss)
+    with pytest.raises(ConfigError, match=r"'toy' reads 'alhpa'.*weight_pull"):
+        check_losses((wrong,), init_of(wrong), batch_shapes(SPEC))
+
+
+def test_a_phase_of_the_methods_own_names_itself():
+    wrong = phase(scales={"pull": 1.0, "push": 1.0})
+    with pytest.raises(ConfigError, match=r"scales of phase 'toy'.*a loss: push"):
+        check_losses((wrong,), init_of(wrong), batch_shapes(SPEC))
+
+
+def test_names_that_fit_are_taken():
+    right = phase()
+    init = init_of(right)
+    check_losses((right,), init, batch_shapes(SPEC))
+    state = init(jax.random.key(0))
+    assert state.hypers["weight_pull"] == 1 and set(state.opt) == {"toy"}
+
+
+def test_plain_modules_are_what_is_known():
+    assert learners.known() == ["maac", "mappo", "qmix"]
+    assert "parts" not in roles.known() and "acorm" in roles.known()
+    for name in ("parts", "epochs", "phases"):
+        with pytest.raises(
+            ConfigError, match=r"algo\.learner.*known: maac, mappo, qmix"
+        ):
+            make_learner({**load_algo("qmix"), "learner": name}, SPEC)
