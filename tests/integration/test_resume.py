@@ -13,7 +13,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import observer, runner
 
 SEEDS = 3
 
@@ -49,7 +49,7 @@ def train(cfg, stop_at=None):
         worlds.probe(worlds.KINDS.index("memory")),
         make_learner(cfg.algo, worlds.SPEC),
         lambda _: loggers.jsonl(folder / rundir.METRICS),
-        runner.Observer(lambda _: None, moved),
+        observer.Observer(lambda _: None, moved),
     )
 
 
