@@ -83,10 +83,9 @@ def check_intervals(cfg: RunConfig) -> None:
         ("eval.every", cfg.eval.every, "log_every", cfg.log_every),
         ("checkpoint.every", cfg.checkpoint.every, "eval.every", cfg.eval.every),
     ):
-        if base <= 0 or value <= 0 or value % base:
+        if value % base:
             raise ConfigError(
-                f"{name}: got {value}; allowed: positive multiples of "
-                f"{base_name}={base}"
+                f"{name}: got {value}; allowed: multiples of {base_name}={base}"
             )
 
 

@@ -28,6 +28,11 @@ from rolemarl_jax.run import observer, session
 from rolemarl_jax.types import EnvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
+COLUMNS = [
+    *("seed", "env_steps", "updates", "stage", "split"),
+    *("return", "win_rate", "episode_length", "episodes"),
+    *("workers", "restarts", "aborts", "game_restarts", "wall_s"),
+]
 FAULTS = {"faults": ["killed", "error", "crash"], "fault_chance": 0.01}
 
 
@@ -120,6 +125,7 @@ def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
     found = rows(cfg)
     assert found[-1]["aborts"] == told["aborts"]
     assert {row["split"] for row in found} == {"train", "test"}
+    assert [list(row)[: len(COLUMNS)] for row in found] == [COLUMNS] * len(found)
     expected = int(kept.count) - 3  # the fourth episode fills the first batch of four
     assert sum_of_updates(found) == meta["counters"][2] == expected
 
