@@ -149,11 +149,11 @@ def _bridged(cfg: RunConfig, world: Any, episodes: int, step: int | None) -> Any
     import numpy as np
 
     from rolemarl_jax.bridge import exhibit as bridge_exhibit
-    from rolemarl_jax.bridge import runner as bridge_runner
+    from rolemarl_jax.bridge import opening
     from rolemarl_jax.experience.evaluate import EvalResult
     from rolemarl_jax.learners import make_learner
 
-    with bridge_runner.opened(cfg, world) as pool:
+    with opening.opened(cfg, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
         shown = bridge_exhibit.exhibit(cfg, pool, learner, episodes, step)
     columns: Any = (

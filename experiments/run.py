@@ -21,7 +21,7 @@ def train(cfg: RunConfig) -> None:
         ConfigError: the configuration cannot be run; nothing was written then.
         SystemExit: status 130 when the run was asked to stop, 1 when it had to.
     """
-    from rolemarl_jax.run.runner import Interrupted, StoppedError
+    from rolemarl_jax.run.observer import Interrupted, StoppedError
 
     again = f"python -m experiments.run run_dir={cfg.run_dir} resume=true"
     try:

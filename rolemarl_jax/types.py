@@ -131,12 +131,12 @@ class Remote:
 
     Attributes:
         name: the environment and its map, e.g. ``smac/2s3z``.
-        adapter: module of ``rolemarl_jax.bridge.worker.games`` that plays it.
-        settings: plain values, handed to the adapter.
+        game: module of ``rolemarl_jax.bridge.worker.games`` that plays it.
+        settings: plain values, handed to the game.
     """
 
     name: str
-    adapter: str
+    game: str
     settings: dict[str, Any]
 
 

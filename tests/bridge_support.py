@@ -11,7 +11,7 @@ import yaml
 import zmq
 from support import REPO, merge
 
-from rolemarl_jax.bridge.collect import Collector, Plan
+from rolemarl_jax.bridge.collect import Collector, Stretch
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.bridge.worker import protocol as p
@@ -65,7 +65,7 @@ def play(made, count, policy=None, expose=None):
     if expose is not None:
         expose["collector"] = collector
     collector.play(
-        Plan(
+        Stretch(
             more=lambda: len(seen.done) < count,
             begin=begin,
             act=right,

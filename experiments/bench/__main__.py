@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.door import cli, devices
 from rolemarl_jax.config import ConfigError, nearest
+from rolemarl_jax.disk import files
 
 SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
@@ -66,10 +67,15 @@ def _main(options: dict[str, Any]) -> None:
         record["suites"][name] = module.run(options)
         print(_table(name, record), flush=True)
         if options["docs"]:
-            with Path(options["docs"]).open("a", encoding="utf8") as file:
-                file.write("\n" + _table(name, record))
+            _append(Path(options["docs"]), "\n" + _table(name, record))
     if options["out"]:
-        Path(options["out"]).write_text(json.dumps(record, indent=2), encoding="utf8")
+        files.write_text(Path(options["out"]), json.dumps(record, indent=2))
+
+
+def _append(path: Path, text: str) -> None:
+    """Adds text to the end of a file that need not exist."""
+    before = path.read_text(encoding="utf8") if path.exists() else ""
+    files.write_text(path, before + text)
 
 
 def _one_thread(threads: int) -> None:

@@ -51,10 +51,10 @@ class _Bench:
 
     def play(self, more: Any, lost: Any = lambda _: None) -> float:
         """Plays while ``more()``; returns seconds."""
-        from rolemarl_jax.bridge.collect import Plan
+        from rolemarl_jax.bridge.collect import Stretch
 
         began = time.perf_counter()
-        plan = Plan(
+        stretch = Stretch(
             more=more,
             begin=self._next,
             act=self._act,
@@ -62,7 +62,7 @@ class _Bench:
             lost=lost,
             turn=lambda: None,
         )
-        self.collector.play(plan)
+        self.collector.play(stretch)
         return time.perf_counter() - began
 
     def _next(self) -> int:
@@ -81,7 +81,7 @@ class _Bench:
 def _bench(workers: int, step_ms: float, jitter: float) -> Iterator[_Bench]:
     import envs
     from experiments.door import resume
-    from rolemarl_jax.bridge import runner as bridge_runner
+    from rolemarl_jax.bridge import opening
     from rolemarl_jax.types import Remote
 
     words = ["algo=qmix", "env=scripted", "run_dir=none", *SIZES]
@@ -89,7 +89,7 @@ def _bench(workers: int, step_ms: float, jitter: float) -> Iterator[_Bench]:
     cfg = resume.resolve(composed([*words, f"bridge.workers={workers}"]))
     world = envs.make(cfg.env)
     assert isinstance(world, Remote)
-    with bridge_runner.opened(cfg, world) as pool:
+    with opening.opened(cfg, world) as pool:
         bench = _Bench(pool, cfg)
         bench.play(lambda: len(bench.episodes) < workers)  # compiles
         bench.latency.clear()

@@ -25,9 +25,9 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
             cfg = build(ReplayConfig, replay, "replay")
             kept, worlds = make_store(store, env), values["train"]["worlds"]
             made = make_replay(cfg, env.spec, kept, worlds)
-            total = tree_bytes(jax.eval_shape(made.init))
+            size = jax.eval_shape(made.init)
             row[f"{store}, bytes a step"] = made.slot_bytes
-            row[f"{store}, MiB a seed"] = total / 2**20
+            row[f"{store}, MiB a seed"] = tree_bytes(size) / 2**20
         rows.append(row)
     names = options["algo"] or groups()["algo"]
     return rows + [_seed_row(name, options["map"]) for name in names]
@@ -46,12 +46,12 @@ def _seed_row(algo: str, map_name: str) -> dict[str, Any]:
     cfg = build(RunConfig, values, "")
     env = envs.make_compiled(cfg.env)
     program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
-    memory = compile_program(program, cfg).memory
+    footprint = compile_program(program, cfg).footprint
     return {
         "algo": algo,
         "map": map_name,
-        "parameters": memory.parameters,
-        "state, MiB a seed": memory.state / 2**20,
-        "of which replay": memory.replay / 2**20,
-        "working, MiB": memory.working / 2**20,
+        "parameters": footprint.parameters,
+        "state, MiB a seed": footprint.state / 2**20,
+        "of which replay": footprint.replay / 2**20,
+        "working, MiB": footprint.working / 2**20,
     }

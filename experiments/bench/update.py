@@ -157,7 +157,7 @@ def as_fresh(batch: Any, carry: Any) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from rolemarl_jax.types import Trajectory, Observation
+    from rolemarl_jax.types import Observation, Trajectory
 
     length, rows = batch.reward.shape
     last = jax.tree.map(

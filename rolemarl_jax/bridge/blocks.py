@@ -22,7 +22,8 @@ class Blocks:
     """Collects a block with one policy, updates on it, and begins the next.
 
     Attributes:
-        steps: the updates. memory: nothing, a block is used once.
+        steps: the updates.
+        memory: nothing, a block is used once.
     """
 
     def __init__(

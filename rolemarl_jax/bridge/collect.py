@@ -16,15 +16,27 @@ IDLE_WAIT = 0.05  # seconds that a loop with nothing to do sleeps at most
 
 
 class Episode(NamedTuple):
-    """A whole episode of L steps."""
+    """A whole episode of L steps.
+
+    Attributes:
+        id: given when it began.
+        worker: index of the slot that played it.
+        obs: `[L+1, N, O]`.
+        state: `[L+1, S]`.
+        avail: available actions `[L+1, N, A]`.
+        action: `[L, N]`.
+        reward: of the team `[L]`.
+        terminated: whether it ended by itself, not at the time limit.
+        won: whether it ended in a win.
+    """
 
     id: int
     worker: int
-    obs: np.ndarray  # [L+1, N, O]
-    state: np.ndarray  # [L+1, S]
-    avail: np.ndarray  # [L+1, N, A]
-    action: np.ndarray  # [L, N]
-    reward: np.ndarray  # [L]
+    obs: np.ndarray
+    state: np.ndarray
+    avail: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
     terminated: bool
     won: bool
 
@@ -36,7 +48,14 @@ class Episode(NamedTuple):
 
 @dataclass
 class Draft:
-    """An episode in progress."""
+    """An episode in progress, t steps old.
+
+    Attributes:
+        id: given when it began.
+        seen: observations, t + 1 of them.
+        actions: `[N]` each, t or t + 1 of them.
+        rewards: of the team, t of them.
+    """
 
     id: int
     seen: list[p.Seen] = field(default_factory=list)
@@ -59,14 +78,15 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Stretch:
     """What a stretch of playing is for.
 
     Attributes:
         more: whether another episode should begin.
         begin: ``() -> id`` of an episode that begins now.
         act: ``(Observation [W, ...], ready [W], fresh [W]) -> actions [W, N]``.
-        finished: takes a whole episode. lost: takes the id of one that is void.
+        finished: takes a whole episode.
+        lost: takes the id of one that is void.
         turn: called between answers; must not block.
     """
 
@@ -88,35 +108,35 @@ class Collector:
         self._drafts: dict[int, Draft] = {}
         self._ready = np.zeros(workers, bool)
 
-    def play(self, plan: Plan) -> None:
+    def play(self, stretch: Stretch) -> None:
         """Plays until no more episodes should begin and all have ended.
 
         Raises:
             PoolError: too few workers are left.
         """
         since = 0.0
-        while self._drafts or plan.more():
-            self._begin(plan)
+        while self._drafts or stretch.more():
+            self._begin(stretch)
             waited = time.monotonic() - since
             count = int(self._ready.sum())
             left = self._max_wait - waited if count else IDLE_WAIT
             if count and (count == len(self._drafts) or left <= 0):
-                self._act(plan)
+                self._act(stretch)
                 continue
             for answer in self._pool.poll(left):
-                self._take(plan, answer)
+                self._take(stretch, answer)
             if not count and self._ready.any():
                 since = time.monotonic()
-            plan.turn()
+            stretch.turn()
 
-    def _begin(self, plan: Plan) -> None:
+    def _begin(self, stretch: Stretch) -> None:
         for slot in self._pool.idle():
-            if slot.index not in self._drafts and plan.more():
-                draft = Draft(plan.begin())
+            if slot.index not in self._drafts and stretch.more():
+                draft = Draft(stretch.begin())
                 self._drafts[slot.index] = draft
                 self._pool.reset(slot.index, draft.id)
 
-    def _take(self, plan: Plan, answer: Answer) -> None:
+    def _take(self, stretch: Stretch, answer: Answer) -> None:
         """One answer: an observation, an end, or a loss."""
         draft = self._drafts.get(answer.slot)
         if draft is None or draft.id != answer.episode:
@@ -124,7 +144,7 @@ class Collector:
         header, seen = answer.header, answer.seen
         if header is None or seen is None:
             self._forget(answer.slot)
-            plan.lost(draft.id)
+            stretch.lost(draft.id)
             return
         draft.seen.append(seen)
         if header.step:
@@ -132,13 +152,13 @@ class Collector:
         if header.flags & (p.TERMINATED | p.TRUNCATED):
             self._forget(answer.slot)
             self._pool.completed(answer.slot)
-            plan.finished(draft.whole(answer.slot, header.flags))
+            stretch.finished(draft.whole(answer.slot, header.flags))
             return
         for store, value in zip(self._seen, seen, strict=True):
             store[answer.slot] = value
         self._ready[answer.slot] = True
 
-    def _act(self, plan: Plan) -> None:
+    def _act(self, stretch: Stretch) -> None:
         """One policy step for everybody who is ready."""
         ready = self._ready.copy()
         fresh = ready & np.array(
@@ -147,7 +167,7 @@ class Collector:
                 for i in range(len(ready))
             ]
         )
-        actions = plan.act(self._seen, ready, fresh)
+        actions = stretch.act(self._seen, ready, fresh)
         for slot in np.flatnonzero(ready).tolist():
             self._drafts[slot].actions.append(actions[slot])
             self._pool.step(slot, actions[slot])

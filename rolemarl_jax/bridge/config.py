@@ -16,18 +16,20 @@ class BridgeConfig:
     """Worker processes and what to do when they fail.
 
     Attributes:
-        workers: environments, one a process. remote: how many of them are started by
-            hand on other hosts.
+        workers: environments, one a process.
+        remote: how many of them are started by hand on other hosts.
         python: interpreter of the workers; ``None`` takes this one.
         listen: ``None`` for a private socket, or ``tcp://host:port``.
         key_file: shared key; needed where others than this host can reach ``listen``.
         max_wait_ms: how long acting waits for more workers once one is ready.
         updates_per_episode: learner updates for each finished episode.
         min_workers: with fewer than these left, the run saves and stops.
-        start_deadline_s, reset_deadline_s, step_deadline_s: longest time until a
-            worker has started, begun an episode, made a step; then it is killed.
-        backoff_s, backoff_max_s: pause before a restart; doubled each time, until an
-            episode has been finished.
+        start_deadline_s: longest time until a worker has started; then it is killed.
+        reset_deadline_s: likewise until it has begun an episode.
+        step_deadline_s: likewise until it has made a step.
+        backoff_s: pause before a restart; doubled each time, until an episode has been
+            finished.
+        backoff_max_s: longest pause.
         restarts_per_hour: failures of one worker, or of its game, before it is given
             up.
         record: folder that every finished episode is saved to, or ``None``.
@@ -50,7 +52,7 @@ class BridgeConfig:
     record: str | None
 
 
-def check(cfg: BridgeConfig) -> None:
+def check_bridge(cfg: BridgeConfig) -> None:
     """Refuses settings that cannot work or that would open a door.
 
     Raises:

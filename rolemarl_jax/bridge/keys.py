@@ -3,10 +3,12 @@
 python -m rolemarl_jax.bridge.keys FILE
 """
 
-import os
 import sys
+from pathlib import Path
 
 import zmq
+
+from rolemarl_jax.disk import files
 
 
 def main() -> None:
@@ -14,12 +16,13 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python -m rolemarl_jax.bridge.keys FILE")
     public, secret = zmq.curve_keypair()
+    text = f"{public.decode()}\n{secret.decode()}\n"
     try:
-        handle = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        written = files.create_text(Path(sys.argv[1]), text, mode=0o600)
     except OSError as error:
         sys.exit(f"error: {error}")
-    with os.fdopen(handle, "wb") as file:
-        file.write(public + b"\n" + secret + b"\n")
+    if not written:
+        sys.exit(f"error: '{sys.argv[1]}' is there already; allowed: a new file")
     print(f"{sys.argv[1]}: copy it to the hosts of the workers, and keep it secret")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.pool.pool import Pool
+from rolemarl_jax.disk import files
 
 
 class Recorder:
@@ -23,4 +24,5 @@ class Recorder:
         values = episode._asdict()
         seed = self._pool.slots[episode.worker].seeds[-1]
         path = self._folder / f"{episode.id:08d}.npz"
-        np.savez_compressed(path, seed=seed, **values)
+        with files.replacing(path) as scratch, scratch.open("wb") as file:
+            np.savez_compressed(file, seed=seed, **values)

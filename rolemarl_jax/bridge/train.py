@@ -3,6 +3,7 @@
 from functools import partial
 
 from rolemarl_jax.bridge import runner
+from rolemarl_jax.bridge.opening import opened
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.run import session
@@ -16,6 +17,6 @@ def train_remote(cfg: RunConfig, world: Remote) -> None:
         ConfigError: the configuration cannot be run; nothing was written then.
         Interrupted, StoppedError: the run ended early, and is saved.
     """
-    with runner.opened(cfg, world) as pool:
+    with opened(cfg, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
         session.run(cfg, learner, partial(runner.run, cfg, pool, learner))

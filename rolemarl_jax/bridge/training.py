@@ -27,8 +27,9 @@ class Counters(NamedTuple):
     """Where training is; stored with a checkpoint.
 
     Attributes:
-        stage: 0 is warm-up, then pre-training stages, then ``train``. update: updates
-            within the stage. updates: of all stages.
+        stage: 0 is warm-up, then pre-training stages, then ``train``.
+        update: updates within the stage.
+        updates: of all stages.
     """
 
     stage: int = 0
@@ -140,7 +141,8 @@ class Replayed:
     ``updates_per_episode`` updates once a full batch is there.
 
     Attributes:
-        steps: the updates. memory: contents of the replay.
+        steps: the updates.
+        memory: contents of the replay.
     """  # noqa: D205
 
     def __init__(

@@ -17,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import PyTree
 
 META = "meta"
@@ -27,7 +28,9 @@ class Restored(NamedTuple):
     """What ``restore`` read.
 
     Attributes:
-        step: of the checkpoint. state: the parts asked for. meta: as saved.
+        step: of the checkpoint.
+        state: the parts asked for.
+        meta: as saved.
         note: empty, or a sentence about newer checkpoints that were unreadable.
     """
 
@@ -58,7 +61,7 @@ def save(
         ConfigError: too little free space; nothing was written or removed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _require_space(directory, state_bytes(state))
+    _require_space(directory, tree_bytes(state))
     parts = {name: ocp.args.StandardSave(part) for name, part in state.items()}
     with _manager(directory, keep) as manager:
         if step in manager.all_steps():
@@ -106,12 +109,6 @@ def restore(
         f"{'; '.join(faults)}. Start again with another run_dir, or restore the "
         "configuration that the run was started with."
     )
-
-
-def state_bytes(state: PyTree) -> int:
-    """Bytes of all arrays of a tree, before compression."""
-    leaves = [x for x in jax.tree.leaves(state) if hasattr(x, "dtype")]
-    return sum(int(x.size) * int(x.dtype.itemsize) for x in leaves)
 
 
 def _require_space(directory: Path, needed: int) -> None:

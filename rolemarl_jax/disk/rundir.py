@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ CHUNKS = "chunks"
 REPLAYS = "replays"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
+WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
 
 # Keys of a section that older runs lack.
 LATER = {"hypers": {}, "coordinator": None, "processes": None, "process": None}
@@ -64,15 +64,7 @@ def claim(cfg: RunConfig) -> bool:
     """As ``create``, unless a configuration lies there already; whether it did so."""
     path = Path(cfg.run_dir) / CONFIG
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = files.scratch_of(path)
-    scratch.write_text(_text(cfg), encoding="utf8")
-    try:
-        os.link(scratch, path)
-    except FileExistsError:
-        return False
-    finally:
-        scratch.unlink()
-    return True
+    return files.create_text(path, _text(cfg))
 
 
 def folders(run_dir: Path | str) -> list[Path]:

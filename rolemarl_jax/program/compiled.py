@@ -8,17 +8,19 @@ import jax.numpy as jnp
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.disk.checkpoint import state_bytes
 from rolemarl_jax.program.program import Cursor, Program, SeedState
+from rolemarl_jax.trees import tree_bytes
 
 
-class Memory(NamedTuple):
+class Footprint(NamedTuple):
     """What one seed takes.
 
     Attributes:
-        parameters: how many. state: bytes of everything kept between segments.
-        replay: bytes of these. working: bytes that a segment needs besides; where
-            seeds are mapped one after another they share them.
+        parameters: how many.
+        state: bytes of everything kept between segments.
+        replay: bytes of these that hold experience.
+        working: bytes that a segment needs besides; where seeds are mapped one after
+            another they share them.
     """
 
     parameters: int
@@ -31,15 +33,19 @@ class Compiled(NamedTuple):
     """The three functions of a ``Program``, compiled.
 
     Attributes:
-        init, segment, evaluate: as in ``Program``. seconds: that compiling took.
-        memory: of one seed. peak: bytes of all seeds when most is needed.
+        init: as in ``Program``.
+        segment: as in ``Program``.
+        evaluate: as in ``Program``.
+        seconds: that compiling took.
+        footprint: of one seed.
+        peak: bytes of all seeds when most is needed.
     """
 
     init: Any
     segment: Any
     evaluate: Any
     seconds: float
-    memory: Memory
+    footprint: Footprint
     peak: int
 
 
@@ -57,22 +63,22 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
     segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
     evaluate = program.evaluate.lower(state).compile()
     seconds = time.perf_counter() - began
-    memory = _memory(program, state, segment)
+    footprint = _footprint(program, state, segment)
     peak = max(_peak(segment), _peak(evaluate))
-    return Compiled(init, segment, evaluate, seconds, memory, peak)
+    return Compiled(init, segment, evaluate, seconds, footprint, peak)
 
 
 def _peak(compiled: Any) -> int:
     """Bytes of arguments, results and temporaries; donated arguments count once."""
-    found = compiled.memory_analysis()
-    if found is None:
+    sizes = compiled.memory_analysis()
+    if sizes is None:
         return 0
-    kept = found.argument_size_in_bytes - found.alias_size_in_bytes
-    return kept + found.output_size_in_bytes + found.temp_size_in_bytes
+    kept = sizes.argument_size_in_bytes - sizes.alias_size_in_bytes
+    return kept + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
 
 
-def _memory(program: Program, state: SeedState, segment: Any) -> Memory:
+def _footprint(program: Program, state: SeedState, segment: Any) -> Footprint:
     parameters = sum(x.size for x in jax.tree.leaves(state.learner.params))
     working = getattr(segment.memory_analysis(), "temp_size_in_bytes", 0)
-    together = (parameters, state_bytes(state), state_bytes(state.replay), working)
-    return Memory(*(total // program.members for total in together))
+    together = (parameters, tree_bytes(state), tree_bytes(state.replay), working)
+    return Footprint(*(total // program.members for total in together))

@@ -251,8 +251,8 @@ def is_label(column: str) -> bool:
 
 def _run_id(run_dir: Path) -> str:
     """A random id that stays with the run directory."""
-    path = run_dir / rundir.WANDB / "run-id"
+    path = run_dir / rundir.WANDB / rundir.WANDB_ID
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:8], encoding="utf8")
+        files.write_text(path, uuid.uuid4().hex[:8])
     return path.read_text(encoding="utf8").strip()

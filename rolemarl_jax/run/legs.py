@@ -10,8 +10,12 @@ class Leg(NamedTuple):
     """A stretch of iterations within one stage, run as one segment.
 
     Attributes:
-        first: iterations done before it. iterations: its own. stage: index.
-        update: updates of its stage before it. evaluate, save: what follows it.
+        first: iterations done before it.
+        iterations: its own.
+        stage: index.
+        update: updates of its stage before it.
+        evaluate: whether an evaluation follows it.
+        save: whether a checkpoint follows it.
     """
 
     first: int
@@ -32,10 +36,7 @@ def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
         ConfigError: intervals that do not divide each other, or a run that ends before
             training begins.
     """
-    _require_multiple("eval.every", cfg.eval.every, "log_every", cfg.log_every)
-    _require_multiple(
-        "checkpoint.every", cfg.checkpoint.every, "eval.every", cfg.eval.every
-    )
+    check_intervals(cfg)
     per_iteration = program.worlds * program.ticks
     total = -(-cfg.total_steps // per_iteration)
     before = sum(stage.iterations or 0 for stage in program.stages)
@@ -59,17 +60,33 @@ def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
         cuts = sorted({mark for mark in log if start < mark < end} | {end})
         for first, last in zip([start, *cuts], cuts, strict=False):
             update = (first - start) * program.updates
-            due = last in evaluate, last in save
-            legs.append(Leg(first, last - first, index, update, *due))
+            leg = Leg(
+                first=first,
+                iterations=last - first,
+                stage=index,
+                update=update,
+                evaluate=last in evaluate,
+                save=last in save,
+            )
+            legs.append(leg)
         start = end
     return [leg for leg in legs if leg.iterations]
 
 
-def _require_multiple(name: str, value: int, base_name: str, base: int) -> None:
-    if base <= 0 or value <= 0 or value % base:
-        raise ConfigError(
-            f"{name}: got {value}; allowed: positive multiples of {base_name}={base}"
-        )
+def check_intervals(cfg: RunConfig) -> None:
+    """Refuses intervals that do not divide each other.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for name, value, base_name, base in (
+        ("eval.every", cfg.eval.every, "log_every", cfg.log_every),
+        ("checkpoint.every", cfg.checkpoint.every, "eval.every", cfg.eval.every),
+    ):
+        if value % base:
+            raise ConfigError(
+                f"{name}: got {value}; allowed: multiples of {base_name}={base}"
+            )
 
 
 def remaining(legs: list[Leg], done: int, updates: int) -> list[Leg]:

@@ -13,7 +13,7 @@ from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import loggers, plotting, progress, ranking, summary
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import observer
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
 
@@ -22,7 +22,7 @@ class Play(Protocol):
     """A host loop, with all but its surroundings given."""
 
     def __call__(
-        self, open_logger: Callable[[int], loggers.Logger], out: runner.Observer
+        self, open_logger: Callable[[int], loggers.Logger], out: observer.Observer
     ) -> Mapping[str, Any] | None:
         """Trains to the end; returns what the summary says besides, if anything."""
         ...
@@ -38,13 +38,13 @@ def run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     display = progress.make()
     drawn, speed = time.monotonic(), {}
 
-    def started(facts: runner.Facts) -> None:
+    def started(header: observer.RunHeader) -> None:
         rundir.create(cfg)
-        speed["compile_seconds"] = facts.compile_seconds
+        speed["compile_seconds"] = header.compile_seconds
         title = f"{cfg.algo['name']} on {learner.spec.name}"
-        display.header(title, _header(cfg, facts))
+        display.header(title, _header(cfg, header))
 
-    def moved(now: runner.Progress) -> None:
+    def moved(now: observer.LegReport) -> None:
         nonlocal drawn
         speed["steps_per_second"] = now.steps_done / now.seconds
         speed["updates_per_second"] = now.updates_done / now.seconds
@@ -63,11 +63,11 @@ def run(cfg: RunConfig, learner: Learner, play: Play) -> None:
         display.note(f"stopping after the part that is being computed; {again}")
 
     try:
-        more = play(open_logger, runner.Observer(started, moved, stopping))
-    except runner.Interrupted:
+        more = play(open_logger, observer.Observer(started, moved, stopping))
+    except observer.Interrupted:
         display.close({"stopped, saved in": cfg.run_dir})
         raise
-    except runner.StoppedError as error:
+    except observer.StoppedError as error:
         display.close({"stopped": str(error), "saved in": cfg.run_dir})
         raise
     except BaseException:
@@ -114,24 +114,24 @@ def _last(run_dir: Path, record: Mapping[str, Any]) -> dict[str, str]:
     return {"win rate": f"{told}, {what} interval)"}
 
 
-def _header(cfg: RunConfig, facts: runner.Facts) -> dict[str, str]:
+def _header(cfg: RunConfig, header: observer.RunHeader) -> dict[str, str]:
     """What the header shows, by label."""
     return {
-        "device": facts.device,
+        "device": header.device,
         "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}{members.times(cfg)}",
         "length": f"{cfg.total_steps:,} env steps a seed",
-        "parameters": f"{facts.memory.parameters:,} a seed",
-        "memory": f"{facts.memory.state / 2**20:.1f} MiB a seed, of which "
-        f"{facts.memory.replay / 2**20:.1f} MiB replay ({facts.store}), and "
-        f"{facts.memory.working / 2**20:.1f} MiB while computing",
-        "compiled in": f"{facts.compile_seconds:.1f} s",
+        "parameters": f"{header.footprint.parameters:,} a seed",
+        "memory": f"{header.footprint.state / 2**20:.1f} MiB a seed, of which "
+        f"{header.footprint.replay / 2**20:.1f} MiB replay ({header.store}), and "
+        f"{header.footprint.working / 2**20:.1f} MiB while computing",
+        "compiled in": f"{header.compile_seconds:.1f} s",
         "run_dir": cfg.run_dir,
-        **({"resumed at": f"{facts.resumed_at} env steps"} if cfg.resume else {}),
-        **({"note": facts.note} if facts.note else {}),
+        **({"resumed at": f"{header.resumed_at} env steps"} if cfg.resume else {}),
+        **({"note": header.note} if header.note else {}),
     }
 
 
-def _status(cfg: RunConfig, now: runner.Progress) -> progress.Status:
+def _status(cfg: RunConfig, now: observer.LegReport) -> progress.Status:
     """The display's view of a leg: test results if there are new ones."""
     tests = [row for row in now.rows if row["split"] == "test"]
     rows: Sequence[loggers.Row] = tests or now.rows

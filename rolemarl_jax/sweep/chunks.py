@@ -15,11 +15,12 @@ from pathlib import Path
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.disk.checkpoint import state_bytes
 from rolemarl_jax.learners.parts.learner import Learner
-from rolemarl_jax.program.program import seed_shapes, sweepable
+from rolemarl_jax.program.program import SeedState, seed_shapes, sweepable
 from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import fit, halving
+from rolemarl_jax.sweep.shares import ALONE, Share
+from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import Env
 
 NO_MEMORY = "RESOURCE_EXHAUSTED"
@@ -37,16 +38,16 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
     if not 0 < cfg.sweep.fraction <= 1:
         raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
     members.check(cfg, sweepable(learner))
-    if not fit.needs_plan(cfg, state_bytes(seed_shapes(cfg, env, learner))):
+    if not fit.needs_plan(cfg, tree_bytes(seed_shapes(cfg, env, learner))):
         return cfg
-    found = fit.make_plan(cfg, env, learner)
+    fitted = fit.make_plan(cfg, env, learner)
     print(
-        f"{cfg.algo['name']} on {env.spec.name}: {found.seeds} seeds"
-        f"{members.times(cfg)}, {found.seed / 1e6:.1f} MB each and "
-        f"{found.fixed / 1e6:.1f} MB once, in {found.memory / 1e9:.1f} GB: "
-        f"{found.chunks} chunk(s) of {found.chunk}"
+        f"{cfg.algo['name']} on {env.spec.name}: {fitted.seeds} seeds"
+        f"{members.times(cfg)}, {fitted.seed / 1e6:.1f} MB each and "
+        f"{fitted.fixed / 1e6:.1f} MB once, in {fitted.memory / 1e9:.1f} GB: "
+        f"{fitted.chunks} chunk(s) of {fitted.chunk}"
     )
-    chunk = cfg.sweep.chunk or found.chunk
+    chunk = cfg.sweep.chunk or fitted.chunk
     return replace(cfg, sweep=replace(cfg.sweep, chunk=chunk))
 
 
@@ -54,25 +55,25 @@ def run(
     cfg: RunConfig,
     train: Callable[[RunConfig], None],
     merged: Callable[[], None],
-    shapes: halving.Shapes,
-    share: tuple[int, int] = (0, 1),
+    shapes: SeedState,
+    share: Share = ALONE,
 ) -> None:
     """Trains chunk after chunk; one that exceeds the memory goes on as two halves.
 
     Args:
-        cfg: of the whole run. train: runs one chunk. merged: called when rows of a
-            chunk have been added.
-        shapes: of what one member of a chunk keeps.
-        share: number of this process and how many there are; chunk k belongs to
-            process k modulo their number.
+        cfg: of the whole run.
+        train: runs one chunk.
+        merged: called when rows of a chunk have been added.
+        shapes: of what one member keeps.
+        share: chunk k belongs to process k modulo their number.
 
     Raises:
         ConfigError: a single seed exceeds the memory.
     """
-    if share == (0, 1):
+    if share == ALONE:
         rundir.create(cfg)
     merge(cfg)
-    todo = deque(_chunks(cfg, *share))
+    todo = deque(_chunks(cfg, share))
     while todo:
         first, last = todo.popleft()
         part = _chunk(cfg, first, last)
@@ -87,7 +88,7 @@ def run(
 
 def complete(cfg: RunConfig) -> bool:
     """Whether all chunks of all processes have been trained to the end."""
-    return all(_finished(_chunk_at(cfg, *ends)) for ends in _chunks(cfg, 0, 1))
+    return all(_finished(_chunk_at(cfg, *ends)) for ends in _chunks(cfg, ALONE))
 
 
 def _attempt(train: Callable[[RunConfig], None], part: RunConfig) -> str | None:
@@ -108,7 +109,7 @@ def _halve(
     cfg: RunConfig,
     part: RunConfig,
     fault: str,
-    shapes: halving.Shapes,
+    shapes: SeedState,
 ) -> list[tuple[int, int]]:
     """Halves of a chunk that go on from its last checkpoint; their seeds."""
     first, last = part.seed, part.seed + part.seeds - 1
@@ -135,8 +136,8 @@ def _gather(cfg: RunConfig, merged: Callable[[], None]) -> None:
 
 def _done(cfg: RunConfig) -> set[str]:
     """Names of the chunks that have a summary."""
-    found = Path(cfg.run_dir, rundir.CHUNKS).glob(f"*-*/{rundir.SUMMARY}")
-    return {path.parent.name for path in found}
+    summaries = Path(cfg.run_dir, rundir.CHUNKS).glob(f"*-*/{rundir.SUMMARY}")
+    return {path.parent.name for path in summaries}
 
 
 def merge(cfg: RunConfig) -> None:
@@ -151,11 +152,11 @@ def merge(cfg: RunConfig) -> None:
                     file.write(part.read_bytes())
 
 
-def _chunks(cfg: RunConfig, process: int, processes: int) -> Iterator[tuple[int, int]]:
+def _chunks(cfg: RunConfig, share: Share) -> Iterator[tuple[int, int]]:
     """First and last seed of the chunks of one process, halved where they were."""
     size = cfg.sweep.chunk or cfg.seeds
     whole = [*_cut(cfg.seed, cfg.seed + cfg.seeds - 1, size)]
-    for first, last in whole[process::processes]:
+    for first, last in whole[share.process :: share.processes]:
         yield from _parts(cfg, first, last)
 
 
@@ -196,5 +197,5 @@ def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:
 
 def _finished(part: RunConfig) -> bool:
     """Whether a chunk has been trained to ``total_steps``."""
-    found = summary.read(Path(part.run_dir))
-    return found is not None and found["env_steps"] >= part.total_steps
+    record = summary.read(Path(part.run_dir))
+    return record is not None and record["env_steps"] >= part.total_steps

@@ -23,9 +23,11 @@ class Plan(NamedTuple):
     """Seeds by chunks.
 
     Attributes:
-        seeds: of the run. chunk: of one program. chunks: how many programs.
-        fixed: bytes of a program without seeds. seed: bytes of each seed, all its
-            combinations of hyper-parameters together.
+        seeds: of the run.
+        chunk: seeds of one program.
+        chunks: how many programs.
+        fixed: bytes of a program without seeds.
+        seed: bytes of each seed, all its combinations of hyper-parameters together.
         memory: bytes that a chunk may take, over all devices.
     """
 
@@ -69,21 +71,29 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     chunk = min(cfg.seeds, cfg.sweep.chunk or fits // whole * whole or fits)
     chunks = -(-cfg.seeds // chunk)
     even = -(-cfg.seeds // chunks)
-    return Plan(cfg.seeds, even, chunks, fixed, seed, memory * devices)
+    return Plan(
+        seeds=cfg.seeds,
+        chunk=even,
+        chunks=chunks,
+        fixed=fixed,
+        seed=seed,
+        memory=memory * devices,
+    )
 
 
-def needs_plan(cfg: RunConfig, state_bytes: int) -> bool:
+def needs_plan(cfg: RunConfig, member_bytes: int) -> bool:
     """Whether what is kept is so much that working memory has to be known.
 
     Args:
-        state_bytes: of one member.
+        cfg: of the run.
+        member_bytes: that one member keeps between segments.
     """
     if cfg.sweep.plan_only:
         return True
     memory = cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory)
     at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
     at_once *= len(members.combinations(cfg))
-    return at_once * state_bytes > 0.3 * memory
+    return at_once * member_bytes > 0.3 * memory
 
 
 def parse_bytes(text: str) -> int:
@@ -92,9 +102,9 @@ def parse_bytes(text: str) -> int:
     Raises:
         ConfigError: anything else.
     """
-    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([KMGT]?)B?\s*", text)
+    parts = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([KMGT]?)B?\s*", text)
     try:
-        amount = float(found[1]) * UNITS[found[2]] if found else 0
+        amount = float(parts[1]) * UNITS[parts[2]] if parts else 0
     except ValueError:
         amount = 0
     if amount < 1:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,38 +19,40 @@ from rolemarl_jax.report import loggers
 from rolemarl_jax.run import saved
 from rolemarl_jax.types import PyTree
 
-Shapes = Callable[[RunConfig], SeedState]
 # Names of folders that are no chunk (these have a dash).
 SCRATCH = "parts_{}"
 
 
-def split(whole: RunConfig, parts: Sequence[RunConfig], shapes: Shapes) -> int | None:
+def split(
+    whole: RunConfig, parts: Sequence[RunConfig], shapes: SeedState
+) -> int | None:
     """Turns the newest checkpoint of a chunk into one of each of its parts.
 
     The chunk's folder goes away, and before it does all parts are in place: a crash
     leaves the chunk as it was, or the parts.
 
     Args:
-        whole: the chunk. parts: those that take its place, in order; together they
-            have its seeds. shapes: of what one member of a chunk keeps.
+        whole: the chunk.
+        parts: those that take its place, in order; together they have its seeds.
+        shapes: of what one member keeps.
 
     Returns:
         Env steps that the parts go on from; ``None`` if nothing was saved.
     """
     folder = Path(whole.run_dir)
-    found = _saved(whole, shapes)
-    if found is None:
+    saved = _saved(whole, shapes)
+    if saved is None:
         remove(folder)
         return None
     scratch = folder.with_name(SCRATCH.format(uuid.uuid4().hex))
     for part in parts:
-        _write(whole, found, replace(part, run_dir=str(scratch / part.run_dir[-13:])))
+        _write(whole, saved, replace(part, run_dir=str(scratch / part.run_dir[-13:])))
     for part in parts:
         shutil.rmtree(part.run_dir, ignore_errors=True)
         os.replace(scratch / part.run_dir[-13:], part.run_dir)
     remove(folder)
     scratch.rmdir()
-    return found.step
+    return saved.step
 
 
 def remove(folder: Path) -> None:
@@ -61,14 +63,14 @@ def remove(folder: Path) -> None:
         shutil.rmtree(away, ignore_errors=True)
 
 
-def _saved(cfg: RunConfig, shapes: Shapes) -> checkpoint.Restored | None:
+def _saved(cfg: RunConfig, shapes: SeedState) -> checkpoint.Restored | None:
     """The newest whole checkpoint of a chunk, in the memory of the host."""
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     if checkpoint.latest(folder) is None:
         return None
     state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((members.count(cfg), *x.shape), x.dtype),
-        shapes(cfg),
+        shapes,
     )
     abstract = jax.eval_shape(partial(saved.parts, cfg), state)
     try:
@@ -88,7 +90,7 @@ def _on_host(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
 
 
-def _write(whole: RunConfig, found: checkpoint.Restored, part: RunConfig) -> None:
+def _write(whole: RunConfig, saved: checkpoint.Restored, part: RunConfig) -> None:
     """Configuration, rows and checkpoint of some seeds of a chunk."""
     each = len(members.combinations(whole))
     first, last = (each * (x - whole.seed) for x in (part.seed, part.seed + part.seeds))
@@ -103,8 +105,8 @@ def _write(whole: RunConfig, found: checkpoint.Restored, part: RunConfig) -> Non
 
     checkpoint.save(
         Path(part.run_dir) / rundir.CHECKPOINTS,
-        found.step,
-        {name: cut(state) for name, state in found.state.items()},
-        found.meta,
+        saved.step,
+        {name: cut(state) for name, state in saved.state.items()},
+        saved.meta,
         part.checkpoint.keep,
     )

@@ -32,7 +32,8 @@ class Meeting:
     """What a process knows of the others.
 
     Attributes:
-        process: number of this one. processes: how many there are.
+        process: number of this one.
+        processes: how many there are.
         exchange: ``(topic, value) -> values of all``, in order of the processes; what
             JSON can hold. Every process has to ask for the same topics.
     """

@@ -23,7 +23,12 @@ SEEN_SECONDS = 30.0  # until a file has to show on other hosts
 
 
 class Share(NamedTuple):
-    """Which chunks a process trains: every ``processes``-th, from ``process`` on."""
+    """Which chunks a process trains: every ``processes``-th, from ``process`` on.
+
+    Attributes:
+        process: number of this one, from 0.
+        processes: how many there are.
+    """
 
     process: int
     processes: int
@@ -55,9 +60,8 @@ def settle(
     """
     if cfg.sweep.coordinator is not None:
         with hosts.meet(cfg.sweep) as meeting:
-            return _agreed(cfg, meeting, plan), Share(
-                meeting.process, meeting.processes
-            )
+            share = Share(meeting.process, meeting.processes)
+            return _agreed(cfg, meeting, plan), share
     hosts.check(cfg.sweep)
     share = Share(cfg.sweep.process or 0, cfg.sweep.processes or 1)
     _require_seeds(cfg, share.processes)
@@ -116,11 +120,11 @@ def _tell(meeting: hosts.Meeting, topic: str, act: Any) -> list[Any]:
         mine = {"value": act()}
     except ConfigError as error:
         mine = {"error": f"{error} (process {meeting.process})"}
-    found = meeting.exchange(topic, mine)
-    errors = [one["error"] for one in found if "error" in one]
+    answers = meeting.exchange(topic, mine)
+    errors = [one["error"] for one in answers if "error" in one]
     if errors:
         raise ConfigError("\n".join(dict.fromkeys(errors)))
-    return [one["value"] for one in found]
+    return [one["value"] for one in answers]
 
 
 def _compare(configs: Sequence[Mapping[str, Any]]) -> None:

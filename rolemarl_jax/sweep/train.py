@@ -19,40 +19,41 @@ def train_compiled(cfg: RunConfig, env: Env, learner: Learner) -> None:
         Interrupted: the run was asked to stop, and is saved.
     """
     plan = partial(chunks.plan, env=env, learner=learner)
-    if shares.wanted(cfg) and not cfg.sweep.plan_only:
-        _in_chunks(*shares.settle(cfg, plan), env, learner)
-        return
-    chosen = plan(cfg)
     if cfg.sweep.plan_only:
-        return
-    if chosen.sweep.chunk is None or chosen.sweep.chunk >= cfg.seeds:
-        _together(env, learner, chosen)
-        return
-    _in_chunks(chosen, shares.ALONE, env, learner)
+        plan(cfg)
+    elif shares.wanted(cfg):
+        chosen, share = shares.settle(cfg, plan)
+        _in_chunks(chosen, env, learner, share)
+    else:
+        chosen = plan(cfg)
+        at_once = (chosen.sweep.chunk or cfg.seeds) >= cfg.seeds
+        (_at_once if at_once else _in_chunks)(chosen, env, learner)
 
 
-def _together(env: Env, learner: Learner, cfg: RunConfig) -> None:
+def _at_once(cfg: RunConfig, env: Env, learner: Learner) -> None:
     """All seeds of a configuration in one program."""
     session.run(cfg, learner, partial(runner.run, cfg, env, learner))
 
 
-def _in_chunks(cfg: RunConfig, share: shares.Share, env: Env, learner: Learner) -> None:
+def _in_chunks(
+    cfg: RunConfig, env: Env, learner: Learner, share: shares.Share = shares.ALONE
+) -> None:
     """Chunks of this process, and one summary of all that are finished."""
     began = time.monotonic()
-    told: dict[str, str] = {}
+    reached: dict[str, str] = {}
 
     def merged() -> None:
         places = session.finish(cfg, {"wall_seconds": time.monotonic() - began})
-        told.update({key: places[key] for key in ("ranking", "note") if key in places})
+        reached.update({k: places[k] for k in ("ranking", "note") if k in places})
 
     chunks.run(
         cfg,
-        train=partial(_together, env, learner),
+        train=partial(_at_once, env=env, learner=learner),
         merged=merged,
-        shapes=lambda part: seed_shapes(part, env, learner),
+        shapes=seed_shapes(cfg, env, learner),
         share=share,
     )
     if chunks.complete(cfg):
-        print(f"all {cfg.seeds} seeds: {cfg.run_dir}", *told.values(), sep="\n")
+        print(f"all {cfg.seeds} seeds: {cfg.run_dir}", *reached.values(), sep="\n")
     else:
         print(f"process {share.process} is done, others are not: {cfg.run_dir}")

@@ -164,8 +164,8 @@ def test_starcraft(name, changes):
             return (g.random(avail.shape) * avail).argmax(-1)
 
         seen = play(made, 4, random, latest)
-        facts = [slot.facts for slot in made.slots]
-    assert all(one["game_version"] and one["max_reward"] > 200 for one in facts)
+        infos = [slot.info for slot in made.slots]
+    assert all(one["game_version"] and one["max_reward"] > 200 for one in infos)
     for one in seen.done:
         assert one.terminated or one.length == made.spec.episode_limit
         dead = one.avail[..., 0]

@@ -6,9 +6,9 @@ import pytest
 from experiments import evaluate
 from experiments import run as command
 from experiments.door import compose, resume
-from rolemarl_jax.bridge import runner as bridge_runner
+from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge.collect import Collector
-from rolemarl_jax.bridge.games import greedy
+from rolemarl_jax.bridge.matches import greedy
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.run import session
 
@@ -32,7 +32,7 @@ def by_chance(cfg: RunConfig) -> float:
     def random(_, seen, *__):
         return (g.random(seen.avail.shape) * seen.avail).argmax(-1)
 
-    with bridge_runner.opened(cfg, envs.make(cfg.env)) as pool:
+    with opening.opened(cfg, envs.make(cfg.env)) as pool:
         played = greedy(Collector(pool, 0.005), random, None, EPISODES)
     return float(np.mean([one.reward.sum() for one in played]))
 

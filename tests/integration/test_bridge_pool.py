@@ -26,11 +26,11 @@ from rolemarl_jax.config import ConfigError
 def test_whole_episodes_without_faults():
     with pool(world(step_ms=1.0, jitter=0.8), workers=3) as made:
         seen = play(made, 12)
-        session = made._session
+        session = made._crew.session
         pids = [slot.child.process.pid for slot in made.slots]
         assert made.totals["aborts"] == made.totals["restarts"] == 0
         assert len({slot.seeds[0] for slot in made.slots}) == 3
-        assert all(slot.facts["max_reward"] == 310.0 for slot in made.slots)
+        assert all(slot.info["max_reward"] == 310.0 for slot in made.slots)
     for one in seen.done:
         require_whole(one)
         assert one.won
@@ -76,7 +76,7 @@ def test_a_storm_of_all_faults():
     quick = {"restarts_per_hour": 1000, "step_deadline_s": 0.3}
     with pool(faulty, workers=2, **quick) as made:
         seen = play(made, 15)
-        folders = list(made._session.glob("worker-*"))
+        folders = list(made._crew.session.glob("worker-*"))
         assert len(folders) <= 2, "folders of processes that ended"
     require_each_id_once(seen)
 
@@ -124,7 +124,7 @@ def test_nothing_survives_a_learner_that_is_killed(tmp_path):
         "    made = Pool(bridge(workers=2), world(), 0)\n"
         "    made.reset(0, 1)\n"
         "    pids = [slot.child.process.pid for slot in made.slots]\n"
-        "    print(*pids, made._session, flush=True)\n"
+        "    print(*pids, made._crew.session, flush=True)\n"
         "    time.sleep(60)\n"
     )
     learner = subprocess.Popen(
@@ -140,7 +140,7 @@ def test_nothing_survives_a_learner_that_is_killed(tmp_path):
 
 def test_workers_never_import_jax_and_see_no_other_package():
     with pool(workers=1) as made:
-        assert made._agreed.said["jax"] is False
+        assert made._reception.agreed.said["jax"] is False
 
 
 def test_what_cannot_be_mended_is_told_at_once():

@@ -16,16 +16,22 @@ from support import run_config, small_algo
 from experiments import evaluate
 from experiments import run as command
 from experiments.door import compose, resume
+from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge import runner as bridge_runner
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.replay import make_replay, observation_store
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
-from rolemarl_jax.run import runner, session
+from rolemarl_jax.run import observer, session
 from rolemarl_jax.types import EnvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
+COLUMNS = [
+    *("seed", "env_steps", "updates", "stage", "split"),
+    *("return", "win_rate", "episode_length", "episodes"),
+    *("workers", "restarts", "aborts", "game_restarts", "wall_s"),
+]
 FAULTS = {"faults": ["killed", "error", "crash"], "fault_chance": 0.01}
 
 
@@ -61,14 +67,14 @@ def train(cfg, remote=None, at=None, then=interrupt):
             asked.append(True)  # a second signal would not let it save
             then(pool)
 
-    with bridge_runner.opened(cfg, remote or world()) as pool:
+    with opening.opened(cfg, remote or world()) as pool:
         learner = make_learner(cfg.algo, pool.spec)
         return bridge_runner.run(
             cfg,
             pool,
             learner,
             lambda _: loggers.jsonl(folder / rundir.METRICS),
-            runner.Observer(lambda _: None, moved),
+            observer.Observer(lambda _: None, moved),
         )
 
 
@@ -118,6 +124,7 @@ def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
     found = rows(cfg)
     assert found[-1]["aborts"] == told["aborts"]
     assert {row["split"] for row in found} == {"train", "test"}
+    assert [list(row)[: len(COLUMNS)] for row in found] == [COLUMNS] * len(found)
     expected = int(kept.count) - 3  # the fourth episode fills the first batch of four
     assert sum_of_updates(found) == meta["counters"][2] == expected
 
@@ -164,7 +171,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
 
 def test_too_few_workers_save_and_stop(tmp_path):
     cfg = config(tmp_path, bridge={"min_workers": 2, "restarts_per_hour": 0})
-    with pytest.raises(bridge_runner.StoppedError, match="min_workers"):
+    with pytest.raises(observer.StoppedError, match="min_workers"):
         train(cfg, world(faults=["error"], fault_chance=0.005))
     meta, kept = saved(cfg)
     assert int(kept.count) <= meta["iterations"]
@@ -172,11 +179,11 @@ def test_too_few_workers_save_and_stop(tmp_path):
 
 def test_a_late_worker_that_does_not_fit_saves_and_stops(tmp_path):
     def misfit(pool):
-        said = {**pool._agreed.said, "obs_dim": 99}
-        pool._hello(pool.slots[1], said)
+        said = {**pool._reception.agreed.said, "obs_dim": 99}
+        pool._reception.hello(pool.slots[1], said)
 
     cfg = config(tmp_path)
-    with pytest.raises(bridge_runner.StoppedError, match="same packages"):
+    with pytest.raises(observer.StoppedError, match="same packages"):
         train(cfg, at=200, then=misfit)
     meta, kept = saved(cfg)
     assert meta["env_steps"] >= 200

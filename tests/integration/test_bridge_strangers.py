@@ -22,7 +22,7 @@ from bridge_support import (
 )
 from support import REPO
 
-from rolemarl_jax.bridge.config import check
+from rolemarl_jax.bridge.config import check_bridge
 from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.bridge.worker.worker import token
 from rolemarl_jax.config import ConfigError
@@ -30,11 +30,14 @@ from rolemarl_jax.config import ConfigError
 
 def test_strangers_are_counted_and_not_heard():
     with pool(workers=1) as made:
-        stranger = Impostor(made._link.endpoint, token=b"x" * 16)
+        stranger = Impostor(made._crew.link.endpoint, token=b"x" * 16)
         stranger.say(p.JOIN)
         stranger.socket.send_multipart([b"GET / HTTP/1.1"])
-        until(lambda: made.poll(0.02) or sum(made._link.refused.values()) == 2)
-        assert dict(made._link.refused) == {"wrong key": 1, "no message of ours": 1}
+        until(lambda: made.poll(0.02) or sum(made._crew.link.refused.values()) == 2)
+        assert dict(made._crew.link.refused) == {
+            "wrong key": 1,
+            "no message of ours": 1,
+        }
         seen = play(made, 2)
         stranger.close()
     require_each_id_once(seen)
@@ -76,7 +79,7 @@ def remote(key_file, **changes):
 
 def test_a_worker_of_another_shape_stops_the_run(key_file):
     with remote(key_file) as made:
-        other = Impostor(made._link.endpoint, token(key_file), key_file)
+        other = Impostor(made._crew.link.endpoint, token(key_file), key_file)
         other.say(p.JOIN, p.text_frame({}))
         talk = threading.Thread(target=hello, args=(other,), kwargs={"obs_dim": 9})
         talk.start()
@@ -88,7 +91,7 @@ def test_a_worker_of_another_shape_stops_the_run(key_file):
 
 def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
     with remote(key_file) as made:
-        other = Impostor(made._link.endpoint, token(key_file), key_file)
+        other = Impostor(made._crew.link.endpoint, token(key_file), key_file)
         other.say(p.JOIN, p.text_frame({}))
         talk = threading.Thread(target=hello, args=(other,))
         talk.start()
@@ -113,18 +116,18 @@ def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
 def test_without_the_key_nobody_is_heard(key_file, tmp_path, other_key):
     theirs = new_key(tmp_path / "other") if other_key else None
     with remote(key_file) as made:
-        stranger = Impostor(made._link.endpoint, token(key_file), theirs)
+        stranger = Impostor(made._crew.link.endpoint, token(key_file), theirs)
         stranger.say(p.JOIN, p.text_frame({}))
-        until(lambda: made.poll(0.02) or made._link.refused["wrong key"])
+        until(lambda: made.poll(0.02) or made._crew.link.refused["wrong key"])
         assert made.slots[1].state == "down"
-        assert "somebody was refused: wrong key" in made._why()
+        assert "somebody was refused: wrong key" in made._crew.why()
         stranger.close()
 
 
 def test_workers_join_from_elsewhere(key_file):
     with remote(key_file) as made:
         command = [sys.executable, "-m", "rolemarl_jax.bridge.worker"]
-        command += ["--connect", made._link.endpoint, "--key-file", str(key_file)]
+        command += ["--connect", made._crew.link.endpoint, "--key-file", str(key_file)]
         other = subprocess.Popen(command, cwd=REPO)
         until(lambda: made.poll(0.02) or made.slots[1].state == "idle")
         seen = play(made, 6)
@@ -146,22 +149,22 @@ def test_workers_join_from_elsewhere(key_file):
 )
 def test_settings_that_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        check(bridge(**changes))
+        check_bridge(bridge(**changes))
 
 
 def test_a_host_replaces_its_workers_and_leaves_nothing(key_file):
     with remote(key_file, workers=2, remote=1) as made:
         command = [sys.executable, "-m", "rolemarl_jax.bridge.host", "--key-file"]
-        command += [str(key_file), "--connect", made._link.endpoint]
+        command += [str(key_file), "--connect", made._crew.link.endpoint]
         host = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL)
         until(lambda: made.poll(0.02) or made.slots[1].state == "idle", 20)
-        first = made.slots[1].facts["pid"]
+        first = made.slots[1].info["pid"]
         os.kill(first, signal.SIGKILL)
         made.reset(1, 1)
         made._cfg = dataclasses.replace(made._cfg, reset_deadline_s=0.2)
         made.slots[1].deadline = 0.0
-        until(lambda: made.poll(0.02) or made.slots[1].facts["pid"] != first, 20)
-        second = made.slots[1].facts["pid"]
+        until(lambda: made.poll(0.02) or made.slots[1].info["pid"] != first, 20)
+        second = made.slots[1].info["pid"]
         host.terminate()
         host.wait(timeout=5)
         assert gone(second)

@@ -50,7 +50,7 @@ def report():
         "talk": [word for word in TALK if word in text],
         "modules": text.count("HloModule"),
         "numbers": [_text(x) for x in jax.tree.leaves(results)],
-        "note": runner._facts(cfg, program, compiled, 0, "").note,
+        "note": runner._header(cfg, program, compiled, 0, "").note,
     }
 
 

@@ -12,8 +12,9 @@ from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import seed_shapes
 from rolemarl_jax.report import loggers, summary
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import observer, runner
 from rolemarl_jax.sweep import chunks, halving
+from rolemarl_jax.sweep.shares import ALONE
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 WORLD = worlds.probe(worlds.KINDS.index("match"))
@@ -40,8 +41,8 @@ def trainer(log, fits, dies_at):
         folder = Path(cfg.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
 
-        def started(facts):
-            log.append((cfg.seed, cfg.seeds, facts.resumed_at))
+        def started(header):
+            log.append((cfg.seed, cfg.seeds, header.resumed_at))
 
         def moved(now):
             if cfg.seeds > fits and now.rows[0]["env_steps"] >= dies_at:
@@ -52,7 +53,7 @@ def trainer(log, fits, dies_at):
             WORLD,
             make_learner(cfg.algo, WORLD.spec),
             lambda _: loggers.jsonl(folder / rundir.METRICS),
-            runner.Observer(started, moved),
+            observer.Observer(started, moved),
         )
         summary.write(folder, {"env_steps": cfg.total_steps})
 
@@ -72,12 +73,12 @@ def rows(cfg):
 def test_halves_go_on_where_the_chunk_was(tmp_path, monkeypatch, capsys):
     whole, halved = config(tmp_path / "a", 2), config(tmp_path / "b", 4)
     log: list = []
-    chunks.run(halved, trainer(log, 2, 600), lambda: None, shapes)
+    chunks.run(halved, trainer(log, 2, 600), lambda: None, shapes(halved))
     assert log == [(3, 4, 0), (3, 2, 400), (5, 2, 400)]
     assert "with 4 seeds; going on from 400 env steps with 2" in capsys.readouterr().out
     names = [path.name for path in sorted((tmp_path / "b" / "chunks").iterdir())]
     assert names == ["000003-000004", "000005-000006"]
-    chunks.run(whole, trainer([], 2, 700), lambda: None, shapes)
+    chunks.run(whole, trainer([], 2, 700), lambda: None, shapes(whole))
     np.testing.assert_equal(rows(halved), rows(whole))
     assert {row["seed"] for row in rows(halved)} == {3, 4, 5, 6}
 
@@ -85,7 +86,7 @@ def test_halves_go_on_where_the_chunk_was(tmp_path, monkeypatch, capsys):
 def test_nothing_saved_begins_anew(tmp_path, capsys):
     whole = replace(config(tmp_path / "c", 4), sweep=config(tmp_path, 4).sweep)
     (tmp_path / "c").mkdir()
-    assert halving.split(whole, [], shapes) is None
+    assert halving.split(whole, [], shapes(whole)) is None
     assert not (tmp_path / "c").exists() and list(tmp_path.iterdir()) == []
 
 
@@ -94,8 +95,8 @@ def test_a_split_that_did_not_end_is_done_again(tmp_path, monkeypatch):
     cfg = config(tmp_path, 4)
     for name in ("000003-000006", "000003-000004"):
         (tmp_path / "chunks" / name).mkdir(parents=True)
-    assert [*chunks._chunks(cfg, 0, 1)] == [(3, 6)]
+    assert [*chunks._chunks(cfg, ALONE)] == [(3, 6)]
     (tmp_path / "chunks" / "000003-000006").rmdir()
-    assert [*chunks._chunks(cfg, 0, 1)] == [(3, 4), (5, 6)]
+    assert [*chunks._chunks(cfg, ALONE)] == [(3, 4), (5, 6)]
     (tmp_path / "chunks" / "000003-000004").rename(tmp_path / "chunks/000003-000003")
-    assert [*chunks._chunks(cfg, 0, 1)] == [(3, 3), (4, 4), (5, 6)]
+    assert [*chunks._chunks(cfg, ALONE)] == [(3, 3), (4, 4), (5, 6)]

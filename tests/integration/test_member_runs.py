@@ -16,7 +16,7 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, make_program, sweepable
 from rolemarl_jax.report import loggers, summary
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import observer, runner
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))
@@ -120,7 +120,7 @@ def train(cfg, stop_at=None):
         ENV,
         make_learner(cfg.algo, ENV.spec),
         lambda _: loggers.jsonl(folder / rundir.METRICS),
-        runner.Observer(lambda _: None, moved),
+        observer.Observer(lambda _: None, moved),
     )
     return progress
 

@@ -1,5 +1,6 @@
 """A run that was stopped and goes on equals the one that was not, bit for bit."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
-from rolemarl_jax.run import runner, saved
+from rolemarl_jax.run import observer, runner, saved
 
 SEEDS = 3
 
@@ -49,7 +50,7 @@ def train(cfg, stop_at=None):
         worlds.probe(worlds.KINDS.index("memory")),
         make_learner(cfg.algo, worlds.SPEC),
         lambda _: loggers.jsonl(folder / rundir.METRICS),
-        runner.Observer(lambda _: None, moved),
+        observer.Observer(lambda _: None, moved),
     )
 
 
@@ -116,6 +117,23 @@ def test_total_steps_may_grow(whole, tmp_path):
     train(config(tmp_path, resume=True))
     last = [row for row in rows(tmp_path) if row["env_steps"] == 960]
     assert last == [row for row in rows(whole) if row["env_steps"] == 960]
+
+
+def test_a_stop_in_the_last_leg_stops_nothing(whole, tmp_path, monkeypatch):
+    """The run is over and saved, as if nobody had asked."""
+
+    @contextmanager
+    def asked(_):
+        yield lambda: True
+
+    with pytest.raises(KilledError):
+        train(config(tmp_path), 900)
+    monkeypatch.setattr(runner, "stop_requests", asked)
+    cfg = config(tmp_path, resume=True)
+    with pytest.raises(observer.Interrupted):
+        train(cfg)  # a leg follows
+    train(cfg)
+    np.testing.assert_equal(rows(tmp_path), rows(whole))
 
 
 def test_nothing_to_resume(tmp_path):

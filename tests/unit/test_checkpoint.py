@@ -15,6 +15,7 @@ import pytest
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint
+from rolemarl_jax.trees import tree_bytes
 
 
 class Learner(NamedTuple):
@@ -130,6 +131,6 @@ def test_a_full_disk_is_noticed_before_writing(tmp_path, monkeypatch):
     assert checkpoint.latest(tmp_path) == 1
 
 
-def test_bytes_are_counted(tmp_path):
-    assert checkpoint.state_bytes(state_of()["replay"]) == 200 + 2 + 4
-    assert checkpoint.state_bytes(state_of()["keys"]) == 3 * 8
+def test_bytes_are_counted():
+    assert tree_bytes(state_of()["replay"]) == 200 + 2 + 4
+    assert tree_bytes(state_of()["keys"]) == 3 * 8

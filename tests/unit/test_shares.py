@@ -11,6 +11,7 @@ from rolemarl_jax.disk import rundir
 from rolemarl_jax.sweep import chunks, hosts, shares
 
 ALGO = small_algo("iql")
+NO_SHAPES = None  # nothing was saved that would need them
 
 
 def config(run_dir, seeds=7, **sweep):
@@ -20,10 +21,6 @@ def config(run_dir, seeds=7, **sweep):
 
 def settle(cfg):
     return shares.settle(cfg, lambda cfg: cfg)
-
-
-def no_shapes(_):
-    pytest.fail("nothing was saved")
 
 
 def trainer(log, before=lambda cfg: None):
@@ -44,7 +41,7 @@ def test_every_chunk_has_one_process(tmp_path):
     assert len({str(cfg) for cfg, _ in settled}) == 1
     logs: list[list[int]] = [[], [], []]
     for cfg, share in reversed(settled):
-        chunks.run(cfg, trainer(logs[share.process]), lambda: None, no_shapes, share)
+        chunks.run(cfg, trainer(logs[share.process]), lambda: None, NO_SHAPES, share)
         assert chunks.complete(cfg) == (share.process == 0)
     assert logs == [[10, 16], [12], [14]]
     assert seeds_in(tmp_path) == list(range(10, 17))
@@ -67,7 +64,7 @@ def test_rows_that_come_while_others_are_gathered(tmp_path):
         if len(seen) == 1:
             trainer([])(chunks._chunk_at(cfg, 11, 11))
 
-    chunks.run(cfg, trainer([]), merged, no_shapes, (0, 2))
+    chunks.run(cfg, trainer([]), merged, NO_SHAPES, shares.Share(0, 2))
     assert seen == [[10], [10, 11]]
 
 

@@ -15,6 +15,7 @@ from rolemarl_jax.program.program import make_program
 from rolemarl_jax.sweep import chunks, fit
 
 ENV = worlds.probe(worlds.KINDS.index("match"))
+NO_SHAPES = None  # nothing was saved that would need them
 
 
 def config(**changes):
@@ -69,10 +70,6 @@ def test_a_chunk_that_a_run_was_planned_with_stays(monkeypatch):
     assert chunks.plan(cfg, ENV, make_learner(cfg.algo, ENV.spec)) == cfg
 
 
-def no_shapes(_):
-    pytest.fail("nothing was saved")
-
-
 def trainer(log, fits=99):
     """Stands in for a run: more than ``fits`` seeds are too many."""
 
@@ -89,28 +86,28 @@ def trainer(log, fits=99):
 def test_chunks_are_run_once(tmp_path):
     cfg = replace(config(chunk=3), run_dir=str(tmp_path), seeds=7, seed=10)
     log: list = []
-    chunks.run(cfg, trainer(log), lambda: None, no_shapes)
+    chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
     assert log == [(10, 3, False), (13, 3, False), (16, 1, False)]
     assert seeds_in(cfg.run_dir) == list(range(10, 17))
-    chunks.run(cfg, trainer(log), lambda: None, no_shapes)
+    chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
     assert len(log) == 3
     more = replace(cfg, total_steps=2 * cfg.total_steps)
     with pytest.raises(FileExistsError):  # the stand-in's: it was asked to resume
-        chunks.run(more, trainer(log), lambda: None, no_shapes)
+        chunks.run(more, trainer(log), lambda: None, NO_SHAPES)
     assert log[-1] == (10, 3, True)
 
 
 def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=6, seed=0)
     log: list = []
-    chunks.run(cfg, trainer(log, fits=2), lambda: None, no_shapes)
+    chunks.run(cfg, trainer(log, fits=2), lambda: None, NO_SHAPES)
     assert [entry[:2] for entry in log] == [(0, 4), (0, 2), (2, 2), (4, 2)]
     assert seeds_in(cfg.run_dir) == list(range(6))
-    chunks.run(cfg, trainer(log, fits=2), lambda: None, no_shapes)
+    chunks.run(cfg, trainer(log, fits=2), lambda: None, NO_SHAPES)
     assert len(log) == 4, "finished halves are known again"
 
 
 def test_one_seed_too_many(tmp_path):
     cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=2)
     with pytest.raises(ConfigError, match="seed 0 alone"):
-        chunks.run(cfg, trainer([], fits=0), lambda: None, no_shapes)
+        chunks.run(cfg, trainer([], fits=0), lambda: None, NO_SHAPES)

@@ -23,7 +23,13 @@ NO_HANDSHAKE = (
 
 
 class Message(NamedTuple):
-    """A message of somebody who knows the session's secret."""
+    """A message of somebody who knows the session's secret.
+
+    Attributes:
+        peer: address of the sender.
+        header: its first frame, read.
+        frames: the others.
+    """
 
     peer: bytes
     header: p.Header
@@ -44,7 +50,8 @@ class Link:
     """A ROUTER socket; messages of strangers are counted and dropped.
 
     Attributes:
-        endpoint: where workers connect. refused: strangers' messages, by reason.
+        endpoint: where workers connect.
+        refused: strangers' messages, by reason.
         secret: environment variables that a worker of this host needs.
     """
 
@@ -75,19 +82,19 @@ class Link:
 
     def receive(self, timeout_s: float) -> list[Message]:
         """All messages that are there, waiting for the first one at most so long."""
-        found: list[Message] = []
+        messages: list[Message] = []
         while self._failed is not None and self._failed.poll(0):
             self._failed.recv_multipart()
             self.refused["wrong key"] += 1
         wait = max(0, round(1000 * timeout_s))
-        while self._socket.poll(wait if not found else 0):
+        while self._socket.poll(wait if not messages else 0):
             peer, *frames = self._socket.recv_multipart()
             message = self._checked(peer, frames)
             if message is not None:
-                found.append(message)
+                messages.append(message)
             else:
                 wait = 0
-        return found
+        return messages
 
     def send(
         self, peer: bytes, header: p.Header, frames: list[bytes] | None = None
@@ -99,8 +106,8 @@ class Link:
 
     def strangers(self) -> str:
         """Who was refused, for messages."""
-        found = ", ".join(f"{reason} ({n})" for reason, n in self.refused.items())
-        return f"somebody was refused: {found}" if found else "no reason known"
+        refused = ", ".join(f"{reason} ({n})" for reason, n in self.refused.items())
+        return f"somebody was refused: {refused}" if refused else "no reason known"
 
     def close(self) -> None:
         """Closes socket and threads."""

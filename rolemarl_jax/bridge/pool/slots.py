@@ -20,15 +20,26 @@ class Slot:
     """A worker's place; processes come and go.
 
     Attributes:
-        index: of the slot. local: whether this learner starts its processes.
+        index: of the slot.
+        local: whether this learner starts its processes.
+        pause: seconds before the next start.
         state: ``down`` (waits for ``start_at``), ``starting``, ``idle``, ``busy``
             (owes an answer by ``deadline``) or ``gone`` (given up).
-        generation: counts processes. peer: address of the present one.
-        episode, step: of the request that is open. shown: whether the answer that
-            it owes is an observation.
-        failures: times of the last hour. pause: before the next start.
-        facts: what its processes said of themselves. seeds: given to them.
-        restarts, aborts, game_restarts: ever.
+        generation: counts processes.
+        child: the present process, if this learner started it.
+        peer: address of the present process.
+        deadline: of the answer that it owes, on the monotonic clock.
+        start_at: of the next process, on the monotonic clock.
+        episode: of the request that is open; 0 while there is none.
+        step: steps of this episode so far.
+        scale: divisor of its rewards, 0 if unknown.
+        failures: times of the last hour, on the monotonic clock.
+        info: what its processes said of themselves.
+        seeds: given to its processes.
+        reasons: of its last failures.
+        restarts: of processes, ever.
+        aborts: episodes that were lost, ever.
+        episodes: that were whole, ever.
     """
 
     index: int
@@ -44,7 +55,7 @@ class Slot:
     step: int = 0
     scale: float = 0.0
     failures: deque[float] = field(default_factory=deque)
-    facts: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     restarts: int = 0
@@ -93,5 +104,5 @@ class Slot:
             "aborts": self.aborts,
             "seeds": self.seeds,
             "last_failures": self.reasons,
-            **self.facts,
+            **self.info,
         }

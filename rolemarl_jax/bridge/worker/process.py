@@ -19,7 +19,8 @@ class Child:
     """A worker process.
 
     Attributes:
-        process: leader of its process group. folder: its TMPDIR and log.
+        process: leader of its process group.
+        folder: its TMPDIR and log.
     """
 
     process: subprocess.Popen

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAGIC, VERSION = b"RMJX", 1
+MAGIC, VERSION = b"RMJX", 2
 _HEADER = struct.Struct("<4sHHHHQIIdd16s")
 ANY_SLOT = 0xFFFF
 
@@ -33,9 +33,13 @@ class Header(NamedTuple):
     """First frame of every message.
 
     Attributes:
-        kind: one of ``KINDS``. slot: of the worker. generation: which process of
-            that slot. flags: of a SEEN. episode: id, given by the learner.
-        step: steps of the episode before this message. reward: of the step.
+        kind: one of ``KINDS``.
+        slot: of the worker.
+        generation: which process of that slot.
+        flags: of a SEEN.
+        episode: id, given by the learner.
+        step: steps of the episode before this message.
+        reward: of the step.
         scale: the game's own divisor of rewards (``max_reward``), 0 if it has none.
         token: secret of the session.
     """
@@ -52,7 +56,14 @@ class Header(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Sizes that fix the length of every array frame."""
+    """Sizes that fix the length of every array frame.
+
+    Attributes:
+        n_agents: N.
+        n_actions: A, of the agent with the most.
+        obs_dim: O, of one agent.
+        state_dim: S.
+    """
 
     n_agents: int
     n_actions: int
@@ -61,11 +72,17 @@ class Shapes(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """One observation of a world as NumPy arrays."""
+    """One observation of a world as NumPy arrays.
 
-    obs: np.ndarray  # [N, O] float32
-    state: np.ndarray  # [S] float32
-    avail: np.ndarray  # [N, A] bool
+    Attributes:
+        obs: `[N, O]` float32.
+        state: `[S]` float32.
+        avail: available actions `[N, A]` bool.
+    """
+
+    obs: np.ndarray
+    state: np.ndarray
+    avail: np.ndarray
 
 
 def pack(header: Header) -> bytes:

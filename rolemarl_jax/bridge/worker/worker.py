@@ -40,7 +40,7 @@ class Worker:
         self._socket, self._token = socket, token(args.key_file)
         self._slot, self._generation = args.slot, args.generation
         self._game: Game | None = None
-        self._told = -1  # restarts of the game that the learner knows of
+        self._known_restarts = -1  # of the game, that the learner has heard of
         self._limits: dict[int, float] = {}
         self.until = float("inf")  # when the request in progress is overdue
 
@@ -88,28 +88,28 @@ class Worker:
 
     def _set_up(self, header: p.Header, values: dict[str, Any]) -> None:
         self._slot, self._generation = header.slot, header.generation
-        name = values["adapter"]
+        name = values["game"]
         module = importlib.import_module(f"rolemarl_jax.bridge.worker.games.{name}")
         game = module.make(values["settings"], values["seed"])
         self._game = game
         reset_s, step_s = values["deadlines"]
         self._limits = {p.RESET: reset_s, p.STEP: step_s, p.REPLAY: reset_s}
-        told = {
+        hello = {
             **game.shapes._asdict(),
             "episode_limit": game.episode_limit,
             "same_scale": game.same_scale,
             "jax": "jax" in sys.modules,
             **_host(),
         }
-        self._send(p.HELLO, texts=told)
+        self._send(p.HELLO, texts=hello)
 
     def _reset(self, header: p.Header) -> None:
         game = self._running()
         self._seen = game.reset()
         extra = []
-        if self._told != game.restarts():
+        if self._known_restarts != game.restarts():
             extra = [p.text_frame(game.info())]
-            self._told = game.restarts()
+            self._known_restarts = game.restarts()
         flags = p.INFO if extra else 0
         head = self._header(p.SEEN, header.episode)
         head = head._replace(flags=flags, scale=game.scale())

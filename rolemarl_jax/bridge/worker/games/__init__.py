@@ -1,4 +1,4 @@
-"""Simulators as ``Game`` records, one module each, found by name.
+"""Games: simulators as ``Game`` records, one module each, found by name.
 
 A module has ``make(settings, seed) -> Game``, where ``settings`` are the keys of the
 environment's YAML file without its ``name``. Simulators are imported inside ``make``,
@@ -21,8 +21,11 @@ class Outcome(NamedTuple):
     """What one step returned.
 
     Attributes:
-        seen: after the step. reward: of the team. terminated: the episode ended by
-            itself. truncated: the time limit cut it. won: it ended in a win.
+        seen: after the step.
+        reward: of the team.
+        terminated: the episode ended by itself.
+        truncated: the time limit cut it.
+        won: it ended in a win.
         aborted: the game was lost; nothing of this episode may be used.
     """
 
@@ -39,23 +42,25 @@ class Game:
     """One simulator.
 
     Attributes:
-        shapes: of its arrays. episode_limit: the most steps of an episode.
+        shapes: of its arrays.
+        episode_limit: the most steps of an episode.
+        reset: begins an episode.
+        step: plays one step of ``actions``.
+        info: versions and whatever else a record should have, after a ``reset``.
+        close: ends the simulator.
         same_scale: whether ``scale`` must be equal in all workers.
-        reset: begins an episode. step: plays one step of ``actions``.
         scale: the divisor of rewards, 0 if there is none.
         restarts: of the game within this process, so far.
-        info: versions and whatever else a record should have, after a ``reset``.
         save_replay: writes a replay of the game so far and says where, if it can.
-        close: ends the simulator.
     """
 
     shapes: Shapes
     episode_limit: int
-    same_scale: bool
     reset: Callable[[], Seen]
     step: Callable[[list[int]], Outcome]
-    scale: Callable[[], float]
-    restarts: Callable[[], int]
     info: Callable[[], dict[str, Any]]
-    save_replay: Callable[[str], str]
     close: Callable[[], None]
+    same_scale: bool = True
+    scale: Callable[[], float] = lambda: 0.0
+    restarts: Callable[[], int] = lambda: 0
+    save_replay: Callable[[str], str] = lambda _: ""

@@ -112,6 +112,7 @@ class Battle:
 
 def game(
     build: Callable[[int], Any],
+    *,
     same_scale: bool,
     versions: Callable[[Any], dict[str, Any]],
     save_replay: Callable[[Any, str], str],

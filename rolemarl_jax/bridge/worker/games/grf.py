@@ -66,12 +66,8 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     return Game(
         shapes=Shapes(agents, ACTIONS, FEATURES, agents * FEATURES),
         episode_limit=settings["time_limit"],
-        same_scale=True,
         reset=world.reset,
         step=world.step,
-        scale=lambda: 0.0,
-        restarts=lambda: 0,
         info=lambda: {"seed": seed},
-        save_replay=lambda _: "",
         close=env.close,
     )

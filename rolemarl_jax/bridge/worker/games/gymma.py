@@ -108,13 +108,9 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     return Game(
         shapes=world.shapes,
         episode_limit=settings["time_limit"],
-        same_scale=True,
         reset=world.reset,
         step=world.step,
-        scale=lambda: 0.0,
-        restarts=lambda: 0,
         info=lambda: {"seed": seed, "packages": _versions(settings["imports"])},
-        save_replay=lambda _: "",
         close=env.close,
     )
 
@@ -127,10 +123,10 @@ def _require_attribute(env: Any, name: str) -> None:
 def _versions(packages: list[str]) -> dict[str, str]:
     from importlib import metadata
 
-    found = {}
+    known = {}
     for name in ("gymnasium", *packages):
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed as a distribution"
-    return found
+            known[name] = "not installed as a distribution"
+    return known

@@ -30,8 +30,8 @@ def prepare(package: str, settings: dict[str, Any]) -> Any:
     module = _import(package)
     game = Path(os.environ.get("SC2PATH", Path.home() / "StarCraftII")).expanduser()
     version = settings["game_version"]
-    found = _builds(game)
-    _check_version(game, version, found)
+    builds = _builds(game)
+    _check_version(game, version, builds)
     _check_map(package, settings["map_name"], game)
     from absl import flags
 
@@ -83,15 +83,15 @@ def _builds(game: Path) -> list[str]:
             f"no StarCraft II in {game} ({how}; there is no folder Versions); install "
             "the Linux package 4.10 of Blizzard's s2client-proto and set SC2PATH to it"
         )
-    found = sorted(
+    builds = sorted(
         path.name for path in folder.iterdir() if (path / "SC2_x64").exists()
     )
-    if not found:
+    if not builds:
         raise SetupError(f"no build with SC2_x64 in {folder}; set SC2PATH")
-    return found
+    return builds
 
 
-def _check_version(game: Path, version: str | None, found: list[str]) -> None:
+def _check_version(game: Path, version: str | None, builds: list[str]) -> None:
     """Refuses a game version that pysc2 does not know or that is not installed."""
     if version is None:
         return
@@ -105,10 +105,10 @@ def _check_version(game: Path, version: str | None, found: list[str]) -> None:
             f"are among {near}"
         )
     build = f"Base{known[version].build_version}"
-    if build not in found:
+    if build not in builds:
         raise SetupError(
             f"game_version: got {version!r}, which needs {build}; installed in {game}: "
-            f"{', '.join(found)}"
+            f"{', '.join(builds)}"
         )
 
 

@@ -1,11 +1,13 @@
-"""Greedy games, and what is told of finished ones."""
+"""Matches: greedy episodes on all workers, and means over finished ones."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from rolemarl_jax.bridge.acting import Actor
-from rolemarl_jax.bridge.collect import Collector, Episode, Plan
+from rolemarl_jax.bridge.collect import Collector, Episode, Stretch
+from rolemarl_jax.report.rows import EpisodeMeans
 
 
 def greedy(
@@ -29,7 +31,7 @@ def greedy(
         begun -= 1
 
     collector.play(
-        Plan(
+        Stretch(
             more=lambda: begun < episodes,
             begin=begin,
             act=lambda seen, ready, fresh: actor(state, seen, ready, fresh, 0),
@@ -41,17 +43,16 @@ def greedy(
     return played
 
 
-def statistics(played: list[Episode]) -> dict[str, float]:
+def means(played: list[Episode]) -> EpisodeMeans:
     """Means over episodes; NaN where there are none."""
     if not played:
-        nan = float("nan")
-        return {"return": nan, "win_rate": nan, "episode_length": nan, "episodes": 0}
-    return {
-        "return": float(np.mean([one.reward.sum() for one in played])),
-        "win_rate": float(np.mean([one.won for one in played])),
-        "episode_length": float(np.mean([one.length for one in played])),
-        "episodes": len(played),
-    }
+        return EpisodeMeans(math.nan, math.nan, math.nan, 0)
+    return EpisodeMeans(
+        ret=float(np.mean([one.reward.sum() for one in played])),
+        win_rate=float(np.mean([one.won for one in played])),
+        length=float(np.mean([one.length for one in played])),
+        episodes=len(played),
+    )
 
 
 def without_arrays(episode: Episode) -> Episode:

@@ -1,0 +1,112 @@
+"""Training of a run over the bridge: fresh, saved, and taken up again."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+
+from rolemarl_jax import rng
+from rolemarl_jax.bridge.blocks import Blocks
+from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.ledger import Ledger
+from rolemarl_jax.bridge.training import Counters, Replayed, Steps
+from rolemarl_jax.config import RunConfig
+from rolemarl_jax.experience.memory import check_experience
+from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.program.program import initial_learner
+from rolemarl_jax.run import saved as run_saved
+from rolemarl_jax.types import EnvSpec, PyTree
+
+Training = Replayed | Blocks
+
+
+class Begun(NamedTuple):
+    """A run that is ready to go on.
+
+    Attributes:
+        training: with all that was learned and kept.
+        ledger: with all that was done.
+        note: empty, or what a resumed run had to put up with.
+    """
+
+    training: Training
+    ledger: Ledger
+    note: str
+
+
+def begin(
+    cfg: RunConfig, bridge: BridgeConfig, spec: EnvSpec, learner: Learner
+) -> Begun:
+    """A fresh run, or that of the last whole checkpoint.
+
+    Raises:
+        ConfigError: numbers that do not fit each other; nothing to resume from.
+    """
+    check_experience(cfg, learner)
+    make = partial(_make_training, cfg, bridge, spec, learner)
+    key = rng.root(cfg.seed)
+    state = jax.jit(partial(initial_learner, learner))(cfg.seed)
+    training = make(Steps(learner, key, state, Counters()))
+    if not cfg.resume:
+        return Begun(training, Ledger(), "")
+    restored = run_saved.restore(cfg, jax.eval_shape(partial(parts, cfg, training)))
+    stored = jax.tree.map(lambda x: x[0], restored.state)
+    meta, note = restored.meta, restored.note
+    if "replay" not in stored:
+        note += " replay was not saved: it fills again before updates go on."
+    steps = Steps(learner, key, stored["learner"], Counters(*meta["counters"]))
+    ledger = Ledger(
+        env_steps=meta["env_steps"],
+        episodes=meta["iterations"],
+        seconds=meta["wall_s"],
+        earlier=meta["bridge"],
+    )
+    return Begun(make(steps, stored.get("replay")), ledger, note.strip())
+
+
+def save(
+    cfg: RunConfig, training: Training, ledger: Ledger, totals: Mapping[str, int]
+) -> None:
+    """Writes a checkpoint, once all updates that are due have been made.
+
+    Args:
+        cfg: of the run.
+        training: of the run.
+        ledger: of the run.
+        totals: restarts and aborts, earlier processes included.
+    """
+    training.drain()
+    run_saved.save(
+        cfg,
+        parts(cfg, training),
+        env_steps=ledger.env_steps,
+        iterations=ledger.episodes,
+        wall_s=ledger.wall_s(),
+        more={"counters": list(training.steps.counters), "bridge": dict(totals)},
+    )
+
+
+def parts(cfg: RunConfig, training: Training) -> dict[str, Any]:
+    """Parts of a checkpoint, with a seed axis of one as native runs have."""
+    own: dict[str, Any] = {
+        "learner": training.steps.latest,
+        "acting": {"key": rng.root(cfg.seed)},
+    }
+    if cfg.checkpoint.replay and training.memory is not None:
+        own["replay"] = training.memory
+    return jax.tree.map(lambda x: x[None], own)
+
+
+def _make_training(
+    cfg: RunConfig,
+    bridge: BridgeConfig,
+    spec: EnvSpec,
+    learner: Learner,
+    steps: Steps,
+    memory: PyTree = None,
+) -> Training:
+    """As the learner asks for it, with what replay holds already."""
+    if learner.experience == "fresh":
+        return Blocks(cfg, steps, spec, learner)
+    return Replayed(cfg, steps, spec, bridge.updates_per_episode, memory)

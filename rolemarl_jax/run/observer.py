@@ -1,0 +1,106 @@
+"""What a run tells the outside, and how it is asked to stop."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from rolemarl_jax.members import Row
+from rolemarl_jax.program.compiled import Footprint
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What is known of a run before its first leg.
+
+    Attributes:
+        device: kind and platform, and how many devices or workers there are.
+        footprint: of one seed.
+        compile_seconds: of all programs.
+        store: what replay keeps, ``packed`` or ``observations``.
+        resumed_at: env steps, 0 for a new run.
+        note: empty, or what a resumed run had to put up with, and surplus seeds.
+    """
+
+    device: str
+    footprint: Footprint
+    compile_seconds: float
+    store: str
+    resumed_at: int
+    note: str
+
+
+@dataclass(frozen=True)
+class LegReport:
+    """Where a run is after a leg; rates are of this process, without compilation.
+
+    Attributes:
+        seconds: spent in legs.
+        steps_done: env steps of this process, over all seeds.
+        updates_done: updates of this process, over all seeds.
+        rows: newest rows, one a seed and split.
+    """
+
+    seconds: float
+    steps_done: int
+    updates_done: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What a run tells the outside, from the host.
+
+    Attributes:
+        started: once, before the first leg.
+        moved: after each leg.
+        stopping: when the run was asked to stop, which it does after the leg.
+    """
+
+    started: Callable[[RunHeader], None]
+    moved: Callable[[LegReport], None]
+    stopping: Callable[[], None] = lambda: None
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and is saved."""
+
+
+class StoppedError(RuntimeError):
+    """A run that saved itself and ended early; says why."""
+
+
+def device_name() -> str:
+    """Kind and platform of the device that computes."""
+    device = jax.devices()[0]
+    return f"{device.device_kind} ({device.platform})"
+
+
+@contextmanager
+def stop_requests(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.
+
+    Args:
+        tell: called at the first one.
+    """
+    asked = []
+    before = {}
+
+    def request(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+        tell()
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, request)
+    except ValueError:
+        pass  # not the main thread: whoever is must handle signals
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
