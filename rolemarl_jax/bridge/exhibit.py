@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rolemarl_jax import rng
+from rolemarl_jax.bridge import runner
 from rolemarl_jax.bridge.acting import Actor, make_act
 from rolemarl_jax.bridge.collect import Collector, Episode
 from rolemarl_jax.bridge.config import BridgeConfig
@@ -14,22 +16,52 @@ from rolemarl_jax.bridge.games import greedy
 from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.disk import checkpoint, rundir
+from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.phases import Learner
-from rolemarl_jax.program.program import initial_learner
+from rolemarl_jax.report.evaluation import Outcomes
+from rolemarl_jax.run import stored
+from rolemarl_jax.types import Remote
 
 
 class Exhibition(NamedTuple):
     """Greedy episodes of a stored policy.
 
     Attributes:
-        restored: the checkpoint. played: whole episodes. replays: files that the game
-            wrote. record: what the workers said of themselves.
+        restored: the checkpoint.
+        played: whole episodes.
+        replays: files that the game wrote.
+        record: what the workers said of themselves.
     """
 
     restored: checkpoint.Restored
     played: list[Episode]
     replays: list[str]
     record: dict[str, Any]
+
+
+def evaluate_remote(
+    cfg: RunConfig, world: Remote, episodes: int, step: int | None
+) -> tuple[Outcomes, dict[str, Any]]:
+    """Starts the workers, plays greedy episodes with a checkpoint, and ends them.
+
+    Returns:
+        The episodes of the run's one member, and what is told besides: ``replays`` and
+        ``bridge``.
+
+    Raises:
+        ConfigError: workers that cannot play; no checkpoint that can be read.
+    """
+    with runner.opened(cfg, world) as pool:
+        learner = make_learner(cfg.algo, pool.spec)
+        shown = exhibit(cfg, pool, learner, episodes, step)
+    columns: Any = (
+        [[one.reward.sum() for one in shown.played]],
+        [[one.won for one in shown.played]],
+        [[one.length for one in shown.played]],
+    )
+    games = (jnp.asarray(np.asarray(one)) for one in columns)
+    outcomes = Outcomes(shown.restored.step, shown.restored.note, *games)
+    return outcomes, {"replays": shown.replays, "bridge": shown.record}
 
 
 def exhibit(
@@ -40,14 +72,7 @@ def exhibit(
     Args:
         episodes: how many. step: of the checkpoint, ``None`` for the newest.
     """
-    abstract = jax.eval_shape(
-        lambda: jax.tree.map(
-            lambda x: x[None], initial_learner(learner, jnp.asarray(cfg.seed))
-        )
-    )
-    found = checkpoint.restore(
-        Path(cfg.run_dir) / rundir.CHECKPOINTS, {"learner": abstract}, step
-    )
+    found = stored.load_states(cfg, learner, step)
     state = jax.tree.map(lambda x: x[0], found.state["learner"])
     bridge = build(BridgeConfig, cfg.bridge, "bridge")
     collector = Collector(pool, bridge.max_wait_ms / 1000)

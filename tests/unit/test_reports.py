@@ -7,7 +7,7 @@ import pytest
 from experiments import plot, report
 from experiments.door import compose, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import findings, loggers, names, page, summary
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def make_run(tmp_path, monkeypatch):
         logger = loggers.jsonl(folder / "metrics.jsonl")
         logger.write(rows)
         logger.close()
-        summary.write(folder, summary.summarise(cfg, rows, {"steps_per_second": 7.0}))
+        summary.write(folder, findings.summarise(cfg, rows, {"steps_per_second": 7.0}))
         return folder
 
     return make
@@ -45,9 +45,9 @@ def test_plot_labels_tell_runs_apart(make_run):
     make_run("b", "algo=qmix")
     make_run("c", "algo=vdn")
     make_run("d", "algo=vdn", "env.map=8m")
-    assert plot.labels(["a", "b"]) == ["vdn", "qmix"]
-    assert plot.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
-    first, second = plot.labels(["a", "d"])
+    assert names.labels(["a", "b"]) == ["vdn", "qmix"]
+    assert names.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
+    first, second = names.labels(["a", "d"])
     assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
 
 
@@ -82,7 +82,7 @@ def test_report_of_an_unfinished_run(make_run):
     run = make_run("a")
     (run / "summary.json").unlink()
     (run / "metrics.jsonl").unlink()
-    assert "has not finished" in report.page(run)
+    assert "has not finished" in page.html(run)
     with pytest.raises(SystemExit) as stop:
         report.main(["run_dir=nope"])
     assert stop.value.code == 2

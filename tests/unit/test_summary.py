@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from experiments.door import compose, resume
-from rolemarl_jax.report import stats, summary
+from rolemarl_jax.report import findings, provenance, stats, summary
 
 
 def row(seed, steps, win, score):
@@ -36,7 +36,7 @@ def cfg(tmp_path, monkeypatch):
 
 
 def test_per_seed_by_hand():
-    found = summary.per_seed(ROWS)
+    found = findings.per_seed(ROWS)
     assert list(found) == [0, 1]
     assert found[0]["final"] == {"win_rate": 0.25, "return": 2.0}
     assert found[0]["best"] == {"win_rate": 0.75, "return": 2.0}
@@ -46,7 +46,7 @@ def test_per_seed_by_hand():
 
 def test_summary_is_complete_and_is_json(cfg, tmp_path):
     speed = {"steps_per_second": 10.0, "compile_seconds": 2.0, "mfu": math.nan}
-    made = summary.summarise(cfg, ROWS, speed)
+    made = findings.summarise(cfg, ROWS, speed)
     path = summary.write(tmp_path, made)
     assert json.loads(path.read_text()) == made
     assert (made["algo"], made["seeds"], made["env_steps"]) == ("vdn", 2, 30)
@@ -59,7 +59,7 @@ def test_summary_is_complete_and_is_json(cfg, tmp_path):
 
 
 def test_a_run_without_evaluation_has_empty_results(cfg):
-    made = summary.summarise(cfg, [], {})
+    made = findings.summarise(cfg, [], {})
     assert made["final"]["win_rate"] == {"iqm": None, "low": None, "high": None}
     assert made["seeds"] == made["env_steps"] == 0
 
@@ -68,7 +68,7 @@ def test_commit_is_gits(repo):
     git = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=repo, capture_output=True, text=True
     )
-    found = summary.commit()
+    found = provenance.commit()
     if git.returncode == 0:
         assert found is None or found.removesuffix("+changes") == git.stdout.strip()
     else:
