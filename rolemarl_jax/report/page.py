@@ -114,15 +114,15 @@ def _facts(found: Summary) -> str:
     facts = {
         "preset": found.preset,
         "seeds": found.seeds,
-        "env steps": found.env_steps,
-        "test episodes": found.test_episodes,
-        **{key.replace("_", " "): value for key, value in found.measured.items()},
+        "env_steps": found.env_steps,
+        "test_episodes": found.test_episodes,
+        **found.measured,
         "device": found.device,
         "commit": found.commit,
         **{f"{name} version": version for name, version in found.versions.items()},
     }
     rows = [
-        [key, f"{value:,.2f}" if isinstance(value, float) else value]
+        [key.replace("_", " "), f"{value:,.2f}" if isinstance(value, float) else value]
         for key, value in facts.items()
         if value is not None
     ]
