@@ -63,62 +63,34 @@ def _config(options: dict[str, Any], name: str) -> dict[str, Any]:
     return made
 
 
-def play(cfg: Any, pick: Any, episodes: int, seed: int) -> tuple[Any, Any, Any]:
-    """Battles of scripted allies up to the time limit.
-
-    Returns:
-        Worlds ``[T + 1, episodes, ...]``, whether each step was still to be fought
-        ``[T, episodes]`` and whether it won ``[T, episodes]``.
-    """
-    import jax
-    import jax.numpy as jnp
-
+def _rate(options: dict[str, Any], cfg: Any, pick: Any) -> str:
+    """Win rate and mean length, as a cell."""
     from envs import smax
+    from envs.battle import contest
 
-    env, policy = smax.make(cfg), smax.reference(cfg, pick)
-
-    def battle(key: Any) -> tuple[Any, Any, Any]:
-        def tick(carry: Any, t: Any) -> tuple[Any, Any]:
-            world, memory, going = carry
-            one, two = jax.random.split(jax.random.fold_in(key, t))
-            actions, memory = policy.act(world, memory, one)
-            after, out = env.step(two, world, actions)
-            still = going & ~(out.terminated | out.truncated)
-            return (after, memory, still), (after, going, out.won & going)
-
-        start = env.reset(key)
-        first = (start, policy.memory, jnp.ones((), bool))
-        steps = jnp.arange(env.spec.episode_limit)
-        worlds, going, won = jax.lax.scan(tick, first, steps)[1]
-        whole = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, worlds)
-        return whole, going, won
-
-    keys = jax.random.split(jax.random.key(seed), episodes)
-    return jax.jit(jax.vmap(battle, out_axes=1))(keys)
-
-
-def _rate(options: dict[str, Any], cfg: Any, pick: str) -> str:
-    """Win rate and mean length."""
-    _, going, won = play(cfg, pick, options["episodes"], options["seed"])
-    return f"{won.any(0).mean():.2f} ({going.sum(0).mean():.0f})"
+    env, allies = smax.make(cfg), smax.reference(cfg, pick)
+    asked = options["episodes"], options["seed"]
+    found = contest.rate(env, allies.act, allies.memory, *asked)
+    return f"{found.win_rate:.2f} ({found.length:.0f})"
 
 
 def _animate(options: dict[str, Any], by_enemy: dict[str, Any]) -> None:
     """The first battle, until it ends."""
-    import jax
-
     from envs import smax
-    from envs.battle import render
+    from envs.battle import contest
 
     cfg = by_enemy[options["enemies"][0]]
-    worlds, going, won = play(cfg, options["allies"][0], 1, options["seed"])
-    steps = [
-        jax.tree.map(lambda x, t=t: x[t, 0], worlds.units)
-        for t in range(int(going.sum()) + 1)
-    ]
-    pictures = render.frames(smax.rules_of(cfg), steps, size=options["size"])
-    render.write_gif(Path(options["gif"]), pictures)
-    print(f"{options['gif']}: {len(pictures)} frames, won: {bool(won.any())}")
+    env, allies = smax.make(cfg), smax.reference(cfg, options["allies"][0])
+    made = contest.film(
+        env,
+        allies.act,
+        allies.memory,
+        smax.rules_of(cfg),
+        Path(options["gif"]),
+        seed=options["seed"],
+        size=options["size"],
+    )
+    print(f"{options['gif']}: {made.frames} frames, won: {made.won}")
 
 
 if __name__ == "__main__":

@@ -52,13 +52,13 @@ def _main(options: dict[str, Any]) -> None:
         known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
     _one_thread(options["threads"])
-    from rolemarl_jax.report import summary
+    from rolemarl_jax.report import provenance
 
     record: dict[str, Any] = {
-        "device": summary.device(),
+        "device": provenance.device(),
         "threads": options["threads"],
-        "versions": summary.versions(),
-        "commit": summary.commit(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
         "date": time.strftime("%Y-%m-%d"),
         "suites": {},
     }

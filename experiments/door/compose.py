@@ -29,7 +29,8 @@ class Composed(NamedTuple):
     """A resolved configuration and how it came about.
 
     Attributes:
-        values: plain containers. choices: file chosen from each group.
+        values: plain containers.
+        choices: file chosen from each group.
         typed: dotted keys and groups that stand on the command line.
         job: number of the job that ``--multirun`` made of it, ``None`` otherwise.
     """

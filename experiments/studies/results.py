@@ -1,15 +1,13 @@
 """``docs/results.md``: one section a study, with tables made from its runs."""
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from experiments.studies.study import Run, Study
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import plotting
+from rolemarl_jax.report import plotting, stats, summary
 
 HEAD = """# Results
 
@@ -19,7 +17,7 @@ bootstrap intervals, of the mean of each seed's last three greedy evaluations.
 """
 COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
 OVERLAID = 4  # runs that can be told apart in one panel
-MEASURES = {"win_rate": "win rate", "return": "return"}
+FORMS = {"win_rate": ".3f", "return": ".2f"}  # how numbers are printed
 
 
 def write(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> Path:
@@ -68,35 +66,25 @@ def section(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> str:
 
 def table(measure: str, runs: Sequence[Run]) -> str:
     """One row a run, from its ``summary.json``."""
-    head = (COLUMNS[0], MEASURES[measure], *COLUMNS[1:])
+    head = (COLUMNS[0], summary.MEASURES[measure].lower(), *COLUMNS[1:])
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join(lines + [_row(measure, run) for run in runs])
 
 
 def _row(measure: str, run: Run) -> str:
     """A table's row; dashes for a run that has not finished."""
-    path = run.folder / rundir.SUMMARY
-    if not path.is_file():
+    found = summary.read(run.folder)
+    if found is None:
         return f"| {run.algo} | not finished |{' |' * (len(COLUMNS) - 1)}"
-    found = json.loads(path.read_text(encoding="utf8"))
     cells = (
         run.algo,
-        _interval(measure, found["last_three"][measure]),
-        found["seeds"],
-        f"{found['env_steps']:,}",
-        _short(found["commit"]),
-        found["device"],
+        stats.text(found.last_three[measure], FORMS[measure]),
+        found.seeds,
+        f"{found.env_steps:,}",
+        _short(found.commit),
+        found.device,
     )
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _interval(measure: str, found: dict[str, Any]) -> str:
-    """``0.50 [0.40, 0.60]``."""
-    if found["iqm"] is None:
-        return "none"
-    digits = 3 if measure == "win_rate" else 2
-    value, low, high = (f"{found[key]:.{digits}f}" for key in ("iqm", "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def _short(commit: str | None) -> str:

@@ -1,6 +1,5 @@
 """Studies: lists of runs that belong into one table, and where each of them stands."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,6 +9,7 @@ import yaml
 from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError, Positive, build, config, nearest
 from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import summary
 
 FOLDER = compose.CONFIGS / "study"
 SCALES = ("paper", "smoke")
@@ -21,7 +21,8 @@ class World:
     """One world of a study.
 
     Attributes:
-        env: file of ``configs/env``. total_steps: env steps a seed.
+        env: file of ``configs/env``.
+        total_steps: env steps a seed.
         overrides: keys of all its runs, ``key=value``.
     """
 
@@ -35,7 +36,8 @@ class Algorithm:
     """One algorithm of a study.
 
     Attributes:
-        algo: file of ``configs/algo``. overrides: keys of all its runs.
+        algo: file of ``configs/algo``.
+        overrides: keys of all its runs, ``key=value``.
         smoke: keys that ``scale=smoke`` adds.
     """
 
@@ -49,9 +51,14 @@ class Study:
     """Every algorithm in every world (``configs/study``).
 
     Attributes:
-        title, note: heading and text of its section. measure: what its tables show.
-        seeds: of each run. overrides: keys of all runs; those of ``worlds`` and
-            ``algos`` come later, and last those of ``smoke``, at that scale only.
+        title: heading of its section.
+        note: text of its section.
+        measure: what its tables show.
+        seeds: of each run.
+        overrides: keys of all runs; those of ``worlds`` and ``algos`` come later.
+        worlds: where each algorithm plays.
+        algos: what plays in each world.
+        smoke: keys of all runs that come last, at ``scale=smoke`` only.
     """
 
     title: str
@@ -65,7 +72,14 @@ class Study:
 
 
 class Run(NamedTuple):
-    """One run of a study: ``arguments`` are those of ``experiments.run``."""
+    """One run of a study.
+
+    Attributes:
+        world: its name, by which tables are told apart.
+        algo: file of ``configs/algo``.
+        folder: its run directory.
+        arguments: of ``experiments.run``.
+    """
 
     world: str
     algo: str
@@ -75,7 +89,13 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands, and the command line that it takes to go on."""
+    """Where a run stands.
+
+    Attributes:
+        stage: ``missing``, ``unsaved`` (begun without a checkpoint), ``begun`` or
+            ``finished``.
+        arguments: of ``experiments.run``, that it takes to go on.
+    """
 
     stage: Stage
     arguments: tuple[str, ...]
@@ -137,11 +157,9 @@ def standing(run: Run) -> Standing:
         return Standing("missing", run.arguments)
     resumed = (*run.arguments, "resume=true")
     cfg = resume.resolve(compose.composed(resumed))
-    path = run.folder / rundir.SUMMARY
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf8"))
-        if found["env_steps"] >= cfg.total_steps:
-            return Standing("finished", resumed)
+    found = summary.read(run.folder)
+    if found is not None and found.env_steps >= cfg.total_steps:
+        return Standing("finished", resumed)
     saved = (run.folder / rundir.CHECKPOINTS).glob("*")
     if any(path.name.isdigit() for path in saved):
         return Standing("begun", resumed)

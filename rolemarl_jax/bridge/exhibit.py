@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rolemarl_jax import rng
+from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge.acting import Actor, make_act
 from rolemarl_jax.bridge.collect import Collector, Episode
 from rolemarl_jax.bridge.config import BridgeConfig
@@ -15,8 +17,11 @@ from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.bridge.pool.slots import BUSY
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.disk import checkpoint, rundir
+from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.learner import Learner
-from rolemarl_jax.program.program import initial_learner
+from rolemarl_jax.report.evaluation import Outcomes
+from rolemarl_jax.run import stored
+from rolemarl_jax.types import Remote
 
 
 class Exhibition(NamedTuple):
@@ -35,6 +40,31 @@ class Exhibition(NamedTuple):
     record: dict[str, Any]
 
 
+def evaluate_remote(
+    cfg: RunConfig, world: Remote, episodes: int, step: int | None
+) -> tuple[Outcomes, dict[str, Any]]:
+    """Starts the workers, plays greedy episodes with a checkpoint, and ends them.
+
+    Returns:
+        The episodes of the run's one member, and what is told besides: ``replays`` and
+        ``bridge``.
+
+    Raises:
+        ConfigError: workers that cannot play; no checkpoint that can be read.
+    """
+    with opening.opened(cfg, world) as pool:
+        learner = make_learner(cfg.algo, pool.spec)
+        shown = exhibit(cfg, pool, learner, episodes, step)
+    columns: Any = (
+        [[one.reward.sum() for one in shown.played]],
+        [[one.won for one in shown.played]],
+        [[one.length for one in shown.played]],
+    )
+    games = (jnp.asarray(np.asarray(one)) for one in columns)
+    outcomes = Outcomes(shown.restored.step, shown.restored.note, *games)
+    return outcomes, {"replays": shown.replays, "bridge": shown.record}
+
+
 def exhibit(
     cfg: RunConfig, pool: Pool, learner: Learner, episodes: int, step: int | None
 ) -> Exhibition:
@@ -47,14 +77,7 @@ def exhibit(
         episodes: how many.
         step: of the checkpoint, ``None`` for the newest.
     """
-    abstract = jax.eval_shape(
-        lambda: jax.tree.map(
-            lambda x: x[None], initial_learner(learner, jnp.asarray(cfg.seed))
-        )
-    )
-    restored = checkpoint.restore(
-        Path(cfg.run_dir) / rundir.CHECKPOINTS, {"learner": abstract}, step
-    )
+    restored = stored.load_states(cfg, learner, step)
     state = jax.tree.map(lambda x: x[0], restored.state["learner"])
     bridge = build(BridgeConfig, cfg.bridge, "bridge")
     collector = Collector(pool, bridge.max_wait_ms / 1000)

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from rolemarl_jax import members
 from rolemarl_jax.config import build, config
 from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.members import Row
 
-Row = dict[str, Any]
 LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
 
 
@@ -31,7 +31,8 @@ class LoggerConfig:
         tensorboard: event files under ``run_dir/tensorboard``.
         wandb: ``offline`` writes files for a later ``wandb sync``, ``online`` sends.
         per_seed: one wandb run a seed, in one group, besides the aggregate run.
-        project: wandb project. entity: wandb team, or none for the user's own.
+        project: wandb project.
+        entity: wandb team, or none for the user's own.
     """
 
     tensorboard: bool

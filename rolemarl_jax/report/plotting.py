@@ -7,7 +7,7 @@ state, so curves may be drawn from any thread while a run goes on.
 from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,9 +17,9 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from rolemarl_jax import members
 from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.members import Row
 from rolemarl_jax.report import loggers, stats
-
-Row = dict[str, Any]
+from rolemarl_jax.report.summary import MEASURES
 
 # Okabe and Ito's palette, distinguishable with any kind of colour vision.
 # Its yellow is left out (too faint on white); further runs are dashed.
@@ -30,18 +30,23 @@ MAX_LINES = 32  # thin lines of single seeds, a run
 MAX_POINTS = 300  # points of a curve; more cannot be told apart
 PANELS_A_ROW = 4
 LEGEND_LETTERS = 140  # that fit side by side
-MAIN = {"win_rate": "Win rate", "return": "Return"}
 NOTE = "IQM over seeds, band: 95% bootstrap CI, thin lines: single seeds"
 GREY = f"{NOTE}, grey: the other runs"
-HIDDEN = {*MAIN, "updates", "episodes", "wall_s"}
+HIDDEN = {*MEASURES, "updates", "episodes", "wall_s"}
 
 
 class Table(NamedTuple):
-    """One metric of one run: a row a seed, NaN where a seed has no value."""
+    """One metric of one run.
 
-    steps: np.ndarray  # [P] env steps
-    seeds: np.ndarray  # [R]
-    values: np.ndarray  # [R, P]
+    Attributes:
+        steps: env steps, `[P]`.
+        seeds: ids, `[R]`.
+        values: of the metric, `[R, P]`; NaN where a seed has none.
+    """
+
+    steps: np.ndarray
+    seeds: np.ndarray
+    values: np.ndarray
 
 
 def curves(
@@ -71,12 +76,12 @@ def curves(
         if any(r["split"] == "test" for v in rows.values() for r in v)
         else "train"
     )
-    main = [key for key in MAIN if _has(rows, split, key)] or ["return"]
+    main = [key for key in MEASURES if _has(rows, split, key)] or ["return"]
     small = _metrics(rows)
     figure, heads, panels = _canvas(len(main), len(small))
     for axes, key in zip(heads, main, strict=True):
         _draw(axes, rows, split, key, lines=True)
-        _label(axes, f"{MAIN[key]} ({split})", 11)
+        _label(axes, f"{MEASURES[key]} ({split})", 11)
         if key == "win_rate":
             axes.set_ylim(-0.03, 1.03)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -123,7 +128,7 @@ def multiples(
         if key == "win_rate":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _heading(
-        figure, f"{title}: {MAIN[key].lower()} (test) over environment steps", GREY
+        figure, f"{title}: {MEASURES[key].lower()} (test) over environment steps", GREY
     )
     return _save(figure, Path(out))
 
@@ -192,7 +197,7 @@ def _canvas(main: int, small: int) -> tuple[Figure, list[Axes], list[Axes]]:
 
 
 def _draw(
-    axes: Axes, rows: Mapping[str, Sequence[Row]], split: str, key: str, lines: bool
+    axes: Axes, rows: Mapping[str, Sequence[Row]], split: str, key: str, *, lines: bool
 ) -> None:
     """Curves of one metric, a colour for each run."""
     for index, (label, run) in enumerate(rows.items()):

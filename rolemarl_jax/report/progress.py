@@ -28,10 +28,14 @@ class Status(NamedTuple):
 
     Attributes:
         stage: ``warmup``, ``pretrain``, ``train``, with a chunk if there are several.
-        env_steps, total_steps, updates: of one seed. seeds: that run together.
-        unit: what they are called (members, where hyper-parameters are swept).
-        returns, win_rates: latest of each seed `[seeds]`; empty or NaN if unknown.
+        env_steps: of one seed, so far.
+        total_steps: env steps of one seed in the end.
+        updates: of one seed.
+        seeds: that run together.
+        returns: latest of each seed `[seeds]`; empty or NaN if unknown.
+        win_rates: the same.
         frozen: how many have diverged and learn no more.
+        unit: what the seeds are called (members, where hyper-parameters are swept).
     """
 
     stage: str
@@ -46,8 +50,8 @@ class Status(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A display.
+class Display:
+    """What shows a run to a person.
 
     Attributes:
         header: ``(title, facts)``, printed once before the run.
@@ -65,15 +69,15 @@ class Progress:
 
 def make(
     stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-) -> Progress:
+) -> Display:
     """Display on ``stream`` (standard output), live if that is a terminal."""
     out = stream or sys.stdout
     return _live(out, clock) if out.isatty() else _plain(out, clock)
 
 
-def silent() -> Progress:
+def silent() -> Display:
     """Display that shows nothing."""
-    return Progress(
+    return Display(
         lambda title, facts: None,
         lambda status: None,
         lambda text: None,
@@ -81,7 +85,7 @@ def silent() -> Progress:
     )
 
 
-def _plain(out: TextIO, clock: Callable[[], float]) -> Progress:
+def _plain(out: TextIO, clock: Callable[[], float]) -> Display:
     """Lines for a file: the first, the last, and one now and then."""
     speed = _speedometer(clock)
     printed = [-PLAIN_EVERY, ""]  # when, and the stage that it showed
@@ -97,7 +101,7 @@ def _plain(out: TextIO, clock: Callable[[], float]) -> Progress:
             share = f"{status.env_steps / max(1, status.total_steps):4.0%}"
             say(f"{share}  {'  '.join(_facts(status, rate))}")
 
-    return Progress(
+    return Display(
         lambda title, facts: say(_block(title, facts)),
         update,
         say,
@@ -105,7 +109,7 @@ def _plain(out: TextIO, clock: Callable[[], float]) -> Progress:
     )
 
 
-def _live(out: TextIO, clock: Callable[[], float]) -> Progress:
+def _live(out: TextIO, clock: Callable[[], float]) -> Display:
     """A bar that is redrawn in place, with what is known below it."""
     console = Console(file=out, highlight=False)
     live = Live(console=console, auto_refresh=False, transient=False)
@@ -122,7 +126,7 @@ def _live(out: TextIO, clock: Callable[[], float]) -> Progress:
         live.stop()
         console.print(Text(_closing(places)), soft_wrap=True)
 
-    return Progress(
+    return Display(
         lambda title, facts: console.print(Text(_block(title, facts)), soft_wrap=True),
         update,
         lambda text: console.print(Text(text), soft_wrap=True),

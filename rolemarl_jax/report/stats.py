@@ -24,7 +24,13 @@ Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A statistic and its confidence interval: floats, or arrays `[P]` of a curve."""
+    """A statistic and its confidence interval: floats, or arrays `[P]` of a curve.
+
+    Attributes:
+        value: the statistic.
+        low: lower end.
+        high: upper end.
+    """
 
     value: Any
     low: Any
@@ -82,6 +88,19 @@ def wilson(wins: int, episodes: int, level: float = LEVEL) -> Interval:
     variance = rate * (1 - rate) / episodes + z**2 / (4 * episodes**2)
     half = z * variance**0.5 / shrink
     return Interval(rate, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def text(found: Interval, form: str) -> str:
+    """``0.50 [0.40, 0.60]``; ``none`` where nothing is known.
+
+    Args:
+        found: of floats.
+        form: how each number is formatted, e.g. ``.2f``.
+    """
+    if np.isnan(found.value):
+        return "none"
+    value, low, high = (format(number, form) for number in found)
+    return f"{value} [{low}, {high}]"
 
 
 def _bootstrap(scores: ArrayLike, trim: float, level: float, seed: int) -> Interval:

@@ -1,213 +1,184 @@
-"""``summary.json``: what a run found, how surely, how fast, and on what.
+"""``summary.json``: written as a whole, and read as one record.
 
-Every number is recomputed from the rows of ``metrics.jsonl``, so a summary can be
-made again for a run that was cut short.
+What it holds is made by ``findings.summarise``. Older files lack keys that came
+later; their fields are then empty, or NaN where they are numbers.
 """
 
 import json
-import platform
-import subprocess
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import ranking, stats
+from rolemarl_jax.members import Hypers
+from rolemarl_jax.report.stats import Interval
 
-Row = dict[str, Any]
-Found = dict[str, dict[str, float]]  # of a seed: final, last_three, best by measure
-Seeds = dict[int, Found]
-MEASURES = ("win_rate", "return")
-LIBRARIES = (
-    *("jax", "jaxlib", "flax", "optax", "chex", "distrax", "numpy"),
-    *("orbax-checkpoint", "jaxmarl", "hydra-core", "rolemarl_jax"),
-)
+MEASURES = {"win_rate": "Win rate", "return": "Return"}
+
+Means = dict[str, Interval]  # interquartile means over seeds, by measure
+Scores = dict[str, float]  # of one seed, by measure; NaN where unknown
 
 
-def summarise(
-    cfg: RunConfig, rows: Sequence[Row], speed: Mapping[str, float]
-) -> dict[str, Any]:
-    """Everything that ``summary.json`` holds.
+class SeedScores(NamedTuple):
+    """Evaluations of one seed.
+
+    Attributes:
+        final: the last one.
+        last_three: mean of the last three.
+        best: the highest one, biased upwards.
+    """
+
+    final: Scores
+    last_three: Scores
+    best: Scores
+
+
+class Diverged(NamedTuple):
+    """A member that diverged.
+
+    Attributes:
+        seed: its id.
+        hypers: its combination; empty where nothing is swept.
+        frozen_at: env steps.
+    """
+
+    seed: int
+    hypers: Hypers
+    frozen_at: int
+
+
+class Combination(NamedTuple):
+    """One combination of swept hyper-parameters.
+
+    Attributes:
+        rank: 1 for the best.
+        hypers: what was combined.
+        seeds: that have been evaluated.
+        frozen: members of it that diverged.
+        last_three: over its seeds.
+    """
+
+    rank: int
+    hypers: Hypers
+    seeds: int
+    frozen: int
+    last_three: Means
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run tells.
+
+    Attributes:
+        algo: its name.
+        env: name of the world.
+        map: of the world; None where it has none.
+        preset: name of the ``run/`` file.
+        seeds: that have been evaluated.
+        env_steps: a seed.
+        test_episodes: an evaluation.
+        final: over the last evaluations of all seeds.
+        last_three: over the means of each seed's last three.
+        best: over each seed's highest one, biased upwards.
+        per_seed: by id; empty where hyper-parameters are swept.
+        ranking: combinations, best first; empty where nothing is swept.
+        frozen: members that diverged.
+        measured: speed, and whatever else the run said of itself.
+        device: kind and number.
+        versions: of Python and libraries, by name.
+        commit: of the code, None outside git.
+    """
+
+    algo: str | None
+    env: str | None
+    map: str | None
+    preset: str | None
+    seeds: int
+    env_steps: int
+    test_episodes: int
+    final: Means
+    last_three: Means
+    best: Means
+    per_seed: dict[str, SeedScores]
+    ranking: tuple[Combination, ...]
+    frozen: tuple[Diverged, ...]
+    measured: dict[str, Any]
+    device: str | None
+    versions: dict[str, str]
+    commit: str | None
+
+
+# What has no field of its own was measured by the run.
+KEYS = {*Summary.__dataclass_fields__, "hypers"} - {"measured"}
+
+
+def write(run_dir: Path, values: Mapping[str, Any]) -> Path:
+    """Writes ``summary.json`` as a whole; returns its path.
 
     Args:
-        cfg: of the run.
-        rows: of ``metrics.jsonl``; evaluations are those of split ``test``.
-        speed: what only the run itself knows: ``steps_per_second`` (env steps of all
-            seeds, compilation left out), ``compile_seconds``, ``wall_seconds``, and
-            whatever else was measured.
-
-    Returns:
-        Plain containers. ``final`` is the last evaluation of each seed,
-        ``last_three`` the mean of its last three, ``best`` its highest one (biased
-        upwards, the more so the noisier evaluations are); unknown values are None.
-        ``frozen`` lists members that diverged. Where hyper-parameters are swept,
-        these numbers are over all members, and ``ranking`` has those of each
-        combination, best first, instead of ``per_seed``.
+        run_dir: existing directory of the run.
+        values: of ``findings.summarise``.
     """
-    groups = [(hypers, per_seed(part)) for hypers, part in members.grouped(rows)]
-    every = [found for _, seeds in groups for found in seeds.values()]
-    diverged = frozen(rows)
-    return {
-        "algo": cfg.algo.get("name"),
-        "env": cfg.env.get("name"),
-        "map": cfg.env.get("map"),
-        "preset": cfg.preset,
-        "seeds": len({seed for _, seeds in groups for seed in seeds}),
-        "env_steps": max((int(row["env_steps"]) for row in rows), default=0),
-        "test_episodes": cfg.eval.episodes,
-        **_results(every),
-        **(
-            {"hypers": cfg.sweep.hypers, "ranking": _ranking(groups, diverged)}
-            if cfg.sweep.hypers
-            else {"per_seed": _plain(_by_name(dict(groups[0][1] if groups else {})))}
-        ),
-        "frozen": diverged,
-        **_plain(dict(speed)),
-        "device": device(),
-        "versions": versions(),
-        "commit": commit(),
-    }
-
-
-def per_seed(rows: Sequence[Row]) -> Seeds:
-    """``{seed: {"final" | "last_three" | "best": {"win_rate", "return"}}}``.
-
-    NaN where unknown; ``last_three`` is the mean of the last three evaluations.
-    """
-    table: dict[int, list[Row]] = {}
-    for row in rows:
-        if row["split"] == "test":
-            table.setdefault(int(row["seed"]), []).append(row)
-    found = {}
-    for seed in sorted(table):
-        tests = sorted(table[seed], key=lambda row: row["env_steps"])
-        values = {key: [_number(row.get(key)) for row in tests] for key in MEASURES}
-        found[seed] = {
-            "final": {key: column[-1] for key, column in values.items()},
-            "last_three": {
-                key: float(np.mean(column[-3:])) for key, column in values.items()
-            },
-            "best": {
-                key: max((v for v in column if np.isfinite(v)), default=np.nan)
-                for key, column in values.items()
-            },
-        }
-    return found
-
-
-def frozen(rows: Sequence[Row]) -> list[Row]:
-    """Members that diverged: ``seed``, ``hypers`` and ``frozen_at``."""
-    found: dict[tuple, Row] = {}
-    for row in rows:
-        if "frozen_at" in row:
-            hypers, seed = members.of_row(row), int(row["seed"])
-            record = {"seed": seed, "hypers": hypers, "frozen_at": row["frozen_at"]}
-            found[(seed, *hypers.items())] = record
-    return list(found.values())
-
-
-def _ranking(
-    groups: Sequence[tuple[members.Hypers, Seeds]], diverged: Sequence[Row]
-) -> list[dict[str, Any]]:
-    """One record a combination that has rows, best first."""
-    records = [
-        {
-            "hypers": hypers,
-            "seeds": len(seeds),
-            "frozen": sum(one["hypers"] == hypers for one in diverged),
-            **_results(list(seeds.values())),
-            "per_seed": _plain(_by_name(seeds)),
-        }
-        for hypers, seeds in groups
-    ]
-    return ranking.ranked(records)
-
-
-def _results(seeds: Sequence[Found]) -> dict[str, Any]:
-    """Interquartile means of all that an experiment has."""
-    return {when: _over_seeds(seeds, when) for when in ("final", "last_three", "best")}
-
-
-def _by_name(seeds: Seeds) -> dict[str, Found]:
-    return {str(seed): found for seed, found in seeds.items()}
-
-
-def write(run_dir: Path, summary: Mapping[str, Any]) -> Path:
-    """Writes ``summary.json`` as a whole; returns its path."""
     path = run_dir / rundir.SUMMARY
-    files.write_text(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    files.write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
     return path
 
 
-def read(run_dir: Path) -> dict[str, Any] | None:
-    """``summary.json`` of a finished run, None where there is none."""
+def read(run_dir: Path) -> Summary | None:
+    """The summary of a finished run, None where there is none."""
     path = run_dir / rundir.SUMMARY
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return parsed(json.loads(path.read_text(encoding="utf8")))
 
 
-def device() -> str:
-    """Kind and number of the devices in use, e.g. ``NVIDIA H100 x 1``."""
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    if devices[0].platform == "cpu":
-        kind = f"cpu ({platform.processor() or platform.machine()})"
-    return f"{kind} x {len(devices)}"
+def parsed(values: Mapping[str, Any]) -> Summary:
+    """The record of what ``summary.json`` holds, or held in older versions."""
+    return Summary(
+        algo=values.get("algo"),
+        env=values.get("env"),
+        map=values.get("map"),
+        preset=values.get("preset"),
+        seeds=values.get("seeds", 0),
+        env_steps=values.get("env_steps", 0),
+        test_episodes=values.get("test_episodes", 0),
+        final=_means(values.get("final", {})),
+        last_three=_means(values.get("last_three", {})),
+        best=_means(values.get("best", {})),
+        per_seed={
+            seed: SeedScores(*(_scores(one.get(at, {})) for at in SeedScores._fields))
+            for seed, one in values.get("per_seed", {}).items()
+        },
+        ranking=tuple(map(_combination, values.get("ranking", ()))),
+        frozen=tuple(Diverged(**one) for one in values.get("frozen", ())),
+        measured={key: value for key, value in values.items() if key not in KEYS},
+        device=values.get("device"),
+        versions=values.get("versions", {}),
+        commit=values.get("commit"),
+    )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that shape results."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def _combination(values: Mapping[str, Any]) -> Combination:
+    """One combination of the ranking."""
+    plain = {key: values[key] for key in ("rank", "hypers", "seeds", "frozen")}
+    return Combination(**plain, last_three=_means(values["last_three"]))
 
 
-def commit() -> str | None:
-    """Commit of this code, with ``+changes`` if it was altered; None outside git."""
-    here = Path(__file__).resolve()
-
-    def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(here.parent), *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", here.name) is None:
-        return None  # installed into a folder that some other repository holds
-    head = git("rev-parse", "HEAD")
-    return f"{head}+changes" if git("status", "--porcelain", "-uno") else head
+def _means(found: Mapping[str, Any]) -> Means:
+    """Intervals of all measures."""
+    parts = {key: found.get(key, {}) for key in MEASURES}
+    return {
+        key: Interval(*(_number(part.get(name)) for name in ("iqm", "low", "high")))
+        for key, part in parts.items()
+    }
 
 
-def _over_seeds(seeds: Sequence[Found], when: str) -> dict[str, Any]:
-    """IQM over seeds with its interval, by measure."""
-    out = {}
-    for key in MEASURES:
-        values = [found[when][key] for found in seeds]
-        known = [value for value in values if np.isfinite(value)]
-        iqm = stats.iqm_ci(known) if known else stats.Interval(np.nan, np.nan, np.nan)
-        out[key] = {"iqm": iqm.value, "low": iqm.low, "high": iqm.high}
-    return _plain(out)
+def _scores(found: Mapping[str, Any]) -> Scores:
+    """Numbers of all measures."""
+    return {key: _number(found.get(key)) for key in MEASURES}
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _plain(node: Any) -> Any:
-    """Containers that JSON can hold, NaN as None."""
-    if isinstance(node, Mapping):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, float | np.floating):
-        return float(node) if np.isfinite(node) else None
-    return node
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -12,7 +12,15 @@ from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners.parts.learner import Learner
-from rolemarl_jax.report import loggers, plotting, progress, ranking, summary
+from rolemarl_jax.report import (
+    findings,
+    loggers,
+    plotting,
+    progress,
+    ranking,
+    stats,
+    summary,
+)
 from rolemarl_jax.run import observer
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
@@ -92,24 +100,24 @@ def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
     run_dir = Path(cfg.run_dir)
     draw(cfg)
     rows = loggers.read(run_dir / rundir.METRICS)
-    record = summary.summarise(cfg, rows, speed)
-    diverged = ranking.frozen(record["frozen"])
+    values = findings.summarise(cfg, rows, speed)
+    found = summary.parsed(values)
+    diverged = ranking.frozen(found.frozen)
     return {
-        **_last(run_dir, record),
+        **_last(run_dir, found),
         **({"note": diverged} if diverged else {}),
         "curves": str(run_dir / rundir.CURVES),
-        "summary": str(summary.write(run_dir, record)),
+        "summary": str(summary.write(run_dir, values)),
         "metrics": str(run_dir / rundir.METRICS),
     }
 
 
-def _last(run_dir: Path, record: Mapping[str, Any]) -> dict[str, str]:
+def _last(run_dir: Path, found: summary.Summary) -> dict[str, str]:
     """What was reached, by combination where there are several."""
-    if "ranking" in record:
-        path = ranking.write(run_dir, record)
-        return {"ranking": f"{path}\n\n{ranking.table(record['ranking'])}\n"}
-    last = record["last_three"]["win_rate"]
-    told = f"{last['iqm']:.3f} [{last['low']:.3f}, {last['high']:.3f}]"
+    if found.ranking:
+        path = ranking.write(run_dir, found)
+        return {"ranking": f"{path}\n\n{ranking.table(found.ranking)}\n"}
+    told = stats.text(found.last_three["win_rate"], ".3f")
     what = "mean of the last three evaluations (interquartile mean over seeds, 95 %"
     return {"win rate": f"{told}, {what} interval)"}
 

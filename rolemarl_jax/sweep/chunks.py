@@ -197,5 +197,5 @@ def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:
 
 def _finished(part: RunConfig) -> bool:
     """Whether a chunk has been trained to ``total_steps``."""
-    record = summary.read(Path(part.run_dir))
-    return record is not None and record["env_steps"] >= part.total_steps
+    found = summary.read(Path(part.run_dir))
+    return found is not None and found.env_steps >= part.total_steps

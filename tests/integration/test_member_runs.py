@@ -15,7 +15,7 @@ from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, make_program, sweepable
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import findings, loggers
 from rolemarl_jax.run import observer, runner
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -154,7 +154,7 @@ def test_runs_of_members(tmp_path, monkeypatch):
     np.testing.assert_equal(rows(tmp_path / "again"), swept)
 
     cfg = config(tmp_path / "swept", hypers)
-    found = summary.summarise(cfg, loggers.read(tmp_path / "swept/metrics.jsonl"), {})
+    found = findings.summarise(cfg, loggers.read(tmp_path / "swept/metrics.jsonl"), {})
     assert [(one["hypers"]["lr"], one["frozen"]) for one in found["ranking"]]
     assert {one["seed"] for one in found["frozen"]} == {0, 1}
     assert {one["hypers"]["lr"] for one in found["frozen"]} == {1e38}

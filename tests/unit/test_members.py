@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from support import SPEC, run_config, small_algo
 
-from experiments import report
 from experiments.door import compose, resume
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import sweepable
-from rolemarl_jax.report import loggers, plotting, ranking, summary
+from rolemarl_jax.report import findings, loggers, page, plotting, ranking, summary
 from rolemarl_jax.sweep import fit as sweep
 
 SWEPT = {"lr": (3e-4, 6e-4), "gamma": (0.9, 0.95, 0.99)}
@@ -140,7 +139,7 @@ def rows():
 
 def swept_summary():
     cfg = config({"lr": (1e-3, 1e-2)}, seed=0)
-    return summary.summarise(cfg, rows(), {})
+    return findings.summarise(cfg, rows(), {})
 
 
 def test_summary_by_combination():
@@ -155,7 +154,7 @@ def test_summary_by_combination():
     assert second["per_seed"]["1"]["final"]["return"] == 1.25
     assert made["last_three"]["win_rate"]["iqm"] == 0.375
     assert made["frozen"] == [{"seed": 1, "hypers": {"lr": 1e-2}, "frozen_at": 32}]
-    told = ranking.frozen(made["frozen"])
+    told = ranking.frozen(summary.parsed(made).frozen)
     assert told == "1 diverged: seed 1 lr=0.01 at 32 env steps"
 
 
@@ -165,13 +164,13 @@ def test_unknown_win_rates_rank_last():
         return {"last_three": means, "name": (win, score)}
 
     given = [record(None, 9.0), record(0.5, 1.0), record(0.5, 2.0), record(0.75, 0.0)]
-    order = [one["name"] for one in ranking.ranked(given)]
+    order = [one["name"] for one in findings.ranked(given)]
     assert order == [(0.75, 0.0), (0.5, 2.0), (0.5, 1.0), (None, 9.0)]
 
 
 def test_ranking_is_written_and_reported(tmp_path):
     made = {**swept_summary(), "map": "3m"}
-    text = ranking.write(tmp_path, made).read_text()
+    text = ranking.write(tmp_path, summary.parsed(made)).read_text()
     line = (
         "|    1 |  0.01 | 0.500 [0.500, 0.500] | 1.00 [0.50, 1.50] |     2 |      1 |"
     )
@@ -180,8 +179,8 @@ def test_ranking_is_written_and_reported(tmp_path):
     cfg = replace(config(), run_dir=str(tmp_path))
     rundir.create(cfg)
     summary.write(tmp_path, made)
-    page = report.page(tmp_path)
-    assert "<h2>Ranking</h2>" in page and "0.500 [0.500, 0.500]" in page
+    html = page.html(tmp_path)
+    assert "<h2>Ranking</h2>" in html and "0.500 [0.500, 0.500]" in html
 
 
 def test_curves_and_means_by_combination(tmp_path, monkeypatch):

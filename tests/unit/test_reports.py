@@ -1,13 +1,15 @@
-"""The plot and report commands, on a run made by hand."""
+"""The plot, report and table commands, on a run made by hand."""
 
+import csv
+import math
 import re
 
 import pytest
 
-from experiments import plot, report
+from experiments import plot, report, table
 from experiments.door import compose, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import findings, loggers, names, page, summary
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def make_run(tmp_path, monkeypatch):
         logger = loggers.jsonl(folder / "metrics.jsonl")
         logger.write(rows)
         logger.close()
-        summary.write(folder, summary.summarise(cfg, rows, {"steps_per_second": 7.0}))
+        summary.write(folder, findings.summarise(cfg, rows, {"steps_per_second": 7.0}))
         return folder
 
     return make
@@ -45,9 +47,9 @@ def test_plot_labels_tell_runs_apart(make_run):
     make_run("b", "algo=qmix")
     make_run("c", "algo=vdn")
     make_run("d", "algo=vdn", "env.map=8m")
-    assert plot.labels(["a", "b"]) == ["vdn", "qmix"]
-    assert plot.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
-    first, second = plot.labels(["a", "d"])
+    assert names.labels(["a", "b"]) == ["vdn", "qmix"]
+    assert names.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
+    first, second = names.labels(["a", "d"])
     assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
 
 
@@ -82,7 +84,33 @@ def test_report_of_an_unfinished_run(make_run):
     run = make_run("a")
     (run / "summary.json").unlink()
     (run / "metrics.jsonl").unlink()
-    assert "has not finished" in report.page(run)
+    assert "has not finished" in page.html(run)
     with pytest.raises(SystemExit) as stop:
         report.main(["run_dir=nope"])
     assert stop.value.code == 2
+
+
+def test_rows_become_a_table(make_run, tmp_path, capsys):
+    run = make_run("a")
+    more = {"seed": 0, "env_steps": 30, "split": "train", "return": math.nan}
+    more |= {"hyper/lr": 1e-3, "loss, odd": 0.1}
+    loggers.jsonl(run / "metrics.jsonl").write([more])
+    table.main(["run_dir=a", "out=x/metrics.csv"])
+    assert capsys.readouterr().out == "x/metrics.csv\n"
+    with (tmp_path / "x" / "metrics.csv").open(newline="") as file:
+        head, *lines = csv.reader(file)
+    labels = ["seed", "env_steps", "split", "hyper/lr"]
+    assert head == [*labels, "updates", "return", "win_rate", "td", "loss, odd"]
+    assert lines[0] == ["0", "10", "train", "", "10", "10.0", "0.5", "1.0", ""]
+    assert lines[-1] == ["0", "30", "train", "0.001", "", "", "", "", "0.1"]
+    stored = loggers.read(run / "metrics.jsonl")
+    assert len(lines) == len(stored) == 9
+    assert [float(line[5]) for line in lines[:-1]] == [r["return"] for r in stored[:-1]]
+
+
+@pytest.mark.parametrize("wrong", [["run_dir=nope"], ["run_dir=b"], ["out=a.csv"]])
+def test_no_table_without_rows(wrong, make_run, capsys):
+    (make_run("b") / "metrics.jsonl").unlink()
+    with pytest.raises(SystemExit) as stop:
+        table.main(wrong)
+    assert stop.value.code == 2 and "run_dir" in capsys.readouterr().err

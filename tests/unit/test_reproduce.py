@@ -10,7 +10,7 @@ from experiments.studies import results, study
 from experiments.studies.study import Run
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import findings, loggers, summary
 
 STUDIES = sorted(path.stem for path in study.FOLDER.glob("*.yaml"))
 TINY = """
@@ -62,7 +62,7 @@ class Stub:
         logger = loggers.jsonl(folder / "metrics.jsonl")
         logger.write([{"win_rate": 0.0, "updates": 1, **r} for r in rows + with_loss])
         logger.close()
-        summary.write(folder, summary.summarise(cfg, rows, {}))
+        summary.write(folder, findings.summarise(cfg, rows, {}))
 
 
 def go(stub, *options):

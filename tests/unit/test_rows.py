@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rolemarl_jax.program.divergence import GOING_ON
 from support import run_config, small_algo
 
 from rolemarl_jax.bridge import matches
 from rolemarl_jax.bridge.ledger import Ledger
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.members import Member
+from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.report.rows import EpisodeMeans, Moment, make_row, stamped
 from rolemarl_jax.run import legs, runner
 

@@ -70,6 +70,13 @@ def test_curve_equals_its_points_and_skips_missing_values():
         assert [column[point] for column in got] == pytest.approx(list(want))
 
 
+def test_intervals_are_told_in_one_way():
+    found = stats.Interval(0.5, 0.4, 0.6)
+    assert stats.text(found, ".2f") == "0.50 [0.40, 0.60]"
+    assert stats.text(found, ".1%") == "50.0% [40.0%, 60.0%]"
+    assert stats.text(stats.Interval(np.nan, np.nan, np.nan), ".2f") == "none"
+
+
 def test_wilson_by_hand():
     # 8 of 10, z = 1.96: centre (0.8 + 0.19207) / 1.38414.
     rate, low, high = stats.wilson(8, 10)

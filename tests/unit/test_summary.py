@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from experiments.door import compose, resume
-from rolemarl_jax.report import stats, summary
+from rolemarl_jax.report import findings, provenance, stats, summary
 
 
 def row(seed, steps, win, score):
@@ -36,7 +36,7 @@ def cfg(tmp_path, monkeypatch):
 
 
 def test_per_seed_by_hand():
-    found = summary.per_seed(ROWS)
+    found = findings.per_seed(ROWS)
     assert list(found) == [0, 1]
     assert found[0]["final"] == {"win_rate": 0.25, "return": 2.0}
     assert found[0]["best"] == {"win_rate": 0.75, "return": 2.0}
@@ -46,7 +46,7 @@ def test_per_seed_by_hand():
 
 def test_summary_is_complete_and_is_json(cfg, tmp_path):
     speed = {"steps_per_second": 10.0, "compile_seconds": 2.0, "mfu": math.nan}
-    made = summary.summarise(cfg, ROWS, speed)
+    made = findings.summarise(cfg, ROWS, speed)
     path = summary.write(tmp_path, made)
     assert json.loads(path.read_text()) == made
     assert (made["algo"], made["seeds"], made["env_steps"]) == ("vdn", 2, 30)
@@ -59,16 +59,44 @@ def test_summary_is_complete_and_is_json(cfg, tmp_path):
 
 
 def test_a_run_without_evaluation_has_empty_results(cfg):
-    made = summary.summarise(cfg, [], {})
+    made = findings.summarise(cfg, [], {})
     assert made["final"]["win_rate"] == {"iqm": None, "low": None, "high": None}
     assert made["seeds"] == made["env_steps"] == 0
+
+
+def test_what_is_written_is_read(cfg, tmp_path):
+    made = findings.summarise(cfg, ROWS, {"mfu": math.nan, "bridge": {"workers": 1}})
+    assert summary.read(tmp_path) is None
+    summary.write(tmp_path, made)
+    found = summary.read(tmp_path)
+    assert (found.algo, found.env, found.map) == ("vdn", "smax", made["map"])
+    assert (found.seeds, found.env_steps, found.preset) == (2, 30, made["preset"])
+    last = made["last_three"]["return"]
+    assert found.last_three["return"] == (last["iqm"], last["low"], last["high"])
+    assert found.per_seed["0"].best == {"win_rate": 0.75, "return": 2.0}
+    assert math.isnan(found.per_seed["1"].final["win_rate"])
+    assert (found.ranking, found.frozen) == ((), ())
+    assert found.measured == {"mfu": None, "bridge": {"workers": 1}}
+    assert (found.device, found.versions) == (made["device"], made["versions"])
+
+
+def test_older_files_lack_keys_and_are_read():
+    made = {"algo": "vdn", "seeds": 1, "env_steps": 5, "speed": 2.0, "device": "cpu"}
+    made["final"] = {"win_rate": {"iqm": 0.5, "low": 0.25, "high": None}}
+    found = summary.parsed(made)
+    value, low, high = found.final["win_rate"]
+    assert (value, low) == (0.5, 0.25) and math.isnan(high)
+    assert math.isnan(found.last_three["return"].value)
+    assert (found.map, found.commit, found.versions) == (None, None, {})
+    assert found.measured == {"speed": 2.0}
+    assert summary.parsed({}).env_steps == 0
 
 
 def test_commit_is_gits(repo):
     git = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=repo, capture_output=True, text=True
     )
-    found = summary.commit()
+    found = provenance.commit()
     if git.returncode == 0:
         assert found is None or found.removesuffix("+changes") == git.stdout.strip()
     else:

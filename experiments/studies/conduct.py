@@ -1,0 +1,89 @@
+"""Runs what is missing of a study, and keeps its tables up to date meanwhile."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.door import cli
+from experiments.studies import results
+from experiments.studies.study import Run, Standing, Study, standing
+
+Execute = Callable[[Sequence[str]], int]
+
+
+class Conducted(NamedTuple):
+    """What became of a study's runs.
+
+    Attributes:
+        failed: folders of runs that failed; the others went on.
+        stopped: whether somebody asked to stop; the rest was not begun.
+    """
+
+    failed: list[Path]
+    stopped: bool
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Runs ``experiments.run`` in a process of its own, which owns the devices.
+
+    Args:
+        arguments: of ``experiments.run``.
+
+    Returns:
+        Its exit status.
+    """
+    command = [sys.executable, "-m", "experiments.run", *arguments]
+    try:
+        return subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        return cli.STOPPED
+
+
+def conduct(
+    name: str,
+    study: Study,
+    planned: Sequence[Run],
+    docs: Path,
+    execute: Execute,
+    tell: Callable[[str], None],
+) -> Conducted:
+    """Runs what has not finished; tables are written after each run.
+
+    Args:
+        name: of the study.
+        study: its text and measure.
+        planned: all of its runs.
+        docs: folder of ``results.md``.
+        execute: trains one run from its command line and returns an exit status.
+        tell: is given a line before the first run, and one before each.
+
+    Raises:
+        ConfigError: a folder holds a run of another configuration; none was begun.
+    """
+    before = [standing(run) for run in planned]
+    tell(f"{study.title}: {_counts(before)}")
+    failed: list[Path] = []
+    for number, (run, now) in enumerate(zip(planned, before, strict=True), 1):
+        if now.stage == "finished":
+            continue
+        if now.stage == "unsaved":
+            # It was stopped before its first checkpoint, and has to begin anew.
+            shutil.rmtree(run.folder)
+        tell(f"[{number}/{len(planned)}] {run.folder}")
+        status = execute(now.arguments)
+        results.write(docs, name, study, planned)
+        if status == cli.STOPPED:
+            return Conducted(failed, stopped=True)
+        if status:
+            failed.append(run.folder)
+    return Conducted(failed, stopped=False)
+
+
+def _counts(before: Sequence[Standing]) -> str:
+    """How many runs there are, and how far they are."""
+    stages = [one.stage for one in before]
+    finished, begun = stages.count("finished"), stages.count("begun")
+    return f"{len(before)} runs, {finished} finished, {begun} begun"

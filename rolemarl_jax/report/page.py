@@ -1,0 +1,159 @@
+"""One HTML file that shows a run: results, curves, pictures, configuration."""
+
+import base64
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.report import names, plotting, ranking, stats, summary
+from rolemarl_jax.report.summary import MEASURES, Summary
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #333; max-width: 1100px;
+       margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
+table { border-collapse: collapse; margin: .5em 0; }
+td, th { padding: .25em .9em .25em 0; text-align: left; vertical-align: top; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { border-bottom: 1px solid #999; } tr + tr td { border-top: 1px solid #eee; }
+img { max-width: 100%; } figure { margin: 1em 0; }
+figcaption { color: #777; font-size: .9em; }
+pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 13px; }
+"""
+PICTURES = {".png": "image/png", ".gif": "image/gif"}
+FORMS = {"win_rate": ".1%", "return": ".2f"}  # how numbers are printed
+UNFINISHED = "<p>The run has not finished: there is no summary.json yet.</p>"
+
+
+def write(run_dir: Path, out: Path) -> Path:
+    """Writes the page of one run as a whole; returns its path.
+
+    Raises:
+        ConfigError: there is no run in this directory.
+    """
+    text = html(run_dir)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(out, text)
+    return out
+
+
+def html(run_dir: Path) -> str:
+    """The HTML of one run; everything is inside, nothing is fetched.
+
+    Raises:
+        ConfigError: there is no run in this directory.
+    """
+    config = rundir.load(run_dir)
+    found = summary.read(run_dir)
+    title = f"{config['algo']['name']} on {names.world(config)}"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        _results(found) if found else UNFINISHED,
+        _pictures(run_dir, title),
+        _per_seed(found) if found else "",
+        _facts(found) if found else "",
+        "<h2>Configuration</h2>",
+        f"<pre>{escape((run_dir / rundir.CONFIG).read_text(encoding='utf8'))}</pre>",
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(filter(None, body))
+        + "\n</body></html>\n"
+    )
+
+
+def _results(found: Summary) -> str:
+    """IQM and interval of the last and of the best evaluations."""
+    if found.ranking:
+        combinations = _table(*ranking.rows(found.ranking))
+        return f"<h2>Ranking</h2>{combinations}<p>{escape(ranking.NOTE)}</p>"
+    rows = [
+        [
+            label,
+            *(stats.text(one[key], FORMS[key]) for one in (found.final, found.best)),
+        ]
+        for key, label in MEASURES.items()
+        if math.isfinite(found.final[key].value)
+    ]
+    note = (
+        f"Interquartile mean over {found.seeds} seeds, with 95 % stratified "
+        f"bootstrap interval; {found.test_episodes} greedy episodes an "
+        "evaluation. The best of several evaluations is biased upwards."
+    )
+    head = ["", "Final evaluation", "Best evaluation"]
+    return f"<h2>Results</h2>{_table(head, rows)}<p>{note}</p>"
+
+
+def _per_seed(found: Summary) -> str:
+    """Every seed's own numbers."""
+    if not found.per_seed:
+        return ""
+    head = [
+        f"{label}, {when}" for label in MEASURES.values() for when in ("final", "best")
+    ]
+    rows = [
+        [
+            seed,
+            *(_cell(key, at[key]) for key in MEASURES for at in (one.final, one.best)),
+        ]
+        for seed, one in found.per_seed.items()
+    ]
+    return f"<h2>Seeds</h2>{_table(['Seed', *head], rows)}"
+
+
+def _cell(key: str, value: float) -> str:
+    return "-" if math.isnan(value) else format(value, FORMS[key])
+
+
+def _facts(found: Summary) -> str:
+    """Speed, device, versions, commit."""
+    facts = {
+        "preset": found.preset,
+        "seeds": found.seeds,
+        "env_steps": found.env_steps,
+        "test_episodes": found.test_episodes,
+        **found.measured,
+        "device": found.device,
+        "commit": found.commit,
+        **{f"{name} version": version for name, version in found.versions.items()},
+    }
+    rows = [
+        [key.replace("_", " "), f"{value:,.2f}" if isinstance(value, float) else value]
+        for key, value in facts.items()
+        if value is not None
+    ]
+    return f"<h2>Run</h2>{_table([], rows)}"
+
+
+def _pictures(run_dir: Path, title: str) -> str:
+    """Curves drawn anew, then every other picture of the run."""
+    if (run_dir / rundir.METRICS).is_file():
+        plotting.curves({title: run_dir}, run_dir / rundir.CURVES)
+    found = [*run_dir.glob("*"), *run_dir.glob("[!.]*/*")]
+    paths = sorted(path for path in found if path.suffix in PICTURES)
+    paths.sort(key=lambda path: path.name != rundir.CURVES)
+    return "\n".join(
+        f'<figure><img alt="{escape(path.name)}" src="data:{PICTURES[path.suffix]};'
+        f'base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        f"<figcaption>{escape(str(path.relative_to(run_dir)))}</figcaption></figure>"
+        for path in paths
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """An HTML table; all columns but the first are aligned right if it has a head."""
+    align = ' class="n"' if head else ""
+
+    def line(tag: str, cells: Sequence[Any]) -> str:
+        inside = [
+            f"<{tag}{align if index else ''}>{escape(str(cell))}</{tag}>"
+            for index, cell in enumerate(cells)
+        ]
+        return f"<tr>{''.join(inside)}</tr>"
+
+    lines = ([line("th", head)] if head else []) + [line("td", row) for row in rows]
+    return f"<table>{''.join(lines)}</table>"

@@ -1,0 +1,50 @@
+"""Rows of ``metrics.jsonl`` as a table that spreadsheets and data frames read."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.members import Row
+from rolemarl_jax.report import loggers
+
+
+def rows_to_csv(run_dir: Path, out: Path) -> Path:
+    """Writes all rows of a run as CSV, as a whole; returns ``out``.
+
+    One line a row, one column a key that any row has; what a row lacks, and NaN, is an
+    empty cell.
+
+    Raises:
+        ConfigError: there is no run in this directory, or it has no rows yet.
+    """
+    rundir.load(run_dir)
+    path = run_dir / rundir.METRICS
+    if not path.is_file():
+        raise ConfigError(f"run_dir: '{run_dir}' has no {rundir.METRICS} yet")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(out, text(loggers.read(path)))
+    return out
+
+
+def text(rows: Sequence[Row]) -> str:
+    """The table as CSV, with a head."""
+    with io.StringIO() as file:
+        writer = csv.DictWriter(file, columns(rows), restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: v for k, v in row.items() if not _unknown(v)})
+        return file.getvalue()
+
+
+def columns(rows: Iterable[Row]) -> list[str]:
+    """All keys: those that say which row it is, then measures, by first appearance."""
+    every = list(dict.fromkeys(key for row in rows for key in row))
+    return sorted(every, key=lambda key: not loggers.is_label(key))
+
+
+def _unknown(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
