@@ -66,7 +66,7 @@ def make(cfg: Config) -> Env:
     """
     rules = rules_of(cfg)
     sim = _simulator(cfg, rules)
-    see, (store, load) = observer(rules, cfg.state == "raw"), codec(rules)
+    see, (store, load) = observer(rules, raw=cfg.state == "raw"), codec(rules)
     obs_dim, state_dim = sizes(rules)
     spec = EnvSpec(
         name=f"smax/{cfg.map}",

@@ -55,7 +55,9 @@ def dynamics(rules: Rules) -> tuple[Callable, Callable]:
 def stepper(rules: Rules) -> Callable[[World, Array, Chances], tuple[World, Step]]:
     """Makes ``step`` without its randomness."""
     enemies = scripted.team(rules, allies=False)
-    decide = scripted.decider(rules, enemies, rules.enemies_pick, rules.enemies_shoot)
+    decide = scripted.decider(
+        rules, enemies, rules.enemies_pick, shoots=rules.enemies_shoot
+    )
 
     def go(world: World, actions: Array, chances: Chances) -> tuple[World, Step]:
         before = world.units

@@ -36,7 +36,7 @@ class Team(NamedTuple):
     mates: slice
 
 
-def team(rules: Rules, allies: bool) -> Team:
+def team(rules: Rules, *, allies: bool) -> Team:
     """Either team; JaxMARL's enemies count all slots from the last to the first."""
     n, total = rules.n_allies, rules.n_units
     if allies:
@@ -49,7 +49,7 @@ def blank(units: int) -> Memory:
     return Memory(jnp.zeros((units, 2)), jnp.full(units, NOBODY, jnp.int32))
 
 
-def decider(rules: Rules, who: Team, pick: Pick, shoots: bool = True) -> Deed:
+def decider(rules: Rules, who: Team, pick: Pick, *, shoots: bool = True) -> Deed:
     """Makes the policy of a team.
 
     Returns:

@@ -326,4 +326,6 @@ def _gather(
 
 
 def _zero_unless(there: Array, x: Array) -> Array:
-    return jnp.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, 0)
+    # Not a plain 0, which would make integers of a mask.
+    zero = jnp.zeros((), x.dtype)
+    return jnp.where(there.reshape(there.shape + (1,) * (x.ndim - 2)), x, zero)

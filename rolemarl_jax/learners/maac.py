@@ -99,7 +99,7 @@ def make(cfg: Config, spec: EnvSpec) -> core.Learner:
         )
     shaping = make_shaping(cfg.shaping, spec)
     nets = make_networks(
-        spec, cfg.policy_widths, cfg.critic_width, cfg.heads, cfg.shared
+        spec, cfg.policy_widths, cfg.critic_width, cfg.heads, shared=cfg.shared
     )
     phases = _phases(cfg, nets, spec)
     act, greedy = _policies(nets)

@@ -55,7 +55,7 @@ class PerAgent:
     apply: Callable[[PyTree, Array], Array]
 
 
-def per_agent(net: nn.Module, n_agents: int, shared: bool) -> PerAgent:
+def per_agent(net: nn.Module, n_agents: int, *, shared: bool) -> PerAgent:
     """The same architecture for every agent, with the same or with own weights."""
 
     def one(key: Key, inputs: int) -> PyTree:
@@ -123,7 +123,7 @@ class Networks:
 
 
 def make_networks(
-    spec: EnvSpec, widths: tuple[int, ...], width: int, heads: int, shared: bool
+    spec: EnvSpec, widths: tuple[int, ...], width: int, heads: int, *, shared: bool
 ) -> Networks:
     """Networks for one world.
 
@@ -134,8 +134,11 @@ def make_networks(
     """
     n, size = spec.n_agents, spec.obs_dim
 
-    def each(widths: tuple[int, ...], normalised: int, last_linear: bool) -> PerAgent:
-        return per_agent(Leaky(widths, normalised, last_linear), n, shared)
+    def each(
+        widths: tuple[int, ...], normalised: int, *, last_linear: bool
+    ) -> PerAgent:
+        net = Leaky(widths, normalised, last_linear=last_linear)
+        return per_agent(net, n, shared=shared)
 
     policy = each((*widths, spec.n_actions), size, last_linear=True)
     own = each((width,), size, last_linear=False)

@@ -16,6 +16,7 @@ from rolemarl_jax.nets.layers import Module, project
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array, Key
 
 
@@ -126,11 +127,10 @@ class RSSM(Module):
         c, size = self.cfg, self.cfg.latents * self.cfg.classes
         seen = project(self.encoder(symlog(obs)), self.w_post[c.deter :])
         into = project(jnp.concatenate([drive, role], -1), self.w_in[size:])
-        begins = reset.reshape(reset.shape + (1,) * (into.ndim - reset.ndim))
         shape = (*into.shape[:-1], c.latents)
         noise = None if key is None else jax.random.uniform(key, shape)
         sequence = latent_scan.Sequence(
-            jnp.where(begins, 0.0, into), seen, noise, reset
+            jnp.where(widened(reset, into), 0.0, into), seen, noise, reset
         )
         matrices = Matrices(
             self.w_in[:size], self.w_cell, self.w_post[: c.deter], self.post_kernel

@@ -138,7 +138,12 @@ def _init(parts: Parts, key: Key) -> Params:
 
 def _judged(parts: Parts, x: Inputs, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
-    seen = features(x, parts.spec.n_actions, False, parts.cfg.agent.shared)
+    seen = features(
+        x,
+        parts.spec.n_actions,
+        last_action=False,
+        agent_id=parts.cfg.agent.shared,
+    )
     if parts.cfg.standardise:
         q = jax.nn.standardize(q, axis=-1)
     return jnp.concatenate([seen, q], axis=-1)

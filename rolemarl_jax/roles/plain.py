@@ -44,7 +44,9 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     mlp: Any = perceptron((cfg.hidden, *cfg.layers, spec.n_actions))
 
     def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)
+        return features(
+            x, spec.n_actions, last_action=cfg.last_action, agent_id=cfg.agent_id
+        )
 
     def carry(rows: int) -> Carry:
         if not cfg.recurrent:

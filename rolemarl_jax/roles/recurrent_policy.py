@@ -52,7 +52,9 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
     actor, critic = Recurrent(cfg.hidden, spec.n_actions), Recurrent(cfg.hidden, 1)
 
     def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, cfg.last_action, cfg.agent_id)
+        return features(
+            x, spec.n_actions, last_action=cfg.last_action, agent_id=cfg.agent_id
+        )
 
     def watch(x: Inputs, state: Array) -> Array:
         seen = read(x) if cfg.critic_obs else read(x)[..., spec.obs_dim :]

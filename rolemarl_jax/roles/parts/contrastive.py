@@ -80,7 +80,7 @@ def make_parts(cfg: PartsConfig, spec: EnvSpec, last_action: bool) -> RoleParts:
     decoder = MLP((cfg.embedding, spec.obs_dim + spec.n_agents))
 
     def read(x: Inputs) -> Array:
-        return features(x, spec.n_actions, last_action, agent_id=False)
+        return features(x, spec.n_actions, last_action=last_action, agent_id=False)
 
     def init(key: Key) -> Params:
         x, e = blank_inputs(1, spec.n_agents, spec.obs_dim), jnp.zeros(cfg.embedding)
