@@ -17,7 +17,7 @@ class World(NamedTuple):
     """A battle: what can be observed, and what cannot."""
 
     units: Units
-    memory: scripted.Memory
+    memory: scripted.Memory  # of the scripted team
     quiet: Array | None  # [U] seconds since damage, where shields are on
 
 

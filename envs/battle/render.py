@@ -32,7 +32,13 @@ LEAST = 0.45  # map units, radius of the smallest disc
 
 
 class Window(NamedTuple):
-    """The square of the map that is shown."""
+    """The square of the map that is shown, in map units.
+
+    Attributes:
+        left: its left border.
+        low: its lower border.
+        side: its width and height.
+    """
 
     left: float = 0.0
     low: float = 0.0

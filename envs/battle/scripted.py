@@ -29,7 +29,13 @@ class Memory(NamedTuple):
 
 
 class Team(NamedTuple):
-    """The units of a scripted team and of the other, in the order of action slots."""
+    """The units of a scripted team and of the other, in the order of action slots.
+
+    Attributes:
+        own: who acts, in the order of the units.
+        others: the other team.
+        mates: the team itself, whom healers heal.
+    """
 
     own: slice
     others: slice

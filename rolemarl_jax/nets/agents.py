@@ -17,7 +17,8 @@ class Recurrent(Module):
     trajectory encoder.
 
     Attributes:
-        hidden: units of the first layer and of the GRU. out: outputs.
+        hidden: units of the first layer and of the GRU.
+        out: outputs.
         layers: widths of ReLU layers between the GRU and the outputs.
     """
 

@@ -19,9 +19,13 @@ from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
 
 class Leaky(Module):
-    """Linear maps of the given widths with LeakyReLU (0.01) after all but the last.
+    """Linear maps with LeakyReLU (0.01) between them.
 
-    The first ``normalised`` input features are normalised, without learned scale.
+    Attributes:
+        widths: units of each layer, outputs last.
+        normalised: how many of the first input features are normalised, without
+            learned scale.
+        last_linear: whether the last layer has no LeakyReLU.
     """
 
     widths: tuple[int, ...]
@@ -75,6 +79,10 @@ class Others(Module):
     """Each agent's attention over the others (MAAC eq. 5 and 6).
 
     Keys, values and selectors are shared by all agents; values pass a LeakyReLU.
+
+    Attributes:
+        heads: of the attention; divides ``width``.
+        width: of all heads together.
     """
 
     heads: int

@@ -25,8 +25,10 @@ class RSSMConfig:
     """Sizes of the model.
 
     Attributes:
-        hidden: units of every layer. deter: of the recurrent state.
-        latents, classes: categorical variables and the values of each.
+        hidden: units of every layer.
+        deter: D, units of the recurrent state.
+        latents: S, categorical variables.
+        classes: C, values of each.
         unimix: share of the uniform in their distributions.
     """
 
@@ -57,7 +59,12 @@ def _norm(module: Module, name: str, width: int) -> Norm:
 
 
 class Head(Module):
-    """Layers without bias, LayerNorm, SiLU; then a linear map if ``out`` is given."""
+    """Layers without bias, LayerNorm, SiLU; then a linear map.
+
+    Attributes:
+        widths: units of each layer.
+        out: outputs of the linear map; ``None`` leaves it out.
+    """
 
     widths: tuple[int, ...]
     out: int | None
@@ -76,10 +83,13 @@ class Head(Module):
 
 
 class RSSM(Module):
-    """The model; ``role`` is 0 for the one that knows no roles.
+    """The model.
 
     Attributes:
-        cfg: sizes. obs: O. actions: A. role: Z.
+        cfg: sizes.
+        obs: O.
+        actions: A.
+        role: Z; 0 for the model that knows no roles.
     """
 
     cfg: RSSMConfig

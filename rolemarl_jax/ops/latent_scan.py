@@ -22,10 +22,10 @@ NORM_EPS = 1e-3
 
 
 class Norm(NamedTuple):
-    """Scale and shift of a LayerNorm, `[F]` each."""
+    """Scale and shift of a LayerNorm."""
 
-    scale: Array
-    bias: Array
+    scale: Array  # [F]
+    bias: Array  # [F]
 
 
 class Matrices(NamedTuple):
