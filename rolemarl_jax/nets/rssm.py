@@ -137,10 +137,11 @@ class RSSM(Module):
         c, size = self.cfg, self.cfg.latents * self.cfg.classes
         seen = project(self.encoder(symlog(obs)), self.w_post[c.deter :])
         into = project(jnp.concatenate([drive, role], -1), self.w_in[size:])
+        begins = widened(reset, into)
         shape = (*into.shape[:-1], c.latents)
         noise = None if key is None else jax.random.uniform(key, shape)
         sequence = latent_scan.Sequence(
-            jnp.where(widened(reset, into), 0.0, into), seen, noise, reset
+            jnp.where(begins, 0.0, into), seen, noise, reset
         )
         matrices = Matrices(
             self.w_in[:size], self.w_cell, self.w_post[: c.deter], self.post_kernel
