@@ -6,13 +6,12 @@ What the paper leaves open is settled in docs/environments.md.
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.grid import board, draw
+from envs.grid import board, draw, scene
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.types import Array, Env, EnvSpec, Key, Observation, Step
+from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 BOARD = board.layout(
     (
@@ -31,14 +30,25 @@ BOARD = board.layout(
 )
 FIRES = board.cells(BOARD, "fg@")
 RIVERS = board.cells(BOARD, "~")
-START = board.cells(BOARD, "@")[0]
-AGENTS = 4
 SPRAY, PUMP = 4, 5
+SCENE = scene.Scene(
+    board=BOARD,
+    spots=FIRES,
+    start=board.cells(BOARD, "@")[0],
+    n_agents=4,
+    n_actions=PUMP + 1,
+)
 
 
 @config
 class Config:
-    """Firefighters (``env/firefighters.yaml``, where every key is explained)."""
+    """Firefighters (``configs/env/firefighters.yaml``).
+
+    Attributes:
+        name: of the environment.
+        water: units in the shared tank at the start; a fire takes one.
+        horizon: steps of every episode.
+    """
 
     name: Literal["firefighters"]
     water: int
@@ -71,29 +81,25 @@ def make(cfg: Config) -> Env:
     """
     if not 0 <= cfg.water <= 1000:
         raise ConfigError(f"env.water: got {cfg.water}; allowed: 0 to 1000")
-    if not 1 <= cfg.horizon <= 255:
-        raise ConfigError(f"env.horizon: got {cfg.horizon}; allowed: 1 to 255")
-    reset, look = _resetter(cfg), _observer(cfg)
-    seen = jax.eval_shape(lambda key: look(reset(key)), jax.random.key(0))
-    spec = EnvSpec(
-        name=cfg.name,
-        n_agents=AGENTS,
-        n_actions=PUMP + 1,
-        obs_dim=seen.obs.shape[1],
-        state_dim=seen.state.shape[0],
-        episode_limit=cfg.horizon,
-        max_return=float(len(FIRES)),
+    return scene.make_env(
+        SCENE,
+        cfg.name,
+        cfg.horizon,
+        len(FIRES),
+        reset=_resetter(cfg),
+        step=_stepper(cfg),
+        observe=_observer(cfg),
+        pack=pack,
+        unpack=unpack,
     )
-    return Env(spec, reset, _stepper(cfg), look, pack, unpack)
 
 
 def _resetter(cfg: Config) -> Callable[[Key], World]:
     """Makes ``reset``; nothing is random."""
 
     def reset(key: Key) -> World:
-        start = jnp.tile(jnp.array(START, jnp.int32), (AGENTS, 1))
-        tank = jnp.full((), cfg.water, jnp.int32)
-        return World(start, jnp.ones(len(FIRES), bool), tank, jnp.zeros((), jnp.int32))
+        fires, tank = jnp.ones(len(FIRES), bool), jnp.full((), cfg.water, jnp.int32)
+        return World(scene.gathered(SCENE), fires, tank, jnp.zeros((), jnp.int32))
 
     return reset
 
@@ -111,63 +117,36 @@ def _stepper(cfg: Config) -> Callable:
             fires, tank = fires & ~hit, tank - hit.sum()
         position = board.move(BOARD, world.position, actions)
         world = World(position, fires, tank, world.step + 1)
-        end = world.step >= cfg.horizon
-        score = (~fires).sum().astype(jnp.float32)
-        never = jnp.zeros((), bool)
-        return world, Step(jnp.where(end, score, 0.0), end, never, end & ~fires.any())
+        score = (~fires).sum()
+        return world, scene.outcome(cfg.horizon, world.step, score, fires)
 
     return step
 
 
 def _observer(cfg: Config) -> Callable[[World], Observation]:
     """Makes ``observe``."""
-    river = np.isin(BOARD, ["~"])
+    river = jnp.array(np.isin(BOARD, ["~"]))
 
     def observe(world: World) -> Observation:
-        layer = board.spread(BOARD, FIRES, world.fires)
-        clock = world.step * np.float32(1 / cfg.horizon)
         # More water than fires is of no use.
         water = jnp.minimum(world.tank, len(FIRES)) * np.float32(1 / len(FIRES))
-        where = board.place(BOARD, world.position).reshape(-1)
-        return Observation(
-            obs=board.views(BOARD, world.position, [layer, jnp.array(river)]),
-            state=jnp.concatenate([where, world.fires, water[None], clock[None]]),
-            avail=jnp.ones((AGENTS, PUMP + 1), bool),
+        return scene.look(
+            SCENE,
+            cfg.horizon,
+            world.position,
+            world.fires,
+            world.step,
+            layers=[river],
+            more=[water],
         )
 
     return observe
 
 
-def pack(world: World) -> Packed:
-    """``pack`` of the protocol."""
-    return Packed(
-        world.position.astype(jnp.uint8),
-        jnp.packbits(world.fires),
-        world.tank.astype(jnp.uint16),
-        world.step.astype(jnp.uint8),
-    )
-
-
-def unpack(packed: Packed) -> World:
-    """``unpack`` of the protocol."""
-    return World(
-        packed.position.astype(jnp.int32),
-        jnp.unpackbits(packed.fires, count=len(FIRES)).astype(bool),
-        packed.tank.astype(jnp.int32),
-        packed.step.astype(jnp.int32),
-    )
-
-
-def text(world: World) -> str:
-    """The world as lines of text."""
-    return draw.text(BOARD, _marks(world), np.asarray(world.position))
-
-
-def image(world: World, cell: int = 24) -> np.ndarray:
-    """The world as RGB ``[H, W, 3]`` uint8, ``cell`` pixels a cell."""
-    return draw.image(BOARD, _marks(world), np.asarray(world.position), cell)
-
-
 def _marks(world: World) -> dict[str, np.ndarray]:
     """Rivers and what still burns."""
     return {"~": RIVERS, "^": FIRES[np.asarray(world.fires)]}
+
+
+pack, unpack = scene.codec(World, Packed, {"fires": len(FIRES)}, wide=["tank"])
+text, image = draw.painters(BOARD, _marks)

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.grid import board, draw
+from envs.grid import board, draw, scene
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.types import Array, Env, EnvSpec, Key, Observation, Step
+from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 BOARD = board.layout(
     (
@@ -37,14 +37,26 @@ BOARD = board.layout(
 )
 ROOMS = {"top": "t", "bottom": "b", "left": "l", "right": "r"}
 CELLS = board.cells(BOARD, "".join(ROOMS.values()))
-START = board.cells(BOARD, "@")[0]
-AGENTS = 4
 EAT = 4
+SCENE = scene.Scene(
+    board=BOARD,
+    spots=CELLS,
+    start=board.cells(BOARD, "@")[0],
+    n_agents=4,
+    n_actions=EAT + 1,
+)
 
 
 @config
 class Config:
-    """Pac-Men (``env/pac_men.yaml``, where every key is explained)."""
+    """Pac-Men (``configs/env/pac_men.yaml``).
+
+    Attributes:
+        name: of the environment.
+        rooms: that have dots.
+        dots: a room, on random cells.
+        horizon: steps of every episode.
+    """
 
     name: Literal["pac_men", "pac_men_easy"]
     rooms: tuple[Literal["top", "bottom", "left", "right"], ...]
@@ -77,19 +89,17 @@ def make(cfg: Config) -> Env:
     """
     _check(cfg)
     total = cfg.dots * len(cfg.rooms)
-    look = _observer(cfg)
-    world = jax.eval_shape(_resetter(cfg), jax.random.key(0))
-    seen = jax.eval_shape(look, world)
-    spec = EnvSpec(
-        name=cfg.name,
-        n_agents=AGENTS,
-        n_actions=EAT + 1,
-        obs_dim=seen.obs.shape[1],
-        state_dim=seen.state.shape[0],
-        episode_limit=cfg.horizon,
-        max_return=float(total),
+    return scene.make_env(
+        SCENE,
+        cfg.name,
+        cfg.horizon,
+        total,
+        reset=_resetter(cfg),
+        step=_stepper(cfg, total),
+        observe=_observer(cfg),
+        pack=pack,
+        unpack=unpack,
     )
-    return Env(spec, _resetter(cfg), _stepper(cfg, total), look, pack, unpack)
 
 
 def _check(cfg: Config) -> None:
@@ -102,8 +112,6 @@ def _check(cfg: Config) -> None:
     most = min(len(board.cells(BOARD, ROOMS[room])) for room in cfg.rooms)
     if not 1 <= cfg.dots <= most:
         raise ConfigError(f"env.dots: got {cfg.dots}; allowed: 1 to {most}")
-    if not 1 <= cfg.horizon <= 255:
-        raise ConfigError(f"env.horizon: got {cfg.horizon}; allowed: 1 to 255")
 
 
 def _resetter(cfg: Config) -> Callable[[Key], World]:
@@ -116,8 +124,7 @@ def _resetter(cfg: Config) -> Callable[[Key], World]:
         for room in rooms:
             rank = jnp.argsort(jnp.argsort(jnp.where(room, draws, 2.0)))
             dots |= rank < cfg.dots
-        start = jnp.tile(jnp.array(START, jnp.int32), (AGENTS, 1))
-        return World(start, dots, jnp.zeros((), jnp.int32))
+        return World(scene.gathered(SCENE), dots, jnp.zeros((), jnp.int32))
 
     return reset
 
@@ -130,10 +137,8 @@ def _stepper(cfg: Config, total: int) -> Callable:
         dots = world.dots & ~eaten.any(0)
         position = board.move(BOARD, world.position, actions)
         world = World(position, dots, world.step + 1)
-        end = world.step >= cfg.horizon
-        score = (total - dots.sum()).astype(jnp.float32)
-        never = jnp.zeros((), bool)
-        return world, Step(jnp.where(end, score, 0.0), end, never, end & ~dots.any())
+        score = total - dots.sum()
+        return world, scene.outcome(cfg.horizon, world.step, score, dots)
 
     return step
 
@@ -142,43 +147,15 @@ def _observer(cfg: Config) -> Callable[[World], Observation]:
     """Makes ``observe``."""
 
     def observe(world: World) -> Observation:
-        layer = board.spread(BOARD, CELLS, world.dots)
-        clock = world.step * np.float32(1 / cfg.horizon)
-        where = board.place(BOARD, world.position).reshape(-1)
-        return Observation(
-            obs=board.views(BOARD, world.position, [layer]),
-            state=jnp.concatenate([where, world.dots, clock[None]]),
-            avail=jnp.ones((AGENTS, EAT + 1), bool),
-        )
+        return scene.look(SCENE, cfg.horizon, world.position, world.dots, world.step)
 
     return observe
 
 
-def pack(world: World) -> Packed:
-    """``pack`` of the protocol."""
-    return Packed(
-        world.position.astype(jnp.uint8),
-        jnp.packbits(world.dots),
-        world.step.astype(jnp.uint8),
-    )
+def _marks(world: World) -> dict[str, np.ndarray]:
+    """Dots that are left."""
+    return {"o": CELLS[np.asarray(world.dots)]}
 
 
-def unpack(packed: Packed) -> World:
-    """``unpack`` of the protocol."""
-    return World(
-        packed.position.astype(jnp.int32),
-        jnp.unpackbits(packed.dots, count=len(CELLS)).astype(bool),
-        packed.step.astype(jnp.int32),
-    )
-
-
-def text(world: World) -> str:
-    """The world as lines of text."""
-    marks = {"o": CELLS[np.asarray(world.dots)]}
-    return draw.text(BOARD, marks, np.asarray(world.position))
-
-
-def image(world: World, cell: int = 24) -> np.ndarray:
-    """The world as RGB ``[H, W, 3]`` uint8, ``cell`` pixels a cell."""
-    marks = {"o": CELLS[np.asarray(world.dots)]}
-    return draw.image(BOARD, marks, np.asarray(world.position), cell)
+pack, unpack = scene.codec(World, Packed, {"dots": len(CELLS)})
+text, image = draw.painters(BOARD, _marks)

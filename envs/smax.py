@@ -21,7 +21,26 @@ from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
 @config
 class Config:
-    """SMAX (``env/smax.yaml``, where every key is explained)."""
+    """SMAX (``configs/env/smax.yaml``).
+
+    Attributes:
+        name: of the environment.
+        map: by name, or ``custom``.
+        backend: JaxMARL's own simulator, or a faster one with more in it.
+        allies: types and counts of a custom map; ``None`` elsewhere.
+        enemies: likewise.
+        random_positions: SMACv2's start positions; ``None`` keeps the map's.
+        random_types: SMACv2's random types; ``None`` keeps the map's.
+        type_weights: chances of random types; ``None`` keeps the map's, or equal ones.
+        shields: whether they are counted apart from health, and come back.
+        max_steps: time limit in JaxMARL's sense, one step less than an episode's most.
+        walls_cause_death: units that touch the border of the map die.
+        see_enemy_actions: whether last actions of visible enemies are observed.
+        won_battle_bonus: reward of a win, on top of 1 for the damage.
+        enemy_shoots: whether the scripted enemies attack.
+        attack_mode: whom they attack.
+        state: every feature of the global state in [0, 1], or JaxMARL's own.
+    """
 
     name: Literal["smax"]
     map: str
@@ -42,7 +61,14 @@ class Config:
 
 
 class Simulator(NamedTuple):
-    """A battle without observations; its worlds are its own affair."""
+    """A battle without observations; its worlds are its own affair.
+
+    Attributes:
+        reset: ``key -> world``.
+        step: ``(key, world, actions [N]) -> (world, Step)``.
+        units: what there is to see of a world.
+        restore: a world with these units, whatever else it remembers.
+    """
 
     reset: Callable
     step: Callable
@@ -51,9 +77,14 @@ class Simulator(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A scripted policy of the allies, to compare with."""
+    """A scripted policy of the allies, to compare with.
 
-    memory: scripted.Memory  # at the start of a battle
+    Attributes:
+        memory: at the start of a battle.
+        act: ``(world, memory, key) -> (actions [N], memory)``.
+    """
+
+    memory: scripted.Memory
     act: Callable[[Any, scripted.Memory, Key], tuple[Array, scripted.Memory]]
 
 
@@ -66,7 +97,7 @@ def make(cfg: Config) -> Env:
     """
     rules = rules_of(cfg)
     sim = _simulator(cfg, rules)
-    see, (store, load) = observer(rules, cfg.state == "raw"), codec(rules)
+    see, (store, load) = observer(rules, raw=cfg.state == "raw"), codec(rules)
     obs_dim, state_dim = sizes(rules)
     spec = EnvSpec(
         name=f"smax/{cfg.map}",

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.grid import board, draw
+from envs.grid import board, draw, scene
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.types import Array, Env, EnvSpec, Key, Observation, Step
+from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 # The wind starts at the dotted line, here the column of the stem.
 BOARD = board.layout(
@@ -29,14 +29,25 @@ BOARD = board.layout(
 )
 BOXES = board.cells(BOARD, "LR")
 WINDY = np.isin(BOARD, ["|", "R"])
-START = board.cells(BOARD, "@")[0]
-AGENTS = 2
 RIGHT, OPEN = 3, 4
+SCENE = scene.Scene(
+    board=BOARD,
+    spots=BOXES,
+    start=board.cells(BOARD, "@")[0],
+    n_agents=2,
+    n_actions=OPEN + 1,
+)
 
 
 @config
 class Config:
-    """Windy Maze (``env/windy_maze.yaml``, where every key is explained)."""
+    """Windy Maze (``configs/env/windy_maze.yaml``).
+
+    Attributes:
+        name: of the environment.
+        wind: chance that it turns an action into a move to the right.
+        horizon: steps of every episode.
+    """
 
     name: Literal["windy_maze"]
     wind: float
@@ -67,26 +78,23 @@ def make(cfg: Config) -> Env:
     """
     if not 0.0 <= cfg.wind <= 1.0:
         raise ConfigError(f"env.wind: got {cfg.wind}; allowed: 0 to 1")
-    if not 1 <= cfg.horizon <= 255:
-        raise ConfigError(f"env.horizon: got {cfg.horizon}; allowed: 1 to 255")
-    look = _observer(cfg)
-    seen = jax.eval_shape(lambda key: look(reset(key)), jax.random.key(0))
-    spec = EnvSpec(
-        name=cfg.name,
-        n_agents=AGENTS,
-        n_actions=OPEN + 1,
-        obs_dim=seen.obs.shape[1],
-        state_dim=seen.state.shape[0],
-        episode_limit=cfg.horizon,
-        max_return=float(len(BOXES)),
+    return scene.make_env(
+        SCENE,
+        cfg.name,
+        cfg.horizon,
+        len(BOXES),
+        reset=reset,
+        step=_stepper(cfg),
+        observe=_observer(cfg),
+        pack=pack,
+        unpack=unpack,
     )
-    return Env(spec, reset, _stepper(cfg), look, pack, unpack)
 
 
 def reset(key: Key) -> World:
     """``reset`` of the protocol; nothing is random."""
-    start = jnp.tile(jnp.array(START, jnp.int32), (AGENTS, 1))
-    return World(start, jnp.ones(len(BOXES), bool), jnp.zeros((), jnp.int32))
+    closed = jnp.ones(len(BOXES), bool)
+    return World(scene.gathered(SCENE), closed, jnp.zeros((), jnp.int32))
 
 
 def _stepper(cfg: Config) -> Callable:
@@ -94,16 +102,14 @@ def _stepper(cfg: Config) -> Callable:
 
     def step(key: Key, world: World, actions: Array) -> tuple[World, Step]:
         windy = jnp.array(WINDY)[world.position[:, 0], world.position[:, 1]]
-        blown = windy & jax.random.bernoulli(key, cfg.wind, (AGENTS,))
+        blown = windy & jax.random.bernoulli(key, cfg.wind, actions.shape)
         actions = jnp.where(blown, RIGHT, actions)
         opened = board.here(BOXES, world.position) & (actions == OPEN)[:, None]
         closed = world.closed & ~opened.any(0)
         position = board.move(BOARD, world.position, actions)
         world = World(position, closed, world.step + 1)
-        end = world.step >= cfg.horizon
-        score = (~closed).sum().astype(jnp.float32)
-        never = jnp.zeros((), bool)
-        return world, Step(jnp.where(end, score, 0.0), end, never, end & ~closed.any())
+        score = (~closed).sum()
+        return world, scene.outcome(cfg.horizon, world.step, score, closed)
 
     return step
 
@@ -112,47 +118,16 @@ def _observer(cfg: Config) -> Callable[[World], Observation]:
     """Makes ``observe``."""
 
     def observe(world: World) -> Observation:
-        layer = board.spread(BOARD, BOXES, world.closed)
-        clock = world.step * np.float32(1 / cfg.horizon)
-        where = board.place(BOARD, world.position).reshape(-1)
-        return Observation(
-            obs=board.views(BOARD, world.position, [layer]),
-            state=jnp.concatenate([where, world.closed, clock[None]]),
-            avail=jnp.ones((AGENTS, OPEN + 1), bool),
-        )
+        return scene.look(SCENE, cfg.horizon, world.position, world.closed, world.step)
 
     return observe
-
-
-def pack(world: World) -> Packed:
-    """``pack`` of the protocol."""
-    return Packed(
-        world.position.astype(jnp.uint8),
-        jnp.packbits(world.closed),
-        world.step.astype(jnp.uint8),
-    )
-
-
-def unpack(packed: Packed) -> World:
-    """``unpack`` of the protocol."""
-    return World(
-        packed.position.astype(jnp.int32),
-        jnp.unpackbits(packed.closed, count=len(BOXES)).astype(bool),
-        packed.step.astype(jnp.int32),
-    )
-
-
-def text(world: World) -> str:
-    """The world as lines of text."""
-    return draw.text(BOARD, _marks(world), np.asarray(world.position))
-
-
-def image(world: World, cell: int = 24) -> np.ndarray:
-    """The world as RGB ``[H, W, 3]`` uint8, ``cell`` pixels a cell."""
-    return draw.image(BOARD, _marks(world), np.asarray(world.position), cell)
 
 
 def _marks(world: World) -> dict[str, np.ndarray]:
     """Closed boxes as ``B``, opened ones as ``b``."""
     closed = np.asarray(world.closed)
     return {"B": BOXES[closed], "b": BOXES[~closed]}
+
+
+pack, unpack = scene.codec(World, Packed, {"closed": len(BOXES)})
+text, image = draw.painters(BOARD, _marks)

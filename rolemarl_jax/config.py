@@ -156,7 +156,8 @@ class CheckpointConfig:
 
     Attributes:
         every: env steps between checkpoints; a multiple of ``eval.every``.
-        keep: checkpoints kept. replay: whether replay is saved as well.
+        keep: checkpoints kept.
+        replay: whether replay is saved as well.
     """
 
     every: Positive
@@ -176,8 +177,9 @@ class SweepConfig:
         fraction: of it that a chunk may take, in (0, 1].
         plan_only: whether to print the plan and stop.
         coordinator: ``host:port`` where processes meet, ``auto`` inside a Slurm step,
-            ``None``: they do not. processes: that share the seeds. process: number
-            of this one.
+            ``None``: they do not.
+        processes: that share the seeds.
+        process: number of this one.
     """
 
     hypers: dict[str, tuple[float, ...]]
@@ -199,10 +201,18 @@ class RunConfig:
         env: mapping for the environment's own configuration record.
         logger: mapping for ``loggers.make``.
         bridge: mapping for ``bridge.config``; empty for worlds that are compiled.
-        seeds: how many. seed: id of the first. total_steps: env steps a seed.
+        train: how experience becomes updates.
+        replay: what is kept of it.
+        eval: greedy evaluation.
+        checkpoint: how often, and how many are kept.
+        sweep: hyper-parameters and seeds that share the program.
+        seeds: how many.
+        seed: id of the first.
+        total_steps: env steps a seed.
         log_every: env steps between rows of ``metrics.jsonl``; divides
             ``eval.every``.
-        run_dir: where output goes. resume: go on from its last checkpoint.
+        run_dir: where output goes.
+        resume: go on from its last checkpoint.
         deterministic: ask XLA for deterministic kernels on accelerators.
         preset: name of the ``run/`` file, for the record.
     """

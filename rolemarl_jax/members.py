@@ -21,8 +21,8 @@ COLUMN = "hyper/"  # prefix of a hyper-parameter in rows
 class Member(NamedTuple):
     """One experiment: the id of its seed, and what differs from the configuration."""
 
-    seed: int
-    hypers: Hypers
+    seed: int  # id
+    hypers: Hypers  # by name
 
 
 def combinations(cfg: RunConfig) -> list[Hypers]:

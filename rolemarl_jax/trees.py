@@ -1,5 +1,6 @@
 """Trees of arrays: their bytes, and choices along leading axes."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +14,12 @@ def tree_bytes(tree: PyTree) -> int:
 
 
 def widened(mask: Array, like: Array) -> Array:
-    """A mask `[...]` with as many axes as ``like`` `[..., *]`, to broadcast over it."""
+    """A mask `[...]` with as many axes as ``like`` `[..., *]`, to broadcast over it.
+
+    Raises:
+        AssertionError: while tracing, if the mask's axes are not the first of ``like``.
+    """
+    chex.assert_equal_shape_prefix([mask, like], mask.ndim)
     return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
 
 

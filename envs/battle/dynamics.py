@@ -22,23 +22,23 @@ Maybe = Any
 
 
 class Body(NamedTuple):
-    """What changes from substep to substep, ``[U]`` each."""
+    """What changes from substep to substep."""
 
-    x: Array
-    y: Array
-    health: Array
-    cooldown: Array
-    shield: Maybe
-    quiet: Maybe  # seconds since the last damage, where shields are on
+    x: Array  # [U] map units
+    y: Array  # [U] map units
+    health: Array  # [U]
+    cooldown: Array  # [U] seconds; a healer's energy
+    shield: Maybe  # [U] where shields are on
+    quiet: Maybe  # [U] seconds since the last damage, where shields are on
 
 
 class Orders(NamedTuple):
-    """What units are told to do for the whole env step, ``[U]`` each."""
+    """What units are told to do for the whole env step."""
 
-    dx: Array  # displacement of a substep
-    dy: Array
-    target: Array  # int32; a unit's own index where it has none
-    heals: Array  # bool
+    dx: Array  # [U] map units in a substep
+    dy: Array  # [U] map units in a substep
+    target: Array  # [U] int32; a unit's own index where it has none
+    heals: Array  # [U] bool
 
 
 def orders(rules: Rules, actions: Array, types: Array) -> Orders:

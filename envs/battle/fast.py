@@ -17,7 +17,7 @@ class World(NamedTuple):
     """A battle: what can be observed, and what cannot."""
 
     units: Units
-    memory: scripted.Memory
+    memory: scripted.Memory  # of the scripted team
     quiet: Array | None  # [U] seconds since damage, where shields are on
 
 
@@ -55,7 +55,9 @@ def dynamics(rules: Rules) -> tuple[Callable, Callable]:
 def stepper(rules: Rules) -> Callable[[World, Array, Chances], tuple[World, Step]]:
     """Makes ``step`` without its randomness."""
     enemies = scripted.team(rules, allies=False)
-    decide = scripted.decider(rules, enemies, rules.enemies_pick, rules.enemies_shoot)
+    decide = scripted.decider(
+        rules, enemies, rules.enemies_pick, shoots=rules.enemies_shoot
+    )
 
     def go(world: World, actions: Array, chances: Chances) -> tuple[World, Step]:
         before = world.units

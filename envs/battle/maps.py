@@ -11,7 +11,14 @@ Starts = Literal["facing", "jaxmarl", "smacv2"]
 
 
 class Choke(NamedTuple):
-    """Rock from the lower to the upper border, but for a gap around the middle."""
+    """Rock from the lower to the upper border, but for a gap around the middle.
+
+    Attributes:
+        left: where the rock begins, in map units.
+        right: where it ends.
+        low: where the gap begins.
+        high: where it ends.
+    """
 
     left: float
     right: float

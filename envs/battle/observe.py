@@ -36,7 +36,7 @@ def sizes(rules: Rules) -> tuple[int, int]:
     return (OTHER + kinds) * (units - 1) + OWN + kinds, (OWN + kinds + 2) * units
 
 
-def observer(rules: Rules, raw: bool) -> Callable[[Units], Observation]:
+def observer(rules: Rules, *, raw: bool) -> Callable[[Units], Observation]:
     """Makes ``observe``.
 
     Args:

@@ -23,24 +23,24 @@ def simulator(rules: Rules) -> HeuristicEnemySMAX:
         ConfigError: the battle needs what JaxMARL has not.
     """
     battle = rules.battle
-    _refuse("types that it lacks", rules.kinds != JAXMARL)
-    _refuse("a choke", battle.choke is not None)
-    _refuse("shields", rules.shields)
-    _refuse("SMACv2's own starts", battle.starts == "smacv2")
-    _refuse("enemies that focus their fire", rules.enemies_pick == "focus")
+    _refuse("types that it lacks", needed=rules.kinds != JAXMARL)
+    _refuse("a choke", needed=battle.choke is not None)
+    _refuse("shields", needed=rules.shields)
+    _refuse("SMACv2's own starts", needed=battle.starts == "smacv2")
+    _refuse("enemies that focus their fire", needed=rules.enemies_pick == "focus")
     weights = set((battle.weights or {}).values())
-    _refuse("types that are not equally likely", len(weights) > 1)
+    _refuse("types that are not equally likely", needed=len(weights) > 1)
     drawn = bool(battle.weights)
     types = np.zeros(rules.n_units, np.uint8) if drawn else rules.types
     return HeuristicEnemySMAX(
         enemy_shoots=rules.enemies_shoot,
         attack_mode=rules.enemies_pick,
         scenario=Scenario(
-            jnp.array(types),
-            rules.n_allies,
-            rules.n_enemies,
-            battle.starts != "facing",
-            drawn,
+            unit_types=jnp.array(types),
+            num_allies=rules.n_allies,
+            num_enemies=rules.n_enemies,
+            smacv2_position_generation=battle.starts != "facing",
+            smacv2_unit_type_generation=drawn,
         ),
         # The simulator tests the clock before it advances.
         max_steps=rules.steps - 1,
@@ -50,7 +50,7 @@ def simulator(rules: Rules) -> HeuristicEnemySMAX:
     )
 
 
-def _refuse(what: str, needed: bool) -> None:
+def _refuse(what: str, *, needed: bool) -> None:
     """Refuses a battle that JaxMARL cannot fight."""
     if needed:
         raise ConfigError(

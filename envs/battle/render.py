@@ -32,7 +32,13 @@ LEAST = 0.45  # map units, radius of the smallest disc
 
 
 class Window(NamedTuple):
-    """The square of the map that is shown."""
+    """The square of the map that is shown, in map units.
+
+    Attributes:
+        left: its left border.
+        low: its lower border.
+        side: its width and height.
+    """
 
     left: float = 0.0
     low: float = 0.0
@@ -245,7 +251,7 @@ def _deed(
     if action <= STOP:
         canvas.line(place, place + 1.0 * np.array(MOVES[action]), (*colour, 150), 0.12)
         return
-    other = now.position[target(rules, i, action, kind.heals)]
+    other = now.position[target(rules, i, action, heals=kind.heals)]
     if kind.heals:
         spent = now.cooldown[i] < before.cooldown[i]
         strong = (*HEALING, 230) if spent else (*HEALING, 110)
@@ -264,7 +270,7 @@ def _deed(
         canvas.line(other - across, other + across, (*BURST, 200), 0.3)
 
 
-def target(rules: Rules, unit: int, action: int, heals: bool) -> int:
+def target(rules: Rules, unit: int, action: int, *, heals: bool) -> int:
     """The unit that an action is about."""
     n, slot = rules.n_allies, action - STOP - 1
     if unit < n:

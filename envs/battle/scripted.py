@@ -29,14 +29,20 @@ class Memory(NamedTuple):
 
 
 class Team(NamedTuple):
-    """The units of a scripted team and of the other, in the order of action slots."""
+    """The units of a scripted team and of the other, in the order of action slots.
+
+    Attributes:
+        own: who acts, in the order of the units.
+        others: the other team.
+        mates: the team itself, whom healers heal.
+    """
 
     own: slice
     others: slice
     mates: slice
 
 
-def team(rules: Rules, allies: bool) -> Team:
+def team(rules: Rules, *, allies: bool) -> Team:
     """Either team; JaxMARL's enemies count all slots from the last to the first."""
     n, total = rules.n_allies, rules.n_units
     if allies:
@@ -49,7 +55,7 @@ def blank(units: int) -> Memory:
     return Memory(jnp.zeros((units, 2)), jnp.full(units, NOBODY, jnp.int32))
 
 
-def decider(rules: Rules, who: Team, pick: Pick, shoots: bool = True) -> Deed:
+def decider(rules: Rules, who: Team, pick: Pick, *, shoots: bool = True) -> Deed:
     """Makes the policy of a team.
 
     Returns:

@@ -5,7 +5,7 @@ JaxMARL's six: distances are between centres, so a melee weapon reaches 2.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 ENERGY_AT_START = 50.0
 ENERGY_A_SECOND = 0.7875
@@ -22,11 +22,16 @@ class Kind:
     """One type of unit.
 
     Attributes:
-        name: as in maps and configuration. short: letter of pictures.
-        health: without shield. shield: part of health unless shields are on.
-        speed: map units a second. radius: of the body.
-        attack: damage of a hit. bonus: added against light units.
-        reach: of the weapon. sight: of the eyes.
+        name: as in maps and configuration.
+        short: letter of pictures.
+        health: without shield.
+        shield: part of health unless shields are on.
+        speed: map units a second.
+        radius: of the body, in map units.
+        attack: damage of a hit.
+        bonus: added to it against light units.
+        reach: of the weapon, in map units.
+        sight: of the eyes, in map units.
         cooldown: seconds between attacks; a healer's full energy.
         light: takes the bonus damage.
         heals: targets allies, and its cooldown counts energy instead.
@@ -45,7 +50,8 @@ class Kind:
     reach: float
     sight: float
     cooldown: float
-    light: bool
+    _: KW_ONLY
+    light: bool = False
     heals: bool = False
     splash: str = ""
 
@@ -56,17 +62,15 @@ class Kind:
 
 
 KINDS = (
-    Kind("marine", "m", 45, 0, 3.15, 0.375, 9, 0, 5, 9, 0.61, True),
-    Kind("marauder", "M", 125, 0, 2.25, 0.5625, 10, 0, 6, 10, 1.07, False),
-    Kind("stalker", "s", 80, 80, 4.13, 0.625, 13, 0, 6, 10, 1.87, False),
-    Kind("zealot", "Z", 100, 50, 3.15, 0.5, 8, 0, 2, 9, 0.86, True),
-    Kind("zergling", "z", 35, 0, 4.13, 0.375, 5, 0, 2, 8, 0.5, True),
-    Kind("hydralisk", "h", 80, 0, 3.15, 0.625, 12, 0, 5, 9, 0.59, True),
-    Kind("medivac", "v", 150, 0, 3.5, 0.75, 0, 0, 4, 11, 200.0, False, heals=True),
-    Kind("baneling", "b", 30, 0, 3.5, 0.375, 16, 19, 2, 8, 1.0, False, splash="burst"),
-    Kind(
-        "colossus", "c", 200, 150, 3.15, 1.0, 20, 10, 7, 10, 1.07, False, splash="line"
-    ),
+    Kind("marine", "m", 45, 0, 3.15, 0.375, 9, 0, 5, 9, 0.61, light=True),
+    Kind("marauder", "M", 125, 0, 2.25, 0.5625, 10, 0, 6, 10, 1.07),
+    Kind("stalker", "s", 80, 80, 4.13, 0.625, 13, 0, 6, 10, 1.87),
+    Kind("zealot", "Z", 100, 50, 3.15, 0.5, 8, 0, 2, 9, 0.86, light=True),
+    Kind("zergling", "z", 35, 0, 4.13, 0.375, 5, 0, 2, 8, 0.5, light=True),
+    Kind("hydralisk", "h", 80, 0, 3.15, 0.625, 12, 0, 5, 9, 0.59, light=True),
+    Kind("medivac", "v", 150, 0, 3.5, 0.75, 0, 0, 4, 11, 200.0, heals=True),
+    Kind("baneling", "b", 30, 0, 3.5, 0.375, 16, 19, 2, 8, 1.0, splash="burst"),
+    Kind("colossus", "c", 200, 150, 3.15, 1.0, 20, 10, 7, 10, 1.07, splash="line"),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 JAXMARL = KINDS[:6]

@@ -17,9 +17,10 @@ class Config:
     """Scenario and time limit (``configs/env/grf.yaml``).
 
     Attributes:
-        map: the scenario; it fixes the number of agents. time_limit: steps after
-            which an episode is truncated. rewards: ``scoring``, or with
-            ``checkpoints`` that pay for progress.
+        name: of the environment.
+        map: the scenario; it fixes the number of agents.
+        time_limit: steps after which an episode is truncated.
+        rewards: ``scoring``, or with ``checkpoints`` that pay for progress.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Gymnasium environments of several agents (EPyMARL's sense), through the bridge."""
 
-import dataclasses
 from typing import Any
 
+from envs.bridged import settings
 from rolemarl_jax.config import Positive, config
 from rolemarl_jax.types import Remote
 
@@ -12,7 +12,9 @@ class Config:
     """Which environment, and its time limit (``configs/env/gymma.yaml``).
 
     Attributes:
-        id: as ``gymnasium.make`` takes it. imports: packages that register it.
+        name: of the environment.
+        id: as ``gymnasium.make`` takes it.
+        imports: packages that register it.
         time_limit: steps after which an episode is truncated.
         limit_attribute: where the environment keeps a limit of its own, which is then
             put out of reach; ``None`` if it has none.
@@ -29,6 +31,4 @@ class Config:
 
 def make(cfg: Config) -> Remote:
     """The world as the bridge's workers need it."""
-    settings = dataclasses.asdict(cfg)
-    settings.pop("name")
-    return Remote(f"gymma/{cfg.id}", "gymma", settings)
+    return Remote(f"gymma/{cfg.id}", "gymma", settings(cfg))

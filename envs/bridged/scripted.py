@@ -1,10 +1,10 @@
 """A small world behind the bridge, with SMAC's interface and its ways to fail."""
 
-import dataclasses
 from typing import Annotated
 
 from pydantic import Field
 
+from envs.bridged import settings
 from rolemarl_jax.config import Natural, Positive, config
 from rolemarl_jax.types import Remote
 
@@ -16,12 +16,18 @@ class Config:
     """Sizes, pace and faults (``configs/env/scripted.yaml``).
 
     Attributes:
-        n_agents: N. episode_limit: most steps. goal: right choices that win.
-        extra_obs: further features, all zero. step_ms: of a game step.
-        jitter: fraction by which it varies. launch_s: of starting the game.
+        name: of the environment.
+        n_agents: N.
+        episode_limit: most steps of an episode.
+        goal: right choices that win.
+        extra_obs: further features of an observation, all zero.
+        step_ms: milliseconds of a game step.
+        jitter: fraction by which they vary.
+        launch_s: seconds that the game takes to start.
         faults: that may happen: crash, hang, error, ended, killed, launch.
-        fault_chance: of a fault at each step. launch_chance: of a failed launch.
-        broken: refuses to start.
+        fault_chance: of a fault at each step.
+        launch_chance: of a failed launch.
+        broken: whether it refuses to start.
     """
 
     name: str
@@ -40,6 +46,4 @@ class Config:
 
 def make(cfg: Config) -> Remote:
     """The world as the bridge's workers need it."""
-    settings = dataclasses.asdict(cfg)
-    settings.pop("name")
-    return Remote("scripted", "scripted", settings)
+    return Remote("scripted", "scripted", settings(cfg))

@@ -1,7 +1,6 @@
 """SMAC on StarCraft II (Samvelyan et al. 2019), through the bridge."""
 
-import dataclasses
-
+from envs.bridged import settings
 from rolemarl_jax.config import Positive, config
 from rolemarl_jax.types import Remote
 
@@ -11,10 +10,29 @@ class Config:
     """Arguments of ``smac.env.StarCraft2Env`` (``configs/env/smac.yaml``).
 
     Attributes:
-        map: of the package. game_version: ``None`` for the newest installed.
+        name: of the environment.
+        map: of the package.
+        game_version: ``None`` for the newest installed.
         sc2_timeout_s: how long the client waits for an answer of the game.
-
-    The others have the package's names.
+        difficulty: of the built-in AI.
+        step_mul: game steps of one step.
+        obs_all_health: agents see the health of units in sight.
+        obs_own_health: and their own.
+        obs_last_action: and last actions of allies.
+        obs_pathing_grid: and where one can walk.
+        obs_terrain_height: and the height of the ground.
+        obs_instead_of_state: the state is all observations together.
+        obs_timestep_number: agents see the clock.
+        state_last_action: the state holds last actions.
+        state_timestep_number: and the clock.
+        reward_sparse: only the end is rewarded.
+        reward_only_positive: damage to allies costs nothing.
+        reward_death_value: for a kill.
+        reward_win: at the end.
+        reward_defeat: at the end.
+        reward_negative_scale: factor on what damage to allies costs.
+        reward_scale: whether rewards are scaled.
+        reward_scale_rate: their greatest sum then.
     """
 
     name: str
@@ -44,7 +62,5 @@ class Config:
 
 def make(cfg: Config) -> Remote:
     """The world as the bridge's workers need it."""
-    settings = dataclasses.asdict(cfg)
-    settings.pop("name")
-    settings["map_name"] = settings.pop("map")
-    return Remote(f"smac/{cfg.map}", "smac", settings)
+    told = settings(cfg, "map") | {"map_name": cfg.map}
+    return Remote(f"smac/{cfg.map}", "smac", told)

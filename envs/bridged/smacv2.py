@@ -1,8 +1,8 @@
 """SMACv2 on StarCraft II (Ellis et al. 2023), through the bridge."""
 
-import dataclasses
 from typing import Any
 
+from envs.bridged import settings
 from rolemarl_jax.config import ConfigError, Positive, config
 from rolemarl_jax.types import Remote
 
@@ -12,15 +12,43 @@ class Config:
     """Arguments of ``StarCraftCapabilityEnvWrapper`` (``configs/env/smacv2.yaml``).
 
     Attributes:
+        name: of the environment.
         map: ``10gen_terran``, ``10gen_protoss`` or ``10gen_zerg``.
-        units, enemies: in each team.
+        units: allies.
+        enemies: units of the other team.
         teams: ``{race: {unit_types, weights, exception_unit_types}}``.
-        team_gen, start_positions: distributions; types and weights of ``team_gen``
-            come from ``teams``.
+        team_gen: distribution of teams; types and weights come from ``teams``.
+        start_positions: distribution of starts.
         more_capabilities: further keys of ``capability_config``.
+        game_version: ``None`` for the newest installed.
         sc2_timeout_s: how long the client waits for an answer of the game.
-
-    The others have the package's names.
+        difficulty: of the built-in AI.
+        step_mul: game steps of one step.
+        move_amount: how far a move goes, in map units.
+        obs_all_health: agents see the health of units in sight.
+        obs_own_health: and their own.
+        obs_own_pos: and where they are.
+        obs_last_action: and last actions of allies.
+        obs_pathing_grid: and where one can walk.
+        obs_terrain_height: and the height of the ground.
+        obs_instead_of_state: the state is all observations together.
+        obs_timestep_number: agents see the clock.
+        state_last_action: the state holds last actions.
+        state_timestep_number: and the clock.
+        conic_fov: agents see a cone, and turn it by further actions.
+        num_fov_actions: how many.
+        use_unit_ranges: sight and attack ranges by type.
+        min_attack_range: to which short ones are raised, in map units.
+        prob_obs_enemy: chance to see an enemy in sight that others see first.
+        action_mask: attacks are available only on enemies in range.
+        reward_sparse: only the end is rewarded.
+        reward_only_positive: damage to allies costs nothing.
+        reward_death_value: for a kill.
+        reward_win: at the end.
+        reward_defeat: at the end.
+        reward_negative_scale: factor on what damage to allies costs.
+        reward_scale: whether rewards are scaled.
+        reward_scale_rate: their greatest sum then.
     """
 
     name: str
@@ -68,20 +96,18 @@ def make(cfg: Config) -> Remote:
     Raises:
         ConfigError: a race that ``env.teams`` does not describe.
     """
-    settings = dataclasses.asdict(cfg)
-    for key in ("name", "map", "units", "enemies", "teams", "team_gen"):
-        settings.pop(key)
+    told = settings(cfg, "map", "units", "enemies", "teams", "team_gen")
     race = cfg.map.removeprefix("10gen_")
     if race not in cfg.teams:
         known = ", ".join(f"10gen_{name}" for name in cfg.teams)
         raise ConfigError(f"env.map: got '{cfg.map}'; allowed: {known}")
-    settings["map_name"] = cfg.map
-    settings["capability_config"] = {
+    told["map_name"] = cfg.map
+    told["capability_config"] = {
         "n_units": cfg.units,
         "n_enemies": cfg.enemies,
         "team_gen": {**cfg.team_gen, **cfg.teams[race]},
-        "start_positions": settings.pop("start_positions"),
-        **settings.pop("more_capabilities"),
+        "start_positions": told.pop("start_positions"),
+        **told.pop("more_capabilities"),
     }
     name = f"smacv2/{cfg.map}-{cfg.units}v{cfg.enemies}"
-    return Remote(name, "smacv2", settings)
+    return Remote(name, "smacv2", told)

@@ -1,6 +1,7 @@
 """Pictures of grid worlds, as text and as RGB arrays."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,27 @@ COLOURS = {
     "~": (51, 154, 240),
 }
 AGENTS = ((25, 113, 194), (47, 158, 68), (194, 37, 92), (103, 65, 217))
+
+
+def painters(
+    board: np.ndarray, marks: Callable[[Any], Mapping[str, np.ndarray]]
+) -> tuple[Callable[[Any], str], Callable[..., np.ndarray]]:
+    """Functions that draw one kind of worlds, as text and as pictures.
+
+    Args:
+        board: characters ``[H, W]``.
+        marks: from a world to cells ``[K, 2]`` by the character drawn there.
+    """
+
+    def as_text(world: Any) -> str:
+        """The world as lines of text."""
+        return text(board, marks(world), np.asarray(world.position))
+
+    def as_image(world: Any, cell: int = 24) -> np.ndarray:
+        """The world as RGB ``[H, W, 3]`` uint8, ``cell`` pixels a cell."""
+        return image(board, marks(world), np.asarray(world.position), cell)
+
+    return as_text, as_image
 
 
 def text(board: np.ndarray, marks: Mapping[str, np.ndarray], agents: np.ndarray) -> str:

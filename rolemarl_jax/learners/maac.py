@@ -124,7 +124,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         cfg=cfg,
         spec=spec,
         nets=make_networks(
-            spec, cfg.policy_widths, cfg.critic_width, cfg.heads, cfg.shared
+            spec, cfg.policy_widths, cfg.critic_width, cfg.heads, shared=cfg.shared
         ),
         shaping=make_shaping(cfg.shaping, spec),
     )

@@ -17,7 +17,8 @@ class Recurrent(Module):
     trajectory encoder.
 
     Attributes:
-        hidden: units of the first layer and of the GRU. out: outputs.
+        hidden: units of the first layer and of the GRU.
+        out: outputs.
         layers: widths of ReLU layers between the GRU and the outputs.
     """
 
@@ -82,8 +83,13 @@ def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) ->
     return Linear(net.out).apply({"params": own["Linear_1"]}, h)
 
 
-def features(x: Inputs, n_actions: int, last_action: bool, agent_id: bool) -> Array:
+def features(x: Inputs, n_actions: int, *, last_action: bool, agent_id: bool) -> Array:
     """Input rows of an agent network.
+
+    Args:
+        n_actions: A.
+        last_action: whether the last action is part of them.
+        agent_id: whether the agent's index is.
 
     Returns:
         Observation, one-hot of the last action (zeros at an episode's first step)

@@ -15,6 +15,10 @@ class StateEncoder(Module):
 
     ``s~ = relu(Linear(s))``; a GRU over ``s~`` of N x query units gives one query an
     agent (ACORM sec. 2.2; authors' `algorithm/mix_net.py`).
+
+    Attributes:
+        n_agents: N.
+        query: features of a query.
     """
 
     n_agents: int
@@ -44,6 +48,11 @@ class AttentionContext(Module):
 
     Query and key maps have no bias, the value map has one, as in the authors'
     `util/attention.py`. Dead agents are attended like the living.
+
+    Attributes:
+        heads: of the attention; divides ``width``.
+        width: of all heads together.
+        out: features of an output.
     """
 
     heads: int

@@ -14,6 +14,14 @@ class RoleCritic(Module):
     ``V_i = head([GRU(o_i), q_1..q_N, m_1..m_N])``, where q are the rows of the state
     GRU and m = MHA(q, roles, roles) (ACORM fig. 8 (d), (e); authors'
     `util/acorm_net.py`).
+
+    Attributes:
+        n_agents: N.
+        hidden: H, units of the observation's GRU, and of the state's an agent.
+        heads: of the attention; divides ``attention``.
+        attention: width of all heads together.
+        out: features of an attention output.
+        head: units of the layer before the value.
     """
 
     n_agents: int

@@ -43,19 +43,20 @@ def project(x: Array, w: Array) -> Array:
 
 
 class Linear(Module):
-    """Affine map `[..., in]` to `[..., features]`."""
+    """Affine map `[..., in]` to `[..., features]`.
+
+    Attributes:
+        features: outputs.
+    """
 
     features: int
-    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Applies the map."""
         init = uniform_fan(x.shape[-1])
         y = project(x, self.param("kernel", init, (x.shape[-1], self.features)))
-        if self.use_bias:
-            y = y + self.param("bias", init, (self.features,))
-        return y
+        return y + self.param("bias", init, (self.features,))
 
 
 class Heads(Module):
@@ -63,6 +64,11 @@ class Heads(Module):
 
     They are products of their own, so that nothing has to be laid out anew before the
     heads go separate ways; on a CPU that takes longer than these products.
+
+    Attributes:
+        heads: parts; divides ``features``.
+        features: outputs of all heads together.
+        use_bias: whether one is added.
     """
 
     heads: int
@@ -82,7 +88,11 @@ class Heads(Module):
 
 
 class MLP(Module):
-    """ReLU layers of the given widths, the last one linear."""
+    """ReLU layers, the last one linear.
+
+    Attributes:
+        widths: units of each layer, outputs last.
+    """
 
     widths: tuple[int, ...]
 
@@ -99,6 +109,9 @@ class Standardise(Module):
 
     Over the last axis it is LayerNorm. Over the axes of a batch it is BatchNorm that
     never leaves its training mode.
+
+    Attributes:
+        axes: over which moments are taken.
     """
 
     axes: tuple[int, ...]
@@ -115,7 +128,11 @@ class Standardise(Module):
 
 
 class GRU(Module):
-    """Gated recurrent unit over a time-major sequence (see ``ops.scan.gru``)."""
+    """Gated recurrent unit over a time-major sequence (see ``ops.scan.gru``).
+
+    Attributes:
+        hidden: H, units of the state.
+    """
 
     hidden: int
 

@@ -19,9 +19,13 @@ from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
 
 class Leaky(Module):
-    """Linear maps of the given widths with LeakyReLU (0.01) after all but the last.
+    """Linear maps with LeakyReLU (0.01) between them.
 
-    The first ``normalised`` input features are normalised, without learned scale.
+    Attributes:
+        widths: units of each layer, outputs last.
+        normalised: how many of the first input features are normalised, without
+            learned scale.
+        last_linear: whether the last layer has no LeakyReLU.
     """
 
     widths: tuple[int, ...]
@@ -55,7 +59,7 @@ class PerAgent:
     apply: Callable[[PyTree, Array], Array]
 
 
-def per_agent(net: nn.Module, n_agents: int, shared: bool) -> PerAgent:
+def per_agent(net: nn.Module, n_agents: int, *, shared: bool) -> PerAgent:
     """The same architecture for every agent, with the same or with own weights."""
 
     def one(key: Key, inputs: int) -> PyTree:
@@ -75,6 +79,10 @@ class Others(Module):
     """Each agent's attention over the others (MAAC eq. 5 and 6).
 
     Keys, values and selectors are shared by all agents; values pass a LeakyReLU.
+
+    Attributes:
+        heads: of the attention; divides ``width``.
+        width: of all heads together.
     """
 
     heads: int
@@ -123,7 +131,7 @@ class Networks:
 
 
 def make_networks(
-    spec: EnvSpec, widths: tuple[int, ...], width: int, heads: int, shared: bool
+    spec: EnvSpec, widths: tuple[int, ...], width: int, heads: int, *, shared: bool
 ) -> Networks:
     """Networks for one world.
 
@@ -134,8 +142,11 @@ def make_networks(
     """
     n, size = spec.n_agents, spec.obs_dim
 
-    def each(widths: tuple[int, ...], normalised: int, last_linear: bool) -> PerAgent:
-        return per_agent(Leaky(widths, normalised, last_linear), n, shared)
+    def each(
+        widths: tuple[int, ...], normalised: int, *, last_linear: bool
+    ) -> PerAgent:
+        net = Leaky(widths, normalised, last_linear=last_linear)
+        return per_agent(net, n, shared=shared)
 
     policy = each((*widths, spec.n_actions), size, last_linear=True)
     own = each((width,), size, last_linear=False)

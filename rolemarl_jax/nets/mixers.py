@@ -38,7 +38,11 @@ class Mixer:
 
 @config
 class PlainConfig:
-    """Mixers without parameters: ``none`` (IQL) and ``vdn``."""
+    """Mixers without parameters.
+
+    Attributes:
+        name: ``none`` (IQL) or ``vdn``.
+    """
 
     name: str
 
@@ -48,8 +52,10 @@ class QmixConfig:
     """QMIX's mixer.
 
     Attributes:
+        name: ``qmix``.
         embed: width of the mixing layer.
-        hypernet_layers: 1 (ROMA's repository) or 2. hypernet_hidden: their width.
+        hypernet_layers: of each hypernetwork, 1 (ROMA's repository) or 2.
+        hypernet_hidden: width of the first of two.
     """
 
     name: str
@@ -63,7 +69,9 @@ class RecurrentConfig:
     """ACORM's mixer without attention (its ablation): QMIX on an encoded state.
 
     Attributes:
-        embed, hypernet_hidden: of the monotonic part, as in QMIX.
+        name: ``recurrent``.
+        embed: width of the mixing layer.
+        hypernet_hidden: width of a hypernetwork's hidden layer.
         query: units of the state GRU, an agent.
     """
 
@@ -78,9 +86,12 @@ class AttentionConfig:
     """ACORM's attention mixer.
 
     Attributes:
-        embed, hypernet_hidden: of the monotonic part, as in QMIX.
+        name: ``attention``.
+        embed: width of the mixing layer.
+        hypernet_hidden: width of a hypernetwork's hidden layer.
         query: features of a query, so that the state GRU has N times as many.
-        heads: attention heads; divides ``attention``. attention: width of all heads.
+        heads: attention heads; divides ``attention``.
+        attention: width of all heads together.
         out: features of an attention output.
         own_state_encoder: whether the target network keeps its own state encoder
             (the authors' uses the online one).
@@ -100,6 +111,10 @@ class Monotonic(Module):
     """QMIX's monotonic mixing network (Rashid et al. 2018, arXiv:1803.11485, sec. 4).
 
     ``Q_tot = |w2(s)| . elu(|W1(s)| q + b1(s)) + v(s)``.
+
+    Attributes:
+        embed: width of the mixing layer.
+        hypernet: widths of the hidden layers of each hypernetwork of a weight.
     """
 
     embed: int

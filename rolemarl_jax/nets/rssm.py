@@ -16,6 +16,7 @@ from rolemarl_jax.nets.layers import Module, project
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
 from rolemarl_jax.ops.latent_scan import Latents, Matrices, Norm, Vectors
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array, Key
 
 
@@ -24,8 +25,10 @@ class RSSMConfig:
     """Sizes of the model.
 
     Attributes:
-        hidden: units of every layer. deter: of the recurrent state.
-        latents, classes: categorical variables and the values of each.
+        hidden: units of every layer.
+        deter: D, units of the recurrent state.
+        latents: S, categorical variables.
+        classes: C, values of each.
         unimix: share of the uniform in their distributions.
     """
 
@@ -56,7 +59,12 @@ def _norm(module: Module, name: str, width: int) -> Norm:
 
 
 class Head(Module):
-    """Layers without bias, LayerNorm, SiLU; then a linear map if ``out`` is given."""
+    """Layers without bias, LayerNorm, SiLU; then a linear map.
+
+    Attributes:
+        widths: units of each layer.
+        out: outputs of the linear map; ``None`` leaves it out.
+    """
 
     widths: tuple[int, ...]
     out: int | None
@@ -75,10 +83,13 @@ class Head(Module):
 
 
 class RSSM(Module):
-    """The model; ``role`` is 0 for the one that knows no roles.
+    """The model.
 
     Attributes:
-        cfg: sizes. obs: O. actions: A. role: Z.
+        cfg: sizes.
+        obs: O.
+        actions: A.
+        role: Z; 0 for the model that knows no roles.
     """
 
     cfg: RSSMConfig
@@ -126,7 +137,7 @@ class RSSM(Module):
         c, size = self.cfg, self.cfg.latents * self.cfg.classes
         seen = project(self.encoder(symlog(obs)), self.w_post[c.deter :])
         into = project(jnp.concatenate([drive, role], -1), self.w_in[size:])
-        begins = reset.reshape(reset.shape + (1,) * (into.ndim - reset.ndim))
+        begins = widened(reset, into)
         shape = (*into.shape[:-1], c.latents)
         noise = None if key is None else jax.random.uniform(key, shape)
         sequence = latent_scan.Sequence(

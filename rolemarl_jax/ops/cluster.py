@@ -1,5 +1,6 @@
 """K-means inside the compiled program."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -22,6 +23,11 @@ def kmeans(x: Array, k: int, iterations: int, alive: Array | None = None) -> Arr
     Returns:
         Labels in 0..k-1, `[..., N]` int32. Fewer than k occur if points coincide.
     """
+    chex.assert_shape(x, (..., None, None))
+    chex.assert_type(x, float)
+    if alive is not None:
+        chex.assert_shape(alive, x.shape[:-1])
+        chex.assert_type(alive, bool)
     # Differences of large numbers: distances need all the digits that there are.
     x = x.astype(jnp.float32)
     weight = jnp.ones(x.shape[:-1]) if alive is None else alive.astype(x.dtype)

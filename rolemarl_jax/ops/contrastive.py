@@ -1,5 +1,6 @@
 """Contrastive learning of roles."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -23,9 +24,14 @@ def bilinear_info_nce(
     Returns:
         Mean over anchors, `[...]`; 0 where nobody is alive.
     """
+    chex.assert_equal_shape([query, key])
+    chex.assert_shape([w, labels], [(query.shape[-1],) * 2, query.shape[:-1]])
+    chex.assert_type([query, key, w, labels], [float, float, float, int])
     logits = jnp.einsum("...iz,zy,...jy->...ij", query, w, key)
     if alive is None:
         alive = jnp.ones(labels.shape, bool)
+    chex.assert_shape(alive, labels.shape)
+    chex.assert_type(alive, bool)
     present = jnp.broadcast_to(alive[..., None, :], logits.shape)
     same = labels[..., :, None] == labels[..., None, :]
     # A dead anchor has no positives; the diagonal keeps its unused loss finite.

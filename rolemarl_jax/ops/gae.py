@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -32,6 +33,12 @@ def gae(
     Returns:
         Advantages `[T, B, N]`.
     """
+    chex.assert_rank([reward, terminated], [3, 2])
+    chex.assert_equal_shape([reward, value, next_value])
+    chex.assert_shape([terminated, truncated], reward.shape[:2])
+    chex.assert_rank([gamma, lam], 0)
+    chex.assert_type([reward, value, next_value], float)
+    chex.assert_type([terminated, truncated], bool)
     goes_on = ~(terminated | truncated)[..., None]
     alive = ~terminated[..., None]
     delta = reward + gamma * alive * next_value - value
@@ -55,9 +62,13 @@ def following(value: Array, final: Array, final_at: Array) -> Array:
     Returns:
         `[T, B, N]`; meaningless at terminations, which do not bootstrap.
     """
-    ahead = jnp.concatenate([value[1:], final[-1:]])
+    chex.assert_rank([value, final, final_at], [3, 3, 2])
+    chex.assert_equal_shape_suffix([value, final], 2)
+    chex.assert_shape(final_at, final.shape[:2])
+    chex.assert_type([value, final, final_at], [float, float, int])
+    next_value = jnp.concatenate([value[1:], final[-1:]])
     worlds = jnp.arange(value.shape[1])
-    return ahead.at[final_at, worlds].set(final, mode="drop")
+    return next_value.at[final_at, worlds].set(final, mode="drop")
 
 
 def standardised(x: Array, weight: Array) -> Array:
@@ -68,18 +79,20 @@ def standardised(x: Array, weight: Array) -> Array:
     Args:
         x: `[...]`. weight: `[...]`; entries of weight 0 shape neither moment.
     """
-    total = jnp.maximum(weight.sum(), 1.0)
-    mean = (x * weight).sum() / total
-    variance = ((x - mean) ** 2 * weight).sum() / total
+    chex.assert_equal_shape([x, weight])
+    chex.assert_type([x, weight], float)
+    count = jnp.maximum(weight.sum(), 1.0)
+    mean = (x * weight).sum() / count
+    variance = ((x - mean) ** 2 * weight).sum() / count
     return (x - mean) / (jnp.sqrt(variance) + 1e-5)
 
 
 class Moments(NamedTuple):
     """Running first and second moment of value targets, and the weight in them."""
 
-    mean: Array
-    square: Array
-    weight: Array
+    mean: Array  # []
+    square: Array  # []
+    weight: Array  # []
 
 
 def no_moments() -> Moments:
@@ -88,13 +101,21 @@ def no_moments() -> Moments:
 
 
 def track(moments: Moments, x: Array, decay: float) -> Moments:
-    """Moments moved towards those of a batch (Yu et al. 2022, arXiv:2103.01955)."""
+    """Moments moved towards those of a batch (Yu et al. 2022, arXiv:2103.01955).
+
+    Args:
+        x: `[...]`, value targets. decay: of the moments, in [0, 1).
+    """
+    chex.assert_rank(list(moments), 0)
+    chex.assert_type([*moments, x], float)
     seen = Moments(x.mean(), (x**2).mean(), jnp.ones(()))
     return jax.tree.map(lambda m, s: decay * m + (1 - decay) * s, moments, seen)
 
 
 def location_scale(moments: Moments) -> tuple[Array, Array]:
     """Mean and standard deviation, 0 and 1 before anything was seen."""
+    chex.assert_rank(list(moments), 0)
+    chex.assert_type(list(moments), float)
     known = moments.weight > 0
     weight = jnp.where(known, moments.weight, 1.0)
     mean = moments.mean / weight

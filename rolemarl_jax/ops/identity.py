@@ -1,5 +1,6 @@
 """Telling agents apart by what they observe: losses of EOI's identity classifier."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -8,6 +9,7 @@ from rolemarl_jax.types import Array, Key
 
 def own(x: Array) -> Array:
     """What is said of agent i as agent i: the diagonal of `[..., N, N]`."""
+    chex.assert_shape(x, (..., x.shape[-1], x.shape[-1]))
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
@@ -22,6 +24,9 @@ def positives(p: Array, reset: Array, window: int, key: Key) -> tuple[Array, Arr
         Predictions `[T, B, N, K]`, and `[T, B]` bool: false at an episode's first
         step, which has no earlier one.
     """
+    chex.assert_rank(p, 4)
+    chex.assert_shape(reset, p.shape[:2])
+    chex.assert_type([p, reset], [float, bool])
     steps = jnp.arange(p.shape[0])[:, None]
     age = steps - jax.lax.cummax(jnp.where(reset, steps, 0), axis=0)
     choices = jnp.minimum(age, window)[..., None]
@@ -45,6 +50,7 @@ def losses(log_p: Array) -> dict[str, Array]:
     Returns:
         ``identity`` and ``mutual_information``, means over agents, `[...]`.
     """
+    chex.assert_type(log_p, float)
     return {
         "identity": -own(log_p).mean(-1),
         "mutual_information": cross_entropy(jnp.exp(log_p), log_p).mean(-1),
@@ -68,5 +74,7 @@ def positive_distance(log_p: Array, reset: Array, window: int, key: Key) -> Arra
 
 
 def cross_entropy(p: Array, log_q: Array) -> Array:
-    """``-sum p log q`` over the last axis."""
+    """``-sum p log q`` over the last axis: `[..., K]` twice to `[...]`."""
+    chex.assert_equal_shape([p, log_q])
+    chex.assert_type([p, log_q], float)
     return -(p * log_q).sum(-1)

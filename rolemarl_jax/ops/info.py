@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -19,26 +20,40 @@ class Gaussian(NamedTuple):
     var: Array  # [..., Z]
 
 
+def _check(*given: Gaussian) -> None:
+    """Refuses distributions that are not over the same rows and features."""
+    arrays = [x for p in given for x in p]
+    chex.assert_shape(arrays, (..., None))
+    chex.assert_equal_shape(arrays)
+    chex.assert_type(arrays, float)
+
+
 def sample(p: Gaussian, key: Key) -> Array:
     """Reparametrised draw `[..., Z]`."""
+    _check(p)
     noise = jax.random.normal(key, p.mean.shape, p.mean.dtype)
     return p.mean + jnp.sqrt(p.var) * noise
 
 
 def entropy(p: Gaussian) -> Array:
     """Differential entropy in nats, `[...]`."""
+    _check(p)
     return 0.5 * (1.0 + math.log(2 * math.pi) + jnp.log(p.var)).sum(-1)
 
 
 def kl(p: Gaussian, q: Gaussian) -> Array:
     """``KL(p || q)`` in nats, `[...]`."""
+    _check(p, q)
     ratio = p.var / q.var
     shift = (p.mean - q.mean) ** 2 / q.var
     return 0.5 * (ratio + shift - 1.0 - jnp.log(ratio)).sum(-1)
 
 
 def log_density(p: Gaussian, x: Array) -> Array:
-    """Log density of each feature, `[..., Z]`."""
+    """Log density of each feature of `[..., Z]`, which broadcasts against ``p``."""
+    _check(p)
+    chex.assert_shape(x, (..., p.mean.shape[-1]))
+    chex.assert_type(x, float)
     square = (x - p.mean) ** 2 / p.var
     return -0.5 * (square + jnp.log(p.var) + math.log(2 * math.pi))
 
@@ -48,6 +63,7 @@ def shifted(x: Array) -> Array:
 
     Entry ``[i, s]`` is agent ``i - s - 1`` (modulo N), so the last one is agent i.
     """
+    chex.assert_shape(x, (..., None, None))
     n = x.shape[-2]
     return jnp.stack([jnp.roll(x, s, axis=-2) for s in range(1, n + 1)], axis=-2)
 
@@ -70,7 +86,8 @@ def identifiability(
 
 
 def soften(x: Array, bound: float) -> Array:
-    """``log(1 + exp(min(x, bound)))``, without overflow."""
+    """``log(1 + exp(min(x, bound)))`` of each number of `[...]`, without overflow."""
+    chex.assert_type(x, float)
     return jax.nn.softplus(jnp.minimum(x, bound))
 
 
@@ -92,6 +109,10 @@ def specialisation(
     Returns:
         Loss of each team, `[...]`.
     """
+    _check(p)
+    *batch, n, z = p.mean.shape
+    chex.assert_shape([others, dissimilarity], [(*batch, n, n, z), (*batch, n, n)])
+    chex.assert_type([others, dissimilarity], float)
     own = Gaussian(p.mean[..., None, :], p.var[..., None, :])
     density = log_density(own, others) + LOG_DENSITY_FLOOR
     information = jnp.maximum(density, -LOG_DENSITY_FLOOR).mean(-1)

@@ -1,5 +1,6 @@
 """Categorical latents: mixed with the uniform, sampled straight through, compared."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +13,8 @@ def mixed_log_probs(logits: Array, unimix: float) -> Array:
     Keeps every class possible, so that divergences stay finite (DreamerV3, Hafner et
     al. 2023, arXiv:2301.04104).
     """
+    chex.assert_shape(logits, (..., None))
+    chex.assert_type(logits, float)
     uniform = unimix / logits.shape[-1]
     return jnp.log((1.0 - unimix) * jax.nn.softmax(logits) + uniform)
 
@@ -26,6 +29,11 @@ def straight_through(log_probs: Array, uniform: Array | None) -> Array:
     Returns:
         One-hot rows `[..., C]`.
     """
+    chex.assert_shape(log_probs, (..., None))
+    chex.assert_type(log_probs, float)
+    if uniform is not None:
+        chex.assert_shape(uniform, log_probs.shape[:-1])
+        chex.assert_type(uniform, float)
     probs = jnp.exp(log_probs)
     fixed = jax.lax.stop_gradient(probs)
     return _attach(_mode(fixed) if uniform is None else _invert(fixed, uniform), probs)
@@ -36,6 +44,8 @@ def start_latent(log_probs: Array) -> Array:
 
     So the authors' `dreamerv3-torch` begins an episode (`OneHotDist.mode`).
     """
+    chex.assert_shape(log_probs, (..., None))
+    chex.assert_type(log_probs, float)
     return _attach(_mode(jax.lax.stop_gradient(log_probs)), log_probs)
 
 
@@ -67,6 +77,9 @@ def kl(p: Array, q: Array) -> Array:
     Returns:
         Nats, `[...]`.
     """
+    chex.assert_shape(p, (..., None, None))
+    chex.assert_equal_shape([p, q])
+    chex.assert_type([p, q], float)
     return (jnp.exp(p) * (p - q)).sum((-1, -2))
 
 
@@ -90,13 +103,9 @@ def balanced_kl(
     return dynamics * learn_prior + representation * learn_posterior
 
 
-def entropy(log_probs: Array) -> Array:
-    """Entropy of independent categoricals `[..., S, C]` in nats, summed, `[...]`."""
-    return -(jnp.exp(log_probs) * log_probs).sum((-1, -2))
-
-
 def symlog(x: Array) -> Array:
-    """``sign(x) log(1 + |x|)``."""
+    """``sign(x) log(1 + |x|)``, elementwise over `[...]`."""
+    chex.assert_type(x, float)
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
@@ -105,5 +114,8 @@ def symlog_error(predicted: Array, x: Array) -> Array:
 
     Squares below 1e-8 count as zero, as in the authors' `dreamerv3-torch`.
     """
+    chex.assert_shape(x, (..., None))
+    chex.assert_equal_shape([predicted, x])
+    chex.assert_type([predicted, x], float)
     square = (predicted - symlog(x)) ** 2
     return jnp.where(square < 1e-8, 0.0, square).sum(-1)

@@ -9,10 +9,12 @@ gradients of the four weight matrices are one product each after the backward sc
 from functools import partial
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.ops.latent import mixed_log_probs, straight_through
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array
 
 NORM_EPS = 1e-3
@@ -20,10 +22,10 @@ NORM_EPS = 1e-3
 
 
 class Norm(NamedTuple):
-    """Scale and shift of a LayerNorm, `[F]` each."""
+    """Scale and shift of a LayerNorm."""
 
-    scale: Array
-    bias: Array
+    scale: Array  # [F]
+    bias: Array  # [F]
 
 
 class Matrices(NamedTuple):
@@ -64,14 +66,16 @@ class Latents(NamedTuple):
 
 
 def layer_norm(x: Array, norm: Norm) -> Array:
-    """LayerNorm over the last axis."""
+    """LayerNorm over the last axis of `[..., F]`."""
+    chex.assert_shape([norm.scale, norm.bias], x.shape[-1:])
+    chex.assert_type([x, *norm], float)
     x = x - x.mean(-1, keepdims=True)
     spread = jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + NORM_EPS)
     return x * spread * norm.scale + norm.bias
 
 
 def activation(x: Array, norm: Norm) -> Array:
-    """LayerNorm, then SiLU."""
+    """LayerNorm over the last axis of `[..., F]`, then SiLU."""
     return jax.nn.silu(layer_norm(x, norm))
 
 
@@ -81,6 +85,8 @@ def gates(parts: Array, h: Array, norm: Norm) -> Array:
     Args:
         parts: `[..., 3 D]` in the order reset, candidate, update. h: `[..., D]`.
     """
+    chex.assert_shape(parts, (*h.shape[:-1], 3 * h.shape[-1]))
+    chex.assert_type(h, float)
     reset, candidate, update = jnp.split(layer_norm(parts, norm), 3, axis=-1)
     candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
     update = jax.nn.sigmoid(update - 1.0)
@@ -112,8 +118,22 @@ class _Saved(NamedTuple):
     logits: Array  # [T, ..., S, C]
 
 
-def _begins(reset: Array, like: Array) -> Array:
-    return reset.reshape(reset.shape + (1,) * (like.ndim - reset.ndim))
+def _check(matrices: Matrices, vectors: Vectors, sequence: Sequence) -> None:
+    """Refuses weights and sequences that do not fit each other."""
+    chex.assert_rank([vectors.latent, vectors.deter], [2, 1])
+    width, deter = vectors.norm_in.scale.size, vectors.deter.size
+    size, cell = vectors.latent.size, (width + deter, 3 * deter)
+    shapes = [(size, width), cell, (deter, width), (width, size), (size,)]
+    chex.assert_shape([*matrices, vectors.logits], shapes)
+    chex.assert_type([*matrices, *jax.tree.leaves(vectors)], float)
+    into, seen, uniform, reset = sequence
+    chex.assert_shape(into, (None, ..., width))
+    chex.assert_equal_shape([into, seen])
+    chex.assert_equal_shape_prefix([into, reset], reset.ndim)
+    chex.assert_type([into, seen, reset], [float, float, bool])
+    if uniform is not None:
+        chex.assert_shape(uniform, (*into.shape[:-1], vectors.latent.shape[0]))
+        chex.assert_type(uniform, float)
 
 
 def _draw(logits: Array, uniform: Array | None, unimix: float) -> tuple[Array, Array]:
@@ -125,12 +145,13 @@ def _draw(logits: Array, uniform: Array | None, unimix: float) -> tuple[Array, A
 def _forward(
     unimix: float, matrices: Matrices, vectors: Vectors, sequence: Sequence
 ) -> tuple[Latents, tuple]:
+    _check(matrices, vectors, sequence)
     first = vectors.latent.reshape(-1)
 
     def step(
         carry: tuple[Array, Array], now: Sequence
     ) -> tuple[tuple[Array, Array], tuple[Latents, _Saved]]:
-        begins = _begins(now.reset, carry[0])
+        begins = widened(now.reset, carry[0])
         h = jnp.where(begins, vectors.deter, carry[0])
         s = jnp.where(begins, first, carry[1])
         into = now.into + s @ matrices.latent
@@ -160,7 +181,7 @@ def _before(x: Array, first: Array, reset: Array) -> Array:
     """States that each step started from, `[T, ..., F]`."""
     shifted = jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
     # Step 0 starts from the initial state whether or not an episode begins there.
-    starts = _begins(reset.at[0].set(True), x)
+    starts = widened(reset.at[0].set(True), x)
     return jnp.where(starts, first, shifted)
 
 
@@ -187,8 +208,8 @@ def _backward(unimix: float, residuals: tuple, grad: Latents) -> tuple:
     )
     rows = tuple(range(d_h.ndim - 1))
     d_deter, d_latent = (
-        total.sum(0) + left.sum(rows)
-        for total, left in zip(d_before, (d_h, d_s), strict=True)
+        resets.sum(0) + left.sum(rows)
+        for resets, left in zip(d_before, (d_h, d_s), strict=True)
     )
     d_vectors = Vectors(
         norm_in=sums[0],
@@ -227,7 +248,7 @@ def _backward_step(
     d_h = d_before + d_joint[..., width:]
     d_s = d_into @ matrices.latent.T
     sums = jax.tree.map(jnp.add, (n_in, n_cell, n_out), (d_in, d_cell, d_out))
-    begins = _begins(reset, d_h)
+    begins = widened(reset, d_h)
     rows = tuple(range(d_h.ndim - 1))
     to_start = tuple(jnp.where(begins, d, 0.0).sum(rows) for d in (d_h, d_s))
     d_h, d_s = (jnp.where(begins, 0.0, d) for d in (d_h, d_s))

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array, PyTree
 
 
@@ -39,61 +41,55 @@ def optimiser(
     return optax.chain(*clipped, *decayed, scale)
 
 
-def _stateless(update: Any) -> optax.GradientTransformation:
-    """A transformation that remembers nothing."""
-
-    def init(params: PyTree) -> optax.EmptyState:
-        del params
-        return optax.EmptyState()
-
-    return optax.GradientTransformation(init, update)
-
-
 def _clip(groups: set[str], norm: float) -> optax.GradientTransformation:
     """Clips the joint gradient norm of some groups; leaves the others alone."""
 
-    def update(grads: dict[str, PyTree], state: Any, params: Any = None) -> Any:
-        del params
+    def clip(grads: Any, _: Any) -> PyTree:
         mine = {g: v for g, v in grads.items() if g in groups}
         factor = jnp.minimum(1.0, norm / (optax.tree.norm(mine) + 1e-6))
-        clipped = jax.tree.map(lambda x: x * factor, mine)
-        return {**grads, **clipped}, state
+        return {**grads, **jax.tree.map(lambda x: x * factor, mine)}
 
-    return _stateless(update)
+    return optax.stateless(clip)
 
 
 def scaled(group: str, factor: float) -> optax.GradientTransformation:
     """Multiplies the gradient of one parameter group."""
 
-    def update(grads: dict[str, PyTree], state: Any, params: Any = None) -> Any:
-        del params
-        own = jax.tree.map(lambda x: x * factor, grads[group])
-        return {**grads, group: own}, state
+    def scale(grads: Any, _: Any) -> PyTree:
+        return {**grads, group: jax.tree.map(lambda x: x * factor, grads[group])}
 
-    return _stateless(update)
+    return optax.stateless(scale)
 
 
 def clipped_each(norm: float) -> optax.GradientTransformation:
-    """Clips gradient norms along the leading axis, one copy of a network each."""
+    """Clips gradient norms along the leading axis, one copy of a network each.
 
-    def update(grads: PyTree, state: Any, params: Any = None) -> Any:
-        del params
-        squares = [
-            (x**2).reshape(x.shape[0], -1).sum(-1) for x in jax.tree.leaves(grads)
-        ]
+    All leaves are `[N, ...]`.
+    """
+
+    def clip(grads: Any, _: Any) -> PyTree:
+        leaves = jax.tree.leaves(grads)
+        chex.assert_shape(leaves, (leaves[0].shape[0], ...))
+        squares = [(x**2).reshape(x.shape[0], -1).sum(-1) for x in leaves]
         factor = jnp.minimum(1.0, norm / (jnp.sqrt(sum(squares)) + 1e-6))
-        return jax.tree.map(
-            lambda x: x * factor.reshape((-1,) + (1,) * (x.ndim - 1)), grads
-        ), state
+        return jax.tree.map(lambda x: x * widened(factor, x), grads)
 
-    return _stateless(update)
+    return optax.stateless(clip)
 
 
 def soft_update(target: PyTree, online: PyTree, tau: float | Array) -> PyTree:
-    """``target + tau (online - target)`` for every leaf."""
+    """``target + tau (online - target)`` for every leaf `[...]`, alike in both."""
+    chex.assert_trees_all_equal_shapes_and_dtypes(target, online)
+    chex.assert_rank(tau, 0)
     return jax.tree.map(lambda t, o: t + tau * (o - t), target, online)
 
 
 def step_decay(rate: float, every: int) -> Callable[[Array], Array]:
     """Learning-rate factor ``rate ** (t // every)`` (PyTorch's StepLR)."""
-    return lambda t: jnp.asarray(rate, jnp.float32) ** (t // every)
+
+    def factor(t: Array) -> Array:
+        chex.assert_rank(t, 0)
+        chex.assert_type(t, int)
+        return jnp.asarray(rate, jnp.float32) ** (t // every)
+
+    return factor

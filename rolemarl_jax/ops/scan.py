@@ -8,9 +8,11 @@ the backward scan. Biases are added inside, where memory is read anyway. Without
 gradients the scan has a form of its own.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array
 
 _Residuals = tuple[Array, ...]
@@ -38,7 +40,20 @@ def gru(
     Returns:
         Hidden states after each step, `[T, ..., H]`.
     """
+    _check(projected, w, b_in, b, h0, reset)
     return _states(projected, w, b_in, b, h0, reset)
+
+
+def _check(
+    projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
+) -> None:
+    """Refuses arguments of ``gru`` that do not fit each other."""
+    hidden = h0.shape[-1]
+    chex.assert_shape([w, b_in, b], [(hidden, 3 * hidden), *[(3 * hidden,)] * 2])
+    chex.assert_shape(projected, (None, *h0.shape[:-1], 3 * hidden))
+    chex.assert_equal_shape_prefix([projected, reset], reset.ndim)
+    chex.assert_type([projected, w, b_in, b, h0], float)
+    chex.assert_type(reset, bool)
 
 
 def _states(
@@ -76,13 +91,13 @@ def _biases(b_in: Array, b: Array) -> tuple[Array, Array]:
 
 def _keep(reset: Array, like: Array) -> Array:
     """1 where the state is kept, 0 where it is zeroed, broadcastable to ``like``."""
-    extra = like.ndim - reset.ndim
-    return (~reset).astype(like.dtype).reshape(reset.shape + (1,) * extra)
+    return widened((~reset).astype(like.dtype), like)
 
 
 def _forward(
     projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
 ) -> tuple[Array, _Residuals]:
+    _check(projected, w, b_in, b, h0, reset)
     keep = _keep(reset, projected)
     outer, b_n = _biases(b_in, b)
 

@@ -1,8 +1,10 @@
 """Targets and reductions of temporal-difference learning."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array
 
 UNAVAILABLE = -9999999.0
@@ -15,11 +17,15 @@ def mask_unavailable(q: Array, avail: Array) -> Array:
     Args:
         q: `[..., A]`. avail: `[..., A]` bool.
     """
+    chex.assert_equal_shape([q, avail])
+    chex.assert_type([q, avail], [float, bool])
     return jnp.where(avail, q, UNAVAILABLE)
 
 
 def chosen(q: Array, action: Array) -> Array:
     """Values of the given actions: `[..., A]`, `[...]` int to `[...]`."""
+    chex.assert_shape(action, q.shape[:-1])
+    chex.assert_type([q, action], [float, int])
     return jnp.take_along_axis(q, action[..., None], axis=-1)[..., 0]
 
 
@@ -45,9 +51,14 @@ def lambda_targets(
     Returns:
         Targets, shaped like ``next_value``.
     """
-    extra = (1,) * (next_value.ndim - reward.ndim)
+    chex.assert_rank([reward, next_value], [2, {2, 3}])
+    chex.assert_equal_shape([reward, terminated, mask])
+    chex.assert_equal_shape_prefix([reward, next_value], 2)
+    chex.assert_rank([gamma, lam], 0)
+    chex.assert_type([reward, mask, next_value], float)
+    chex.assert_type(terminated, bool)
     reward, end, mask = (
-        x.astype(next_value.dtype).reshape(x.shape + extra)
+        widened(x.astype(next_value.dtype), next_value)
         for x in (reward, terminated, mask)
     )
     goes_on = jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
@@ -64,7 +75,13 @@ def lambda_targets(
 
 
 def scale_gradient(x: Array, weight: Array) -> Array:
-    """The same values, with gradients multiplied by ``weight``."""
+    """The same values, with gradients multiplied by ``weight``.
+
+    Args:
+        x: `[...]`. weight: broadcasts to it, axis by axis.
+    """
+    chex.assert_equal_rank([x, weight])
+    chex.assert_type([x, weight], float)
     fixed = jax.lax.stop_gradient(x)
     return fixed + jax.lax.stop_gradient(weight) * (x - fixed)
 
@@ -73,6 +90,11 @@ def masked_mean(x: Array, mask: Array) -> Array:
     """``sum(mask x) / sum(mask)``; trailing axes of `x` beyond `mask` are averaged.
 
     Returns 0 where the mask is empty.
+
+    Args:
+        x: `[..., *]`. mask: `[...]`, 1 on what counts.
     """
+    chex.assert_equal_shape_prefix([x, mask], mask.ndim)
+    chex.assert_type([x, mask], float)
     x = x.reshape((*mask.shape, -1)).mean(-1)
     return (x * mask).sum() / jnp.maximum(mask.sum(), 1.0)

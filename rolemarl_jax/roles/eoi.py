@@ -141,7 +141,8 @@ def _init(setup: Setup, key: Key) -> Params:
 
 def _judged(setup: Setup, x: Inputs, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
-    seen = features(x, setup.spec.n_actions, False, setup.cfg.agent.shared)
+    shared = setup.cfg.agent.shared
+    seen = features(x, setup.spec.n_actions, last_action=False, agent_id=shared)
     if setup.cfg.standardise:
         q = jax.nn.standardize(q, axis=-1)
     return jnp.concatenate([seen, q], axis=-1)

@@ -92,8 +92,8 @@ def _init(setup: Setup, key: Key) -> Params:
 
 
 def _read(setup: Setup, x: Inputs) -> Array:
-    cfg = setup.cfg
-    return features(x, setup.spec.n_actions, cfg.last_action, cfg.agent_id)
+    cfg, n = setup.cfg, setup.spec.n_actions
+    return features(x, n, last_action=cfg.last_action, agent_id=cfg.agent_id)
 
 
 def q_values(

@@ -85,8 +85,8 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
 
 def _read(setup: Setup, x: Inputs) -> Array:
     """Input of the actor, `[T, B, N, in]`."""
-    cfg = setup.cfg
-    return features(x, setup.spec.n_actions, cfg.last_action, cfg.agent_id)
+    cfg, n = setup.cfg, setup.spec.n_actions
+    return features(x, n, last_action=cfg.last_action, agent_id=cfg.agent_id)
 
 
 def _read_with_state(setup: Setup, x: Inputs, state: Array) -> Array:

@@ -304,7 +304,7 @@ def test_scripted_healers_follow_the_closest_without_wounded() -> None:
     made = scene({"marine": 2, "medivac": 1}, {"marine": 2, "medivac": 1}, places)
     world = made.world.units
     for allies, healer in healers.items():
-        who = scripted.team(made.rules, allies)
+        who = scripted.team(made.rules, allies=allies)
         decide = jax.jit(scripted.decider(made.rules, who, "closest"))
         x, y = places[healer]
         for near_one, far_one in ((1, 2), (2, 1)):

@@ -136,7 +136,8 @@ def init_encoders(nets: Encoders, key: Key) -> Params:
 
 def read(nets: Encoders, x: Inputs) -> Array:
     """What the trajectory encoder reads, `[T, B, N, in]`."""
-    return features(x, nets.spec.n_actions, nets.last_action, agent_id=False)
+    last_action = nets.last_action
+    return features(x, nets.spec.n_actions, last_action=last_action, agent_id=False)
 
 
 def embed(nets: Encoders, params: Params, x: Inputs, h0: Array) -> tuple[Array, Array]:

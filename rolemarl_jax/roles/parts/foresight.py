@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.nets.rssm import RSSM
 from rolemarl_jax.ops import latent
-from rolemarl_jax.ops.intrinsic import ahead
+from rolemarl_jax.ops.intrinsic import rows_ahead
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.world_models import story
 from rolemarl_jax.types import Array, Batch, Key, PyTree
@@ -60,15 +60,15 @@ def foresee(
         )
         drawn = latent.straight_through(log_probs, noise)
         predicted = net.apply(params, deter, drawn, fixed, method=net.decode)
-        error = latent.symlog_error(predicted, ahead(batch.obs, j, length))
+        error = latent.symlog_error(predicted, rows_ahead(batch.obs, j, length))
         return drawn, Foresight(error, (log_probs * drawn).sum((-1, -2)))
 
     def further(carry: tuple, j: Array) -> tuple[tuple, None]:
         deter, drawn, total, alive, count = carry
-        driven = ahead(drive, j, length)
+        driven = rows_ahead(drive, j, length)
         deter = net.apply(params, deter, drawn, driven, fixed, method=net.imagine)
         drawn, found = look(deter, j)
-        alive = alive * ahead(batch.mask, j - 1, length)
+        alive = alive * rows_ahead(batch.mask, j - 1, length)
         weight = alive[..., None]
         total = jax.tree.map(lambda sum_, x: sum_ + weight * x, total, found)
         return (deter, drawn, total, alive, count + weight), None
