@@ -12,7 +12,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     import envs
     from envs.battle.maps import MAPS
     from rolemarl_jax.config import ReplayConfig, build
-    from rolemarl_jax.experience.replay import make_replay, make_store
+    from rolemarl_jax.experience.replay import make_replay
+    from rolemarl_jax.experience.store import make_store
     from rolemarl_jax.trees import tree_bytes
 
     rows = []

@@ -15,7 +15,8 @@ import numpy as np
 from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.experience import replay
+from rolemarl_jax.experience.replay import Whole, make_replay
+from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
 from rolemarl_jax.types import EnvSpec, Key, LearnerState, Observation, PyTree
 
@@ -118,7 +119,7 @@ class Steps:
         return {n: sums[n] / counts[n] if counts[n] else float("nan") for n in counts}
 
 
-def padded(episode: Episode, limit: int) -> replay.Whole:
+def padded(episode: Episode, limit: int) -> Whole:
     """The episode as replay takes it, zeros behind its end."""
 
     def pad(x: np.ndarray, length: int) -> Any:
@@ -127,7 +128,7 @@ def padded(episode: Episode, limit: int) -> replay.Whole:
         return out
 
     seen = (episode.obs, episode.state, episode.avail)
-    return replay.Whole(
+    return Whole(
         world=Observation(*(pad(x, limit + 1) for x in seen)),
         action=pad(episode.action, limit),
         reward=pad(episode.reward, limit),
@@ -157,8 +158,7 @@ class Replayed:
         self._cfg, self._limit = cfg.replay, spec.episode_limit
         self._warmup = cfg.train.warmup_steps or 0
         self._per_episode = per_episode
-        store = replay.observation_store(spec)
-        kept = replay.make_replay(cfg.replay, spec, store, worlds=1)
+        kept = make_replay(cfg.replay, spec, observation_store(spec), worlds=1)
         self._insert = jax.jit(kept.insert, donate_argnums=0)
         self._sample = jax.jit(kept.sample)
         self.memory = jax.jit(kept.init)() if memory is None else memory

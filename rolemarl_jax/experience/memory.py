@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.replay import Block, Store, make_replay
+from rolemarl_jax.experience.replay import Block, make_replay
 from rolemarl_jax.experience.rollout import Worlds, beginning
+from rolemarl_jax.experience.store import Store
 from rolemarl_jax.learners.parts.learner import Experience, Learner
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import (

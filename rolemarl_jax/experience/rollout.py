@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.experience.replay import Block, Store
+from rolemarl_jax.experience.replay import Block
+from rolemarl_jax.experience.store import Store
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.rng import named
 from rolemarl_jax.trees import choose

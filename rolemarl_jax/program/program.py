@@ -17,8 +17,8 @@ from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.evaluate import EvalResult, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
-from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import Episodes, Rollout, Worlds, make_rollout
+from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.learners.parts.phases import nothing_done
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite

@@ -92,9 +92,9 @@ def jsonl(path: Path) -> Logger:
     return Logger(write, lambda: None)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path | str) -> list[Row]:
     """Rows of a JSON Lines file; a line cut short is left out, null becomes NaN."""
-    with path.open(encoding="utf8") as file:
+    with Path(path).open(encoding="utf8") as file:
         rows = [row for _, row in _parsed(file) if row is not None]
     return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 

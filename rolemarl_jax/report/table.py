@@ -12,7 +12,7 @@ from rolemarl_jax.members import Row
 from rolemarl_jax.report import loggers
 
 
-def rows_to_csv(run_dir: Path, out: Path) -> Path:
+def rows_to_csv(run_dir: Path | str, out: Path | str) -> Path:
     """Writes all rows of a run as CSV, as a whole; returns ``out``.
 
     One line a row, one column a key that any row has; what a row lacks, and NaN, is an
@@ -22,7 +22,7 @@ def rows_to_csv(run_dir: Path, out: Path) -> Path:
         ConfigError: there is no run in this directory, or it has no rows yet.
     """
     rundir.load(run_dir)
-    path = run_dir / rundir.METRICS
+    path, out = Path(run_dir) / rundir.METRICS, Path(out)
     if not path.is_file():
         raise ConfigError(f"run_dir: '{run_dir}' has no {rundir.METRICS} yet")
     out.parent.mkdir(parents=True, exist_ok=True)

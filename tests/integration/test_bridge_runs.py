@@ -20,7 +20,8 @@ from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge import runner as bridge_runner
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
-from rolemarl_jax.experience.replay import make_replay, observation_store
+from rolemarl_jax.experience.replay import make_replay
+from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
 from rolemarl_jax.run import observer, session

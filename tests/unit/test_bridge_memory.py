@@ -13,10 +13,11 @@ from rolemarl_jax.bridge import blocks, training
 from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.experience import memory, replay, rollout
+from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import UpdateOut
 from rolemarl_jax.types import Observation
 
-STORE = replay.observation_store(SPEC)
+STORE = observation_store(SPEC)
 LENGTHS = (5, SPEC.episode_limit, 1, 7, 3, 6)
 
 

@@ -10,8 +10,8 @@ from policy_worlds import algo, clock, run_config, same_bits
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.memory import make_memory
-from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import make_rollout
+from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import Cursor, make_program
 from rolemarl_jax.types import AgentState

@@ -10,8 +10,8 @@ from probes.worlds import counting
 
 from rolemarl_jax.config import ConfigError, EvalConfig, build
 from rolemarl_jax.experience.evaluate import make_evaluate
-from rolemarl_jax.experience.replay import make_store
 from rolemarl_jax.experience.rollout import make_rollout
+from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.learners.parts.phases import nothing_done
 

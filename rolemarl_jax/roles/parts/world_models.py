@@ -1,7 +1,7 @@
 """Two world models of what agents observe, one that knows the roles and one without.
 
 R3DM trains both on every batch (Goel et al., ICML 2025) and compares what they foresee
-(``roles.foresight``).
+(``roles.parts.foresight``).
 """
 
 from collections.abc import Callable
