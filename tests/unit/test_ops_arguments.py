@@ -1,11 +1,14 @@
 """Arguments of another rank or kind than an operation promises are refused."""
 
+import importlib
+import pkgutil
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from rolemarl_jax import ops
 from rolemarl_jax.ops import (
     cluster,
     contrastive,
@@ -23,19 +26,10 @@ from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.ops.latent_scan import Matrices, Norm, Sequence, Vectors
 
 T, B, N, A, Z, H, D, S, C, K = 5, 2, 3, 4, 6, 8, 9, 2, 3, 4
-MODULES = (
-    cluster,
-    contrastive,
-    gae,
-    identity,
-    info,
-    intrinsic,
-    latent,
-    latent_scan,
-    optim,
-    scan,
-    td,
-)
+MODULES = [
+    importlib.import_module(f"{ops.__name__}.{found.name}")
+    for found in pkgutil.iter_modules(ops.__path__)
+]
 
 
 def like(kind, *shape):
