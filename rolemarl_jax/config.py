@@ -40,6 +40,18 @@ def nearest(got: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}{hint}"
 
 
+def require_divisor(name: str, value: int, whole_name: str, whole: int) -> None:
+    """Refuses a number that does not divide another.
+
+    Raises:
+        ConfigError: names both keys.
+    """
+    if whole % value:
+        raise ConfigError(
+            f"{name}: got {value}, which does not divide {whole_name}={whole}"
+        )
+
+
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Makes a configuration record from a mapping.
 

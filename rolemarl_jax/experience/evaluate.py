@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, EvalConfig
+from rolemarl_jax.config import EvalConfig, require_divisor
 from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.rng import named
@@ -41,11 +41,7 @@ def make_evaluate(
     Raises:
         ConfigError: ``eval.worlds`` does not divide ``eval.episodes``.
     """
-    if cfg.episodes % cfg.worlds:
-        raise ConfigError(
-            f"eval.worlds: got {cfg.worlds}, which does not divide "
-            f"eval.episodes={cfg.episodes}"
-        )
+    require_divisor("eval.worlds", cfg.worlds, "eval.episodes", cfg.episodes)
     worlds, n_agents = cfg.worlds, env.spec.n_agents
 
     def play(state: LearnerState, key: Key) -> EvalResult:

@@ -13,27 +13,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.config import ConfigError, config, require_divisor
+from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Feats
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping, shaped
-from rolemarl_jax.types import (
-    AgentState,
-    Array,
-    Batch,
-    EnvSpec,
-    Key,
-    LearnerState,
-    Observation,
-    PyTree,
-)
+from rolemarl_jax.types import Array, Batch, EnvSpec, Key, LearnerState
 from rolemarl_jax.types import shaped as shape_of
 
 
@@ -115,11 +105,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     """
     if spec.n_agents < 2:
         raise ConfigError(f"algo: maac needs two agents or more, {spec.name} has one")
-    if cfg.critic_width % cfg.heads:
-        raise ConfigError(
-            f"algo.heads: got {cfg.heads}, which does not divide "
-            f"algo.critic_width={cfg.critic_width}"
-        )
+    require_divisor("algo.heads", cfg.heads, "algo.critic_width", cfg.critic_width)
     setup = Setup(
         cfg=cfg,
         spec=spec,
@@ -128,7 +114,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         ),
         shaping=make_shaping(cfg.shaping, spec),
     )
-    own = _phases(setup)
+    own, look = _phases(setup), acting.feed_forward(setup.nets.logits)
     init = _initialiser(setup, own)
     check_losses(setup.shaping.phases, init, batch_shapes(spec))
     check_losses(own, init, _transition_shapes(setup))
@@ -136,8 +122,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         spec=spec,
         init=init,
         carry=lambda _: {},
-        act=partial(_act, setup.nets),
-        greedy=partial(_greedy, setup.nets),
+        act=acting.sampling(look),
+        greedy=acting.likeliest(look),
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, own)),
         pretraining=(),
@@ -307,27 +293,3 @@ def _update(
     tau = out.state.hypers["tau"]
     moved = optim.soft_update(out.state.target, online, tau)
     return out._replace(state=out.state._replace(target=moved))
-
-
-def _act(
-    nets: Networks,
-    state: LearnerState,
-    agents: AgentState,
-    observation: Observation,
-    epsilon: Array,
-    key: Key,
-) -> tuple[Array, PyTree]:
-    """Actions `[B, N]` drawn from the policies, which remember nothing."""
-    del epsilon
-    logits = nets.logits(state.params["policy"], observation.obs)
-    action = categorical(logits, observation.avail).sample(seed=named(key, "action"))
-    return action.astype(jnp.int32), agents.carry
-
-
-def _greedy(
-    nets: Networks, state: LearnerState, agents: AgentState, observation: Observation
-) -> tuple[Array, PyTree, Feats]:
-    """The likeliest actions `[B, N]`."""
-    logits = nets.logits(state.params["policy"], observation.obs)
-    best = categorical(logits, observation.avail).mode()
-    return jnp.asarray(best, jnp.int32), agents.carry, {}

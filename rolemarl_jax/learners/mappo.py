@@ -116,8 +116,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         spec=spec,
         init=init,
         carry=method.carry,
-        act=partial(acting.act, method),
-        greedy=partial(acting.greedy, method),
+        act=acting.sampling(acting.of_method(method, critic=True)),
+        greedy=acting.likeliest(acting.of_method(method, critic=False)),
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, epochs, train)),
         pretraining=tuple(

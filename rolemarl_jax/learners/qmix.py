@@ -12,38 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.learners.parts import phases, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
-from rolemarl_jax.learners.parts.epsilon import (
-    EpsilonConfig,
-    epsilon_greedy,
-    linear_epsilon,
-)
+from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.method import (
-    Feats,
-    Intrinsic,
-    Moment,
-    RoleMethod,
-    last,
-    one_step,
-)
+from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
-from rolemarl_jax.types import (
-    AgentOut,
-    AgentState,
-    Array,
-    Batch,
-    EnvSpec,
-    Key,
-    LearnerState,
-    Observation,
-    PyTree,
-)
+from rolemarl_jax.types import AgentOut, Array, Batch, EnvSpec, Key, LearnerState
 
 
 @config
@@ -148,8 +127,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         spec=spec,
         init=init,
         carry=method.carry,
-        act=partial(_act, setup),
-        greedy=partial(_greedy, setup),
+        act=values.exploring(method, joint=cfg.epsilon.joint),
+        greedy=values.greedy(method),
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, setup, train)),
         pretraining=tuple(phases.pretraining(phase) for phase in pretrain),
@@ -179,45 +158,6 @@ def _initialiser(setup: Setup, every: tuple[Phase, ...]) -> Any:
         no_gradient=method.no_gradient,
         aux=method.init_aux,
     )
-
-
-def _values(
-    setup: Setup,
-    state: LearnerState,
-    agents: AgentState,
-    observation: Observation,
-    key: Key | None,
-) -> tuple[Array, PyTree, Feats]:
-    """Action values `[B, N, A]` of one step, recurrent state after it, features."""
-    x, method = one_step(observation, agents), setup.method
-    feats, encoded = method.encode(state.params, x, agents.carry, key)
-    out, hidden = method.q_values(state.params, x, feats, agents.carry)
-    now = {name: value[0] for name, value in out.feats.items()}
-    return out.q[0], last(agents.carry, encoded, hidden), now
-
-
-def _act(
-    setup: Setup,
-    state: LearnerState,
-    agents: AgentState,
-    observation: Observation,
-    epsilon: Array,
-    key: Key,
-) -> tuple[Array, PyTree]:
-    role_key, coin = named(key, "role"), named(key, "explore")
-    q, carry, _ = _values(setup, state, agents, observation, role_key)
-    joint = setup.cfg.epsilon.joint
-    actions = epsilon_greedy(q, observation.avail, epsilon, joint, coin)
-    moment = Moment(state, observation, agents.reset, named(key, "method"))
-    return setup.method.explore(moment, actions, carry)
-
-
-def _greedy(
-    setup: Setup, state: LearnerState, agents: AgentState, observation: Observation
-) -> tuple[Array, PyTree, Feats]:
-    q, carry, feats = _values(setup, state, agents, observation, None)
-    q = td.mask_unavailable(q, observation.avail)
-    return jnp.argmax(q, axis=-1).astype(jnp.int32), carry, feats
 
 
 def _td_phase(setup: Setup) -> Phase:
@@ -319,7 +259,7 @@ def _update(
     return out._replace(state=setup.method.after_update(moved))
 
 
-def _move_target(cfg: TargetConfig, state: LearnerState, t: Array) -> PyTree:
+def _move_target(cfg: TargetConfig, state: LearnerState, t: Array) -> Params:
     online = {group: state.params[group] for group in state.target}
     if cfg.mode == "soft":
         return optim.soft_update(state.target, online, state.hypers["tau"])

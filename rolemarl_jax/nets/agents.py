@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.layers import GRU, Linear, Module, project
-from rolemarl_jax.types import Array, Inputs, PyTree
+from rolemarl_jax.types import Array, EnvSpec, Inputs, PyTree
 
 
 class Recurrent(Module):
@@ -102,3 +102,12 @@ def features(x: Inputs, n_actions: int, *, last_action: bool, agent_id: bool) ->
         n = x.obs.shape[-2]
         parts.append(jnp.broadcast_to(jnp.eye(n), (*x.obs.shape[:-1], n)))
     return jnp.concatenate(parts, axis=-1)
+
+
+def blank_inputs(rows: int, spec: EnvSpec) -> Inputs:
+    """One time step of zeros, to initialise networks with."""
+    return Inputs(
+        obs=jnp.zeros((1, rows, spec.n_agents, spec.obs_dim)),
+        last_action=jnp.full((1, rows, spec.n_agents), -1),
+        reset=jnp.zeros((1, rows), bool),
+    )

@@ -13,17 +13,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.agents import Recurrent
+from rolemarl_jax.nets.agents import Recurrent, blank_inputs
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
 from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Feats,
-    Hidden,
-    RoleMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 

@@ -10,19 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import config, require_divisor
+from rolemarl_jax.nets.agents import blank_inputs
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
 from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Feats,
-    Hidden,
-    PolicyMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
@@ -69,11 +64,8 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
     Raises:
         ConfigError: more clusters than agents, or heads that do not fit.
     """
-    if cfg.attention % cfg.heads:
-        raise ConfigError(
-            f"algo.role.heads: got {cfg.heads}, which does not divide "
-            f"algo.role.attention={cfg.attention}"
-        )
+    width = ("algo.role.attention", cfg.attention)
+    require_divisor("algo.role.heads", cfg.heads, *width)
     setup = Setup(
         cfg=cfg,
         spec=spec,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.nets.agents import features, unshared
+from rolemarl_jax.nets.agents import blank_inputs, features, unshared
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.ops.td import masked_mean
@@ -26,7 +26,7 @@ from rolemarl_jax.roles.parts.classifier import (
     make_classifier,
     paper_losses,
 )
-from rolemarl_jax.roles.parts.method import RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.method import RoleMethod
 from rolemarl_jax.roles.parts.phase import (
     Context,
     Losses,
@@ -47,24 +47,18 @@ from rolemarl_jax.types import (
 
 
 @config
-class Config:
-    """EOI's parts (key ``algo.role``).
+class IndividualityConfig:
+    """What both forms of EOI have (key ``algo.role``).
 
     Attributes:
-        name: of the method, ``eoi``.
-        agent: the utility network, a record of ``roles/plain.py``; where its weights
-            are each agent's own, the IVF's are too.
+        name: of the method.
+        agent: the utility network, a record of ``roles/plain.py``.
         classifier: hidden widths of the classifier.
         ivf: hidden widths of the intrinsic value function.
         classifier_lr: learning rate of the former.
         ivf_lr: learning rate of the latter.
         tau: step of the IVF's target towards it, each update.
-        standardise: the IVF reads action values scaled to mean 0 and variance 1 over
-            actions, so that it cannot be pleased by ever larger ones.
-        positive_distance: weight of the classifier's first regulariser.
-        mutual_information: weight of its second.
-        window: steps back that positives come from.
-        borrow: share of the rows in which agents learn from each other's experience.
+        mutual_information: weight of the classifier's entropy.
     """
 
     name: str
@@ -74,9 +68,25 @@ class Config:
     classifier_lr: float
     ivf_lr: float
     tau: float
+    mutual_information: float
+
+
+@config
+class Config(IndividualityConfig):
+    """EOI's parts, besides those that it inherits.
+
+    Where the weights of ``agent`` are each agent's own, the IVF's are too.
+
+    Attributes:
+        standardise: the IVF reads action values scaled to mean 0 and variance 1 over
+            actions, so that it cannot be pleased by ever larger ones.
+        positive_distance: weight of the classifier's other regulariser.
+        window: steps back that positives come from.
+        borrow: share of the rows in which agents learn from each other's experience.
+    """
+
     standardise: bool
     positive_distance: float
-    mutual_information: float
     window: int
     borrow: float
 

@@ -13,52 +13,36 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.agents import features
+from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity, td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import plain
-from rolemarl_jax.roles.eoi import ivf_phase
+from rolemarl_jax.roles.eoi import IndividualityConfig, ivf_phase
 from rolemarl_jax.roles.parts.classifier import (
     Classifier,
     certainty,
     classifier_phase,
     make_classifier,
 )
-from rolemarl_jax.roles.parts.method import Carry, Moment, RoleMethod, blank_inputs
+from rolemarl_jax.roles.parts.method import Carry, Moment, RoleMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 
 @config
-class Config:
-    """Parts of the exploring EOI (key ``algo.role``).
+class Config(IndividualityConfig):
+    """Parts of the exploring EOI (key ``algo.role``), besides those that it inherits.
 
     Attributes:
-        name: of the method, ``eoi_explore``.
-        agent: the utility network, a record of ``roles/plain.py``.
-        classifier: hidden widths of the classifier.
-        ivf: hidden widths of the intrinsic value function.
-        classifier_lr: learning rate of the former.
-        ivf_lr: learning rate of the latter.
-        tau: step of the IVF's target towards it, each update.
         gamma: discount of intrinsic rewards.
         reward: factor on them.
-        mutual_information: weight of the classifier's entropy.
         episode_ratio: probability that an episode is one with exploration by the IVF.
         explore_ratio: in it, probability that at a step one agent follows the IVF.
     """
 
-    name: str
-    agent: plain.Config
-    classifier: tuple[int, ...]
-    ivf: tuple[int, ...]
-    classifier_lr: float
-    ivf_lr: float
-    tau: float
     gamma: float
     reward: float
-    mutual_information: float
     episode_ratio: float
     explore_ratio: float
 

@@ -11,15 +11,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.agents import Recurrent, features, unshared
+from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features, unshared
 from rolemarl_jax.nets.layers import MLP
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Feats,
-    Hidden,
-    RoleMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
 from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 

@@ -10,16 +10,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.nets.agents import Recurrent, features
+from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features
 from rolemarl_jax.nets.initial import orthogonal
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Feats,
-    Hidden,
-    PolicyMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 

@@ -14,18 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import config
-from rolemarl_jax.nets.agents import features
+from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.roma import Decoder, Head, Trunk
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import (
-    Carry,
-    Feats,
-    Hidden,
-    RoleMethod,
-    blank_inputs,
-)
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
 from rolemarl_jax.roles.parts.phase import Context, Losses, Params
 from rolemarl_jax.trees import choose
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key

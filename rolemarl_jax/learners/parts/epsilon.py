@@ -36,7 +36,7 @@ def linear_epsilon(cfg: EpsilonConfig) -> Callable[[Array], Array]:
 
 
 def epsilon_greedy(
-    q: Array, avail: Array, epsilon: Array, joint: bool, key: Key
+    q: Array, avail: Array, epsilon: Array, key: Key, *, joint: bool
 ) -> Array:
     """Available actions: greedy, or uniformly random with probability epsilon.
 

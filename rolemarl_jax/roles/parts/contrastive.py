@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, config
-from rolemarl_jax.nets.agents import Recurrent, features
+from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, blank_inputs
+from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden
 from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key, LearnerState
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import jax.numpy as jnp
-
 from rolemarl_jax.roles.parts.phase import (
     AfterFn,
     Context,
@@ -20,7 +18,6 @@ from rolemarl_jax.types import (
     AgentState,
     Array,
     Batch,
-    EnvSpec,
     Inputs,
     Key,
     LearnerState,
@@ -264,12 +261,3 @@ def one_step(observation: Observation, agents: AgentState) -> Inputs:
 def last(carry: Carry, *hidden: Hidden) -> Carry:
     """Recurrent state after a sequence: the last of ``hidden``, the rest as it was."""
     return {**carry, **{n: h[-1] for part in hidden for n, h in part.items()}}
-
-
-def blank_inputs(rows: int, spec: EnvSpec) -> Inputs:
-    """One time step of zeros, to initialise networks with."""
-    return Inputs(
-        obs=jnp.zeros((1, rows, spec.n_agents, spec.obs_dim)),
-        last_action=jnp.full((1, rows, spec.n_agents), -1),
-        reset=jnp.zeros((1, rows), bool),
-    )

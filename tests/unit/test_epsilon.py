@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from rolemarl_jax.config import build
-from rolemarl_jax.learners.parts import epsilon as explore
+from rolemarl_jax.learners.parts.epsilon import (
+    EpsilonConfig,
+    epsilon_greedy,
+    linear_epsilon,
+)
 
 ROWS, N, A = 4000, 3, 4
-act = jax.jit(explore.epsilon_greedy, static_argnums=3)
+act = jax.jit(epsilon_greedy, static_argnames="joint")
 
 
 def world(seed=0):
@@ -24,7 +28,7 @@ def world(seed=0):
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
 def test_rates(joint, epsilon):
     q, avail, best = world()
-    got = np.asarray(act(q, avail, epsilon, joint, jax.random.key(1)))
+    got = np.asarray(act(q, avail, epsilon, jax.random.key(1), joint=joint))
     assert np.take_along_axis(avail, got[..., None], -1).all()
     # A random action is the greedy one as often as there are few others.
     chance = (1 - 1 / avail.sum(-1)).mean()
@@ -36,7 +40,7 @@ def test_coins(joint):
     """One coin a team, or independent ones."""
     q = np.broadcast_to(np.eye(50, dtype=np.float32)[0], (ROWS, N, 50))
     avail = np.ones((ROWS, N, 50), bool)
-    random = np.asarray(act(q, avail, 0.5, joint, jax.random.key(2))) != 0
+    random = np.asarray(act(q, avail, 0.5, jax.random.key(2), joint=joint)) != 0
     share = np.bincount(random.sum(1), minlength=N + 1) / ROWS
     apart = np.array([1, 3, 3, 1]) / 8
     expected = [0.5, 0, 0, 0.5] if joint else apart
@@ -46,17 +50,17 @@ def test_coins(joint):
 def test_random_actions_are_uniform():
     q, avail, _ = world()
     avail[:] = np.array([True, False, True, True])
-    got = np.asarray(act(q, avail, 1.0, False, jax.random.key(3)))
+    got = np.asarray(act(q, avail, 1.0, jax.random.key(3), joint=False))
     share = np.bincount(got.ravel(), minlength=A) / got.size
     np.testing.assert_allclose(share, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.02)
 
 
 def test_schedule():
     cfg = build(
-        explore.EpsilonConfig,
+        EpsilonConfig,
         {"start": 1.0, "finish": 0.2, "steps": 100, "joint": False},
         "algo.epsilon",
     )
-    rate = explore.linear_epsilon(cfg)
+    rate = linear_epsilon(cfg)
     steps = jnp.array([0, 25, 100, 10**9])
     np.testing.assert_allclose(rate(steps), [1.0, 0.8, 0.2, 0.2], rtol=1e-6)
