@@ -25,7 +25,7 @@ from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Member, Row
 from rolemarl_jax.program.compiled import Footprint
 from rolemarl_jax.report import loggers
-from rolemarl_jax.report.rows import Moment, make_row, stamped
+from rolemarl_jax.report.rows import Position, make_row, stamped
 from rolemarl_jax.run.observer import (
     Interrupted,
     Observer,
@@ -197,14 +197,14 @@ class Loop:
 
     def _row(self, split: str, played: list[Episode]) -> Row:
         steps = self._training.steps
-        moment = Moment(
+        position = Position(
             env_steps=self._ledger.env_steps,
             updates=steps.counters.update if steps.stage == "train" else 0,
             stage=steps.stage,
         )
         workers = {"workers": self._pool.live, **self._totals()}
         member = Member(self._cfg.seed, {})
-        row = make_row(member, moment, split, means(played), workers)
+        row = make_row(member, position, split, means(played), workers)
         return stamped(row, self._ledger.wall_s())
 
     def _totals(self) -> dict[str, int]:

@@ -131,7 +131,7 @@ def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> 
     def sample(state: ReplayState, key: Key) -> Batch:
         need = 1 if whole else length + 1
         pick = _pick_episodes(state, rows, need, lane, key)
-        return _gather(state, store, pick, length, lane, whole)
+        return _gather(state, store, pick, length, lane, whole=whole)
 
     return Replay(
         store=store,
@@ -261,6 +261,7 @@ def _gather(
     pick: tuple[Array, Array, Array],
     length: int,
     lane: int,
+    *,
     whole: bool,
 ) -> Batch:
     """Reads ``length + 1`` slots for each picked row, time-major, zeros where none."""

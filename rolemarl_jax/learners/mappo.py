@@ -8,7 +8,7 @@ parameters are still those that acted.
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from rolemarl_jax.config import config
 from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import check_losses, trajectory_shapes
 from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequences
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
@@ -27,21 +28,6 @@ from rolemarl_jax.roles.parts.method import PolicyMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping, make_shaping
 from rolemarl_jax.types import Array, EnvSpec, Key, LearnerState, PyTree, Trajectory
-
-
-@config
-class OptimiserConfig:
-    """Optimiser of the PPO steps (key ``algo.optimiser``).
-
-    Attributes:
-        name: see ``ops.optim``.
-        eps: see ``ops.optim``.
-        clip: gradient norm, for actor and critic each.
-    """
-
-    name: Literal["adam", "rmsprop"]
-    eps: float
-    clip: float
 
 
 @config

@@ -16,6 +16,7 @@ from rolemarl_jax.learners.parts import phases, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
@@ -26,20 +27,14 @@ from rolemarl_jax.types import AgentOut, Array, Batch, EnvSpec, Key, LearnerStat
 
 
 @config
-class OptimiserConfig:
-    """Optimiser of the TD step (key ``algo.optimiser``).
+class DecayConfig(OptimiserConfig):
+    """Optimiser of the TD step (key ``algo.optimiser``), whose rate decays.
 
     Attributes:
-        name: see ``ops.optim``.
-        eps: see ``ops.optim``.
-        clip: gradient norm, for each set of groups with one learning rate.
         decay: factor on the learning rate at every ``decay_every``-th update.
         decay_every: in updates.
     """
 
-    name: Literal["adam", "rmsprop"]
-    eps: float
-    clip: float
     decay: float
     decay_every: int
 
@@ -92,7 +87,7 @@ class Config:
     double_q: bool
     reward_scale: float
     precision: Literal["float32", "bfloat16"]
-    optimiser: OptimiserConfig
+    optimiser: DecayConfig
     target: TargetConfig
     epsilon: EpsilonConfig
     loss_scales: dict[str, float]

@@ -25,7 +25,7 @@ class Trunk(Module):
         return GRU(self.hidden)(nn.relu(Linear(self.hidden)(x)), h0, reset)
 
 
-class Head(Module):
+class NormHead(Module):
     """Linear, normalisation, LeakyReLU, Linear."""
 
     hidden: int

@@ -64,7 +64,8 @@ class Stage:
     """A part of the run: ``warmup``, a pre-training phase, or ``train``.
 
     Attributes:
-        name: for display. iterations: how many, ``None`` for as many as are left.
+        name: for display.
+        iterations: how many, ``None`` for as many as are left.
         updates: whether an iteration ends with an update.
     """
 
@@ -80,7 +81,9 @@ class Program:
     All functions have a leading axis of members.
 
     Attributes:
-        stages: in order. worlds: of each member. ticks: of one iteration.
+        stages: in order.
+        worlds: of each member.
+        ticks: of one iteration.
         updates: learner updates of one training iteration.
         init: ``(seed ids [members], {name: hyper-parameters [members]}) ->
             SeedState``; those not named, or all, are the configuration's.

@@ -36,7 +36,7 @@ def over_seeds(
     if by == "auto":
         by = "map" if devices[0].platform == "cpu" else "vmap"
 
-    def over(f: Callable, unbatched: int = 0, donated: bool = False) -> Callable:
+    def over(f: Callable, *, unbatched: int = 0, donated: bool = False) -> Callable:
         def seeds(states: PyTree, *shared: Any) -> PyTree:
             one = partial(_with, f, shared)
             if by == "vmap" and together is None:

@@ -10,7 +10,7 @@ from rolemarl_jax import members
 from rolemarl_jax.members import Member, Row
 
 
-class Moment(NamedTuple):
+class Position(NamedTuple):
     """Where a run was when it was measured.
 
     Attributes:
@@ -42,7 +42,7 @@ class EpisodeMeans(NamedTuple):
 
 def make_row(
     member: Member,
-    moment: Moment,
+    position: Position,
     split: str,
     means: EpisodeMeans,
     measured: Mapping[str, float],
@@ -52,7 +52,7 @@ def make_row(
 
     Args:
         member: seed, and hyper-parameters where they are swept.
-        moment: where the run was.
+        position: where the run was.
         split: ``train`` or ``test``.
         means: over the episodes of this split.
         measured: whatever else there is, by column.
@@ -61,7 +61,7 @@ def make_row(
     return {
         "seed": member.seed,
         **members.columns(member.hypers),
-        **moment._asdict(),
+        **position._asdict(),
         "split": split,
         **({} if frozen_at is None else {"frozen_at": frozen_at}),
         "return": means.ret,

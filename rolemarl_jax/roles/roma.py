@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import config
 from rolemarl_jax.nets.agents import blank_inputs, features
-from rolemarl_jax.nets.roma import Decoder, Head, Trunk
+from rolemarl_jax.nets.roma import Decoder, NormHead, Trunk
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.rng import named
@@ -68,10 +68,10 @@ class Nets(NamedTuple):
     """ROMA's networks, by parameter group."""
 
     agent: Trunk
-    role: Head
+    role: NormHead
     decoder: Decoder
-    trajectory: Head
-    dissimilarity: Head
+    trajectory: NormHead
+    dissimilarity: NormHead
 
 
 class Setup(NamedTuple):
@@ -87,10 +87,10 @@ def make_setup(cfg: Config, spec: EnvSpec) -> Setup:
     axes = {"layer": (-1,), "batch_train": (1, 2)}[cfg.norm]
     nets = Nets(
         agent=Trunk(cfg.hidden),
-        role=Head(cfg.encoder_hidden, 2 * cfg.role, axes),
+        role=NormHead(cfg.encoder_hidden, 2 * cfg.role, axes),
         decoder=Decoder(cfg.encoder_hidden, spec.n_actions, axes),
-        trajectory=Head(cfg.encoder_hidden, 2 * cfg.role, axes),
-        dissimilarity=Head(cfg.encoder_hidden, 1, axes),
+        trajectory=NormHead(cfg.encoder_hidden, 2 * cfg.role, axes),
+        dissimilarity=NormHead(cfg.encoder_hidden, 1, axes),
     )
     return Setup(cfg, spec, nets)
 

@@ -23,7 +23,7 @@ from rolemarl_jax.program.compiled import Compiled, compile_program
 from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, Program, SeedState, Tally, make_program
 from rolemarl_jax.report import loggers
-from rolemarl_jax.report.rows import EpisodeMeans, Moment, make_row, stamped
+from rolemarl_jax.report.rows import EpisodeMeans, Position, make_row, stamped
 from rolemarl_jax.run import saved
 from rolemarl_jax.run.legs import Leg, lay_out, remaining
 from rolemarl_jax.run.observer import (
@@ -117,12 +117,12 @@ def _run_leg(
     learns = program.stages[leg.stage].updates
     made = leg.iterations * program.updates if learns else 0
     training = program.stages[leg.stage].iterations is None
-    moment = Moment(
+    position = Position(
         env_steps=(leg.first + leg.iterations) * program.ticks * program.worlds,
         updates=leg.update + made if training else 0,
         stage=program.stages[leg.stage].name,
     )
-    tell = partial(_rows, cfg, moment, jax.device_get(state.diverged_at))
+    tell = partial(_rows, cfg, position, jax.device_get(state.diverged_at))
     rows = _train_rows(tell, jax.device_get(tally))
     if leg.evaluate:
         rows += _test_rows(tell, jax.device_get(compiled.evaluate(state)))
@@ -156,8 +156,8 @@ def _test_rows(tell: Tell, played: EvalResult) -> list[Row]:
 
 def _rows(
     cfg: RunConfig,
-    moment: Moment,
-    frozen: np.ndarray,
+    position: Position,
+    diverged_at: np.ndarray,
     split: str,
     means: EpisodeMeans,
     measured: Mapping[str, Any],
@@ -167,8 +167,9 @@ def _rows(
     for i, member in enumerate(members.members(cfg)):
         own = EpisodeMeans(*(column[i].item() for column in means))
         other = {name: column[i].item() for name, column in measured.items()}
-        frozen_at = None if frozen[i] == GOING_ON else frozen[i].item()
-        rows.append(make_row(member, moment, split, own, other, frozen_at))
+        at = diverged_at[i].item()
+        frozen_at = None if at == GOING_ON else at
+        rows.append(make_row(member, position, split, own, other, frozen_at))
     return rows
 
 

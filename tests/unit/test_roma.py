@@ -7,7 +7,7 @@ import pytest
 from support import SPEC, learner_of, load_algo, random_batch
 
 from rolemarl_jax.config import build
-from rolemarl_jax.nets.roma import Head
+from rolemarl_jax.nets.roma import NormHead
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
 from rolemarl_jax.roles import make_method, roma
@@ -133,7 +133,7 @@ def test_losses_of_the_method(params, batch, kl_only):
     one_hot[np.asarray(batch.last_action[:-1]) < 0] = 0
     ids = np.broadcast_to(np.eye(N), (*one_hot.shape[:-1], N))
     seen = np.concatenate([before, batch.obs[:-1], one_hot, ids], -1)
-    head = Head(16, 2 * Z, (-1,)).apply(params["trajectory"], jnp.asarray(seen))
+    head = NormHead(16, 2 * Z, (-1,)).apply(params["trajectory"], jnp.asarray(seen))
     q = Gaussian(head[..., :Z], np.maximum(np.exp(head[..., Z:]), 0.002))
     divergence, vague = np.asarray(info.kl(p, q)), np.asarray(info.entropy(p))
     expected = 0.2 * divergence.mean(-1)

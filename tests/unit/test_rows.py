@@ -13,10 +13,10 @@ from rolemarl_jax.bridge.ledger import Ledger
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.members import Member
 from rolemarl_jax.program.divergence import GOING_ON
-from rolemarl_jax.report.rows import EpisodeMeans, Moment, make_row, stamped
+from rolemarl_jax.report.rows import EpisodeMeans, Position, make_row, stamped
 from rolemarl_jax.run import legs, runner
 
-MOMENT = Moment(env_steps=400, updates=7, stage="train")
+MOMENT = Position(env_steps=400, updates=7, stage="train")
 MEANS = EpisodeMeans(ret=1.5, win_rate=0.5, length=20.0, episodes=4)
 EPISODES = ["return", "win_rate", "episode_length", "episodes"]
 

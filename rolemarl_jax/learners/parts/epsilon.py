@@ -15,7 +15,9 @@ class EpsilonConfig:
     """Exploration schedule (key ``algo.epsilon``).
 
     Attributes:
-        start, finish: first and last rate. steps: env steps between them, linear.
+        start: first rate.
+        finish: last rate.
+        steps: env steps between them, linear.
         joint: one coin for the whole team (the ACORM authors') instead of one an agent.
     """
 
