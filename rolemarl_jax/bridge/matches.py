@@ -34,7 +34,9 @@ def greedy(
         Stretch(
             more=lambda: begun < episodes,
             begin=begin,
-            act=lambda seen, ready, fresh: actor(state, seen, ready, fresh, 0),
+            act=lambda observation, ready, fresh: actor(
+                state, observation, ready, fresh, 0
+            ),
             finished=played.append,
             lost=lost,
             turn=lambda: None,

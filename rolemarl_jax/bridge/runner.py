@@ -120,8 +120,8 @@ class Loop:
             Stretch(
                 more=lambda: ledger.env_steps < goal and not stop() and training.open(),
                 begin=self._next_episode,
-                act=lambda seen, ready, fresh: self._actor(
-                    training.steps.acting, seen, ready, fresh, ledger.env_steps
+                act=lambda observation, ready, fresh: self._actor(
+                    training.steps.acting, observation, ready, fresh, ledger.env_steps
                 ),
                 finished=finished,
                 lost=training.lost,

@@ -276,9 +276,9 @@ def _gather(
         begins &= jnp.arange(length + 1)[:, None] == 0
     step = there[:-1] & there[1:] & ~terminal[:-1]
 
-    seen = jax.vmap(jax.vmap(store.decode))(slots.world)
-    nothing = jax.tree.map(jnp.zeros_like, seen)
-    obs, world_state, avail = choose(there, seen, nothing)
+    observation = jax.vmap(jax.vmap(store.decode))(slots.world)
+    nothing = jax.tree.map(jnp.zeros_like, observation)
+    obs, world_state, avail = choose(there, observation, nothing)
     action = jnp.where(step[..., None], slots.action[:-1].astype(jnp.int32), 0)
     before = jnp.concatenate([jnp.full_like(action[:1], -1), action])
     known = (there & ~begins)[..., None]

@@ -102,8 +102,8 @@ def q_values(
     setup: Setup, params: Params, x: Inputs, feats: Feats, carry: Carry
 ) -> tuple[AgentOut, Hidden]:
     """Action values of a GRU that reads observation, last action and role."""
-    seen = _read(setup, x, feats["role"])
-    q, hidden = setup.utility.apply(params["agent"], seen, carry["agent"], x.reset)
+    inputs = _read(setup, x, feats["role"])
+    q, hidden = setup.utility.apply(params["agent"], inputs, carry["agent"], x.reset)
     return AgentOut(q, feats), {"agent": hidden}
 
 

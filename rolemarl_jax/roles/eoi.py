@@ -145,22 +145,22 @@ def _init(setup: Setup, key: Key) -> Params:
     return {
         **setup.utility.init(key),
         **setup.classifier.init(key),
-        "ivf": setup.ivf.init(named(key, "ivf"), _judged(setup, x, q)),
+        "ivf": setup.ivf.init(named(key, "ivf"), _read(setup, x, q)),
     }
 
 
-def _judged(setup: Setup, x: Inputs, q: Array) -> Array:
+def _read(setup: Setup, x: Inputs, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
     shared = setup.cfg.agent.shared
-    seen = features(x, setup.spec.n_actions, last_action=False, agent_id=shared)
+    inputs = features(x, setup.spec.n_actions, last_action=False, agent_id=shared)
     if setup.cfg.standardise:
         q = jax.nn.standardize(q, axis=-1)
-    return jnp.concatenate([seen, q], axis=-1)
+    return jnp.concatenate([inputs, q], axis=-1)
 
 
 def intrinsic_values(setup: Setup, ivf: Params, x: Inputs, q: Array) -> Array:
     """Intrinsic value of each agent's action values, `[T, B, N]`."""
-    return setup.ivf.apply(ivf, _judged(setup, x, q))[..., 0]
+    return setup.ivf.apply(ivf, _read(setup, x, q))[..., 0]
 
 
 def ivf_phase(loss: LossFn, tau: float) -> Phase:

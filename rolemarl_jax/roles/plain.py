@@ -94,8 +94,8 @@ def q_values(
     setup: Setup, params: Params, x: Inputs, feats: Feats, carry: Carry
 ) -> tuple[AgentOut, Hidden]:
     """Action values `[T, B, N, A]`, with hidden states where there is a GRU."""
-    seen = _read(setup, x)
+    inputs = _read(setup, x)
     if not setup.cfg.recurrent:
-        return AgentOut(setup.utility.apply(params["agent"], seen), feats), {}
-    q, hidden = setup.utility.apply(params["agent"], seen, carry["agent"], x.reset)
+        return AgentOut(setup.utility.apply(params["agent"], inputs), feats), {}
+    q, hidden = setup.utility.apply(params["agent"], inputs, carry["agent"], x.reset)
     return AgentOut(q, feats), {"agent": hidden}

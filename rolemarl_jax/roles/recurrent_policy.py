@@ -85,14 +85,14 @@ def _read(setup: Setup, x: Inputs) -> Array:
 
 def _read_with_state(setup: Setup, x: Inputs, state: Array) -> Array:
     """Input of the critic, `[T, B, N, in]`; ``state`` is `[T, B, S]`."""
-    seen = _read(setup, x)
+    inputs = _read(setup, x)
     if not setup.cfg.critic_obs:
-        seen = seen[..., setup.spec.obs_dim :]
+        inputs = inputs[..., setup.spec.obs_dim :]
     if not setup.cfg.critic_state:
-        return seen
-    shape = (*seen.shape[:-1], state.shape[-1])
+        return inputs
+    shape = (*inputs.shape[:-1], state.shape[-1])
     team = jnp.broadcast_to(state[..., None, :], shape)
-    return jnp.concatenate([team, seen], axis=-1)
+    return jnp.concatenate([team, inputs], axis=-1)
 
 
 def _carry(setup: Setup, rows: int) -> Carry:
@@ -102,10 +102,10 @@ def _carry(setup: Setup, rows: int) -> Carry:
 
 def _init(setup: Setup, key: Key) -> Params:
     x, h0 = blank_inputs(1, setup.spec), _carry(setup, 1)["actor"]
-    seen = _read_with_state(setup, x, jnp.zeros((1, 1, setup.spec.state_dim)))
+    inputs = _read_with_state(setup, x, jnp.zeros((1, 1, setup.spec.state_dim)))
     params = {
         "actor": setup.actor.init(named(key, "actor"), _read(setup, x), h0, x.reset),
-        "critic": setup.critic.init(named(key, "critic"), seen, h0, x.reset),
+        "critic": setup.critic.init(named(key, "critic"), inputs, h0, x.reset),
     }
     if not setup.cfg.orthogonal:
         return params
@@ -120,8 +120,8 @@ def logits(
 ) -> tuple[Array, Hidden]:
     """Logits `[T, B, N, A]` of the actor."""
     del feats
-    seen = _read(setup, x)
-    out, hidden = setup.actor.apply(params["actor"], seen, carry["actor"], x.reset)
+    inputs = _read(setup, x)
+    out, hidden = setup.actor.apply(params["actor"], inputs, carry["actor"], x.reset)
     return out, {"actor": hidden}
 
 
@@ -130,6 +130,6 @@ def value(
 ) -> tuple[Array, Hidden]:
     """Values `[T, B, N]` of the critic."""
     del feats
-    seen = _read_with_state(setup, x, state)
-    out, hidden = setup.critic.apply(params["critic"], seen, carry["critic"], x.reset)
+    inputs = _read_with_state(setup, x, state)
+    out, hidden = setup.critic.apply(params["critic"], inputs, carry["critic"], x.reset)
     return out[..., 0], {"critic": hidden}

@@ -63,8 +63,8 @@ def forward(
     """Logits and values of sequences, and the recurrent states that led to them."""
     feats, encoded = method.encode(params, seq.inputs, seq.carry, None)
     logits, acted = method.logits(params, seq.inputs, feats, seq.carry)
-    value, judged = method.value(params, seq.inputs, seq.state, feats, seq.carry)
-    return (logits, value), {**encoded, **acted, **judged}
+    value, valued = method.value(params, seq.inputs, seq.state, feats, seq.carry)
+    return (logits, value), {**encoded, **acted, **valued}
 
 
 def prepare(

@@ -41,7 +41,7 @@ def foresee(
     role = role[..., : net.role]
     drive, before = story(batch, role, net.actions)
     fixed = role[:-1]
-    seen = net.apply(
+    posterior = net.apply(
         params,
         batch.obs,
         drive,
@@ -74,7 +74,7 @@ def foresee(
         return (deter, drawn, total, alive, count + weight), None
 
     # The state that the posterior's recurrence reached is the first one imagined.
-    deter = seen.deter[1:]
+    deter = posterior.deter[1:]
     drawn, total = look(deter, 1)
     count = jnp.ones((*batch.mask.shape, 1))
     carry = (deter, drawn, total, batch.mask, count)

@@ -100,13 +100,15 @@ def model_losses(
         key: of the latents' samples; ``None`` takes modes.
     """
     drive, before = story(batch, role[..., : net.role], net.actions)
-    seen = net.apply(
+    posterior = net.apply(
         params, batch.obs, drive, before, batch.reset, key, method=net.observe
     )
-    prior = net.apply(params, seen.deter, method=net.prior)
-    predicted = net.apply(params, seen.deter, seen.latent, before, method=net.decode)
+    prior = net.apply(params, posterior.deter, method=net.prior)
+    predicted = net.apply(
+        params, posterior.deter, posterior.latent, before, method=net.decode
+    )
     divergence = latent.balanced_kl(
-        seen.log_probs,
+        posterior.log_probs,
         prior,
         cfg.dynamics_scale,
         cfg.representation_scale,
