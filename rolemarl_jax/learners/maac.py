@@ -16,7 +16,12 @@ import optax
 from rolemarl_jax.config import ConfigError, config, require_divisor
 from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
-from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.learner import (
+    Beginning,
+    Learner,
+    UpdateOut,
+    make_init,
+)
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
 from rolemarl_jax.ops import optim, td
@@ -115,12 +120,13 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         shaping=make_shaping(cfg.shaping, spec),
     )
     own, look = _phases(setup), acting.feed_forward(setup.nets.logits)
-    init = _initialiser(setup, own)
-    check_losses(setup.shaping.phases, init, batch_shapes(spec))
-    check_losses(own, init, _transition_shapes(setup))
+    begin = _beginning(setup, own)
+    check_losses(setup.shaping.phases, begin.shapes, batch_shapes(spec))
+    check_losses(own, begin.shapes, _transition_shapes(setup))
     return Learner(
         spec=spec,
-        init=init,
+        init=begin.init,
+        hypers=begin.hypers,
         carry=lambda _: {},
         act=acting.sampling(look),
         greedy=acting.likeliest(look),
@@ -130,8 +136,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     )
 
 
-def _initialiser(setup: Setup, own: tuple[Phase, ...]) -> Any:
-    """``key -> LearnerState``; policies and critic have target copies."""
+def _beginning(setup: Setup, own: tuple[Phase, ...]) -> Beginning:
+    """Policies and critic have target copies."""
     cfg, _, nets, shaping = setup
 
     def params(key: Key) -> Params:

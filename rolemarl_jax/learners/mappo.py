@@ -16,7 +16,12 @@ import jax.numpy as jnp
 from rolemarl_jax.config import config
 from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import check_losses, trajectory_shapes
-from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.learner import (
+    Beginning,
+    Learner,
+    UpdateOut,
+    make_init,
+)
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequences
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
@@ -93,14 +98,15 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     method = make_method(cfg.role, spec, PolicyMethod)
     setup = Setup(cfg, method, make_shaping(cfg.shaping, spec))
     ppo = _ppo_phase(setup)
-    init = _initialiser(setup, ppo)
-    _check(setup, ppo, spec, init)
+    begin = _beginning(setup, ppo)
+    _check(setup, ppo, spec, begin.shapes)
     epochs = make_epochs(cfg, method, setup.shaping, ppo)
     train = tuple(phase for phase in method.phases if phase.stage == "train")
     pretrain = (phase for phase in method.phases if phase.stage == "pretrain")
     return Learner(
         spec=spec,
-        init=init,
+        init=begin.init,
+        hypers=begin.hypers,
         carry=method.carry,
         act=acting.sampling(acting.of_method(method, critic=True)),
         greedy=acting.likeliest(acting.of_method(method, critic=False)),
@@ -114,11 +120,11 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     )
 
 
-def _check(setup: Setup, ppo: Phase, spec: EnvSpec, init: Any) -> None:
+def _check(setup: Setup, ppo: Phase, spec: EnvSpec, state: LearnerState) -> None:
     """Compares losses and weights of all phases, on shapes alone."""
     method, shaping = setup.method, setup.shaping
     block = trajectory_shapes(spec, method.carry)
-    check_losses((*method.phases, *shaping.phases), init, block)
+    check_losses((*method.phases, *shaping.phases), state, block)
 
     def loss(params: Params, ctx: Context) -> LossOut:
         seq = sequences(ctx.batch)
@@ -126,11 +132,11 @@ def _check(setup: Setup, ppo: Phase, spec: EnvSpec, init: Any) -> None:
         old = Old(*[jnp.zeros(ctx.batch.action.shape)] * len(Old._fields))
         return ppo.loss(outlook, ctx._replace(batch=Part(seq, old)))
 
-    check_losses((replace(ppo, loss=loss),), init, block, {"ppo": "algo.loss_scales"})
+    check_losses((replace(ppo, loss=loss),), state, block, {"ppo": "algo.loss_scales"})
 
 
-def _initialiser(setup: Setup, ppo: Phase) -> Any:
-    """``key -> LearnerState``; there is no target network."""
+def _beginning(setup: Setup, ppo: Phase) -> Beginning:
+    """There is no target network."""
     cfg, method, shaping = setup
 
     def params(key: Key) -> Params:

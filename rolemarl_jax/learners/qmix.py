@@ -15,7 +15,12 @@ from rolemarl_jax.config import config
 from rolemarl_jax.learners.parts import phases, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
-from rolemarl_jax.learners.parts.learner import Learner, UpdateOut, make_init
+from rolemarl_jax.learners.parts.learner import (
+    Beginning,
+    Learner,
+    UpdateOut,
+    make_init,
+)
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
@@ -114,13 +119,14 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         phases.in_precision(phase, cfg.precision, method.exact)
         for phase in (*method.phases, _td_phase(setup))
     )
-    init = _initialiser(setup, every)
-    check_losses(every, init, batch_shapes(spec), {"td": "algo.loss_scales"})
+    begin = _beginning(setup, every)
+    check_losses(every, begin.shapes, batch_shapes(spec), {"td": "algo.loss_scales"})
     train = tuple(phase for phase in every if phase.stage == "train")
     pretrain = (phase for phase in every if phase.stage == "pretrain")
     return Learner(
         spec=spec,
-        init=init,
+        init=begin.init,
+        hypers=begin.hypers,
         carry=method.carry,
         act=values.exploring(method, joint=cfg.epsilon.joint),
         greedy=values.greedy(method),
@@ -130,8 +136,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     )
 
 
-def _initialiser(setup: Setup, every: tuple[Phase, ...]) -> Any:
-    """``key -> LearnerState``, targets being copies of the online groups."""
+def _beginning(setup: Setup, every: tuple[Phase, ...]) -> Beginning:
+    """Targets are copies of the online groups."""
     cfg, method, mixer = setup
 
     def params(key: Key) -> Params:

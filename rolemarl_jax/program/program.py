@@ -116,7 +116,7 @@ def make_program(
             the algorithm does not have.
     """
     if cfg.sweep.hypers:
-        members.check(cfg, sweepable(learner))
+        members.check(cfg, learner.hypers)
     worlds, per_update = cfg.train.worlds, cfg.train.steps_per_update
     if max(worlds, per_update) % min(worlds, per_update):
         raise ConfigError(
@@ -166,11 +166,6 @@ def _collection(cfg: RunConfig, env: Env, learner: Learner) -> tuple[Rollout, Me
 
 def _shapes(learner: Learner, rollout: Rollout, memory: Memory) -> SeedState:
     return jax.eval_shape(partial(_init, learner, rollout, memory), (0, {}))
-
-
-def sweepable(learner: Learner) -> list[str]:
-    """Names of the hyper-parameters that the learner reads from its state."""
-    return sorted(jax.eval_shape(learner.init, jax.random.key(0)).hypers)
 
 
 def initial_learner(

@@ -16,7 +16,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.learners.parts.learner import Learner
-from rolemarl_jax.program.program import SeedState, seed_shapes, sweepable
+from rolemarl_jax.program.program import SeedState, seed_shapes
 from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import fit, halving
 from rolemarl_jax.sweep.shares import ALONE, Share
@@ -37,7 +37,7 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
         return cfg
     if not 0 < cfg.sweep.fraction <= 1:
         raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
-    members.check(cfg, sweepable(learner))
+    members.check(cfg, learner.hypers)
     if not fit.needs_plan(cfg, tree_bytes(seed_shapes(cfg, env, learner))):
         return cfg
     fitted = fit.make_plan(cfg, env, learner)

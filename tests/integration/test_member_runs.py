@@ -14,7 +14,7 @@ from experiments import evaluate
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.divergence import GOING_ON
-from rolemarl_jax.program.program import Cursor, make_program, sweepable
+from rolemarl_jax.program.program import Cursor, make_program
 from rolemarl_jax.report import findings, loggers
 from rolemarl_jax.run import observer, runner
 
@@ -184,7 +184,7 @@ def test_every_hyper_parameter_is_read(name):
     """One member for each, which ends elsewhere than the first if it alone differs."""
     algo = small_algo(name, OFTEN.get(name))
     learner = make_learner(algo, ENV.spec)
-    names = sweepable(learner)
+    names = learner.hypers
     cfg = run_config(algo, 1 + len(names), {**SMALL, "train": {"seeds_by": "vmap"}})
     program = make_program(cfg, ENV, learner, jax.devices()[:1])
     ids = jnp.zeros(cfg.seeds, jnp.int32)

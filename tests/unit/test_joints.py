@@ -85,21 +85,23 @@ def test_a_loss_that_reads_what_nothing_makes():
 
     wrong = phase(loss)
     with pytest.raises(ConfigError, match=r"'toy' reads 'alhpa'.*weight_pull"):
-        check_losses((wrong,), init_of(wrong), batch_shapes(SPEC))
+        check_losses((wrong,), init_of(wrong).shapes, batch_shapes(SPEC))
 
 
 def test_a_phase_of_the_methods_own_names_itself():
     wrong = phase(scales={"pull": 1.0, "push": 1.0})
     with pytest.raises(ConfigError, match=r"scales of phase 'toy'.*a loss: push"):
-        check_losses((wrong,), init_of(wrong), batch_shapes(SPEC))
+        check_losses((wrong,), init_of(wrong).shapes, batch_shapes(SPEC))
 
 
 def test_names_that_fit_are_taken():
     right = phase()
-    init = init_of(right)
-    check_losses((right,), init, batch_shapes(SPEC))
-    state = init(jax.random.key(0))
+    begin = init_of(right)
+    check_losses((right,), begin.shapes, batch_shapes(SPEC))
+    state = begin.init(jax.random.key(0))
     assert state.hypers["weight_pull"] == 1 and set(state.opt) == {"toy"}
+    assert jax.eval_shape(lambda: state._replace(opt={})) == begin.shapes
+    assert begin.hypers == ("lr", "weight_pull")
 
 
 def test_plain_modules_are_what_is_known():

@@ -13,7 +13,6 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.program.program import sweepable
 from rolemarl_jax.report import findings, loggers, page, plotting, ranking, summary
 from rolemarl_jax.sweep import fit as sweep
 
@@ -57,7 +56,7 @@ def test_names_of_combinations_tell_them_apart():
     ],
 )
 def test_refused(hypers, told):
-    known = sweepable(make_learner(small_algo("qmix"), SPEC))
+    known = make_learner(small_algo("qmix"), SPEC).hypers
     assert {"lr", "gamma", "weight_td"} <= set(known)
     with pytest.raises(ConfigError, match=told):
         members.check(config(hypers), known)

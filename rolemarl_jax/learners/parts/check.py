@@ -1,6 +1,6 @@
 """Losses and their weights, compared before anything is compiled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,15 +24,16 @@ from rolemarl_jax.types import (
 
 def check_losses(
     phases: tuple[Phase, ...],
-    init: Callable[[Key], LearnerState],
+    state: LearnerState,
     batch: Any,
     keys: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Refuses a loss without a weight, and a weight without a loss.
 
-    Nothing is computed: losses are traced on shapes alone.
+    Nothing is computed: losses are traced on shapes alone, one phase of each name.
 
     Args:
+        state: shapes of what the losses read besides.
         batch: shapes of what the losses read.
         keys: by phase, the key that holds the weights of its losses; those of other
             phases are the method's own.
@@ -41,8 +42,7 @@ def check_losses(
         ConfigError: names the losses; or a loss reads what nothing makes.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(init, key)
-    for phase in with_followers(phases):
+    for phase in {phase.name: phase for phase in with_followers(phases)}.values():
         losses = set(_traced(phase, state, batch, key))
         weighted = set(phase.scales)
         if losses != weighted:

@@ -21,6 +21,7 @@ from rolemarl_jax.types import (
     Observation,
     PyTree,
     Trajectory,
+    shaped,
 )
 
 Experience = Batch | Trajectory
@@ -97,6 +98,7 @@ class Learner:
             ``Trajectory`` that its own policy has just collected.
         minibatch: worlds of one gradient step, which must divide the worlds of a
             trajectory; ``None`` where any number will do.
+        hypers: names of the hyper-parameters, which may be swept.
     """
 
     spec: EnvSpec
@@ -109,6 +111,24 @@ class Learner:
     pretraining: tuple[Pretraining, ...]
     experience: Literal["replay", "fresh"] = "replay"
     minibatch: int | None = None
+    hypers: tuple[str, ...] = ()
+
+
+class Beginning(NamedTuple):
+    """The state of an experiment before its first update.
+
+    Attributes:
+        init: ``key -> LearnerState``.
+        shapes: of what losses may read: all but the optimisers, which are left out.
+    """
+
+    init: Callable[[Key], LearnerState]
+    shapes: LearnerState
+
+    @property
+    def hypers(self) -> tuple[str, ...]:
+        """Names of the hyper-parameters."""
+        return tuple(sorted(self.shapes.hypers))
 
 
 def make_init(
@@ -119,8 +139,8 @@ def make_init(
     hypers: Mapping[str, float],
     no_gradient: tuple[str, ...] = (),
     aux: InitAuxFn = no_aux,
-) -> Callable[[Key], LearnerState]:
-    """``key -> LearnerState``, once all names have been compared.
+) -> Beginning:
+    """The beginning of a learner, once all names have been compared.
 
     Args:
         params: parameters by group. target_groups: those that have target copies.
@@ -131,7 +151,8 @@ def make_init(
         ConfigError: a group that nothing trains or that there is not, a learning rate
             or weight that is no hyper-parameter.
     """
-    groups = tuple(jax.eval_shape(params, jax.random.key(0)))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    groups = jax.eval_shape(params, key)
     _require("target group", dict.fromkeys(target_groups, "the target network"), groups)
     _require("group", dict.fromkeys(no_gradient, "no_gradient"), groups)
     trained: set[str] = set()
@@ -160,7 +181,14 @@ def make_init(
             hypers={n: jnp.asarray(v, jnp.float32) for n, v in hypers.items()},
         )
 
-    return init
+    shapes = LearnerState(
+        params=groups,
+        target={group: groups[group] for group in target_groups},
+        opt={},
+        aux=jax.eval_shape(aux, key, groups),
+        hypers={name: shaped((), jnp.float32) for name in hypers},
+    )
+    return Beginning(init, shapes)
 
 
 def with_followers(phases: tuple[Phase, ...]) -> list[Phase]:
@@ -168,7 +196,7 @@ def with_followers(phases: tuple[Phase, ...]) -> list[Phase]:
     return [each for phase in phases for each in (phase, *phase.also)]
 
 
-def _require(kind: str, named_by: Mapping[str, str], known: Mapping | tuple) -> None:
+def _require(kind: str, named_by: Mapping[str, str], known: Mapping) -> None:
     """Refuses names that are not there."""
     for name, where in named_by.items():
         if name not in known:
