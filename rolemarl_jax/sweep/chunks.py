@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import SeedState, seed_shapes, sweepable
 from rolemarl_jax.report import summary
@@ -117,7 +117,8 @@ def _halve(
         raise ConfigError(f"sweep.chunk: seed {first} alone is too much ({fault})")
     half = part.seeds // 2
     ends = [*_cut(first, last, half)]
-    at = halving.split(part, [_chunk_at(cfg, *pair) for pair in ends], shapes)
+    with lock.held(part.run_dir, "run_dir"):
+        at = halving.split(part, [_chunk_at(cfg, *pair) for pair in ends], shapes)
     where = "anew" if at is None else f"from {at} env steps"
     print(f"out of memory with {part.seeds} seeds; going on {where} with {half}")
     return ends
