@@ -179,12 +179,9 @@ def _cut(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _chunk(cfg: RunConfig, first: int, last: int) -> RunConfig:
-    """Configuration of one chunk, resumed where it has been saved."""
+    """Configuration of one chunk, resumed where it was begun."""
     part = _chunk_at(cfg, first, last)
-    saved = Path(part.run_dir, rundir.CHECKPOINTS).exists()
-    if not saved:
-        halving.remove(Path(part.run_dir))  # rows of no checkpoint
-    return replace(part, resume=saved)
+    return replace(part, resume=bool(rundir.traces(part.run_dir)))
 
 
 def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:

@@ -9,6 +9,7 @@ from probes import worlds
 from support import run_config, seeds_in, small_algo, write_chunk
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
@@ -105,6 +106,17 @@ def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     assert seeds_in(cfg.run_dir) == list(range(6))
     chunks.run(cfg, trainer(log, fits=2), lambda: None, NO_SHAPES)
     assert len(log) == 4, "finished halves are known again"
+
+
+def test_a_chunk_that_was_begun_goes_on_and_is_not_removed(tmp_path):
+    """Its rows are dropped by whoever holds its folder, and by nobody else."""
+    cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=1, seed=4)
+    part = rundir.create(chunks._chunk_at(cfg, 4, 4))
+    (part / rundir.METRICS).write_text("")
+    log: list = []
+    chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
+    assert log == [(4, 1, True)]
+    assert (part / rundir.CONFIG).is_file()
 
 
 def test_one_seed_too_many(tmp_path):
