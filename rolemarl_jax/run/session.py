@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.disk import lock, rundir
+from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
     findings,
@@ -54,9 +54,10 @@ def held(cfg: RunConfig) -> Iterator[None]:
     """Keeps ``run_dir`` for this process, from before anything is compiled.
 
     Raises:
-        ConfigError: another process uses it, or a new run would mix with an old one.
+        ConfigError: another process uses it, or a new run would mix with an old one;
+            or its disk is full.
     """
-    with lock.held(cfg.run_dir, "run_dir"):
+    with files.full_disk_told(cfg.run_dir), lock.held(cfg.run_dir, "run_dir"):
         # Only now: one that was found fresh before may have been used meanwhile.
         if not cfg.resume:
             rundir.require_fresh(cfg.run_dir)

@@ -94,10 +94,14 @@ def complete(cfg: RunConfig) -> bool:
 def _attempt(train: Callable[[RunConfig], None], part: RunConfig) -> str | None:
     """Trains a chunk; the fault if it exceeded the memory.
 
-    The exception ends here, because what it holds is the memory in question.
+    The exception ends here, because what it holds is the memory in question. A full
+    disk has the same name there and is none.
     """
     try:
-        train(part)
+        with files.full_disk_told(part.run_dir):
+            train(part)
+    except ConfigError:
+        raise
     except Exception as error:
         if NO_MEMORY not in str(error):
             raise

@@ -144,6 +144,21 @@ def test_a_refused_run_leaves_no_directory(tmp_path):
     assert left(tmp_path) == []
 
 
+def test_a_full_disk_ends_a_run_with_a_message(tmp_path):
+    def play(*_):
+        raise OSError(28, "No space left on device")
+
+    cfg = run(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"the disk or a quota is full.*resume=true"):
+        session.run(cfg, SimpleNamespace(), play)
+    with pytest.raises(OSError, match="broken"):
+        session.run(cfg, SimpleNamespace(), broken)
+
+
+def broken(*_):
+    raise OSError(5, "broken")
+
+
 def test_a_directory_that_was_used_meanwhile_is_not_fresh_any_more(tmp_path):
     """Two that began in the same second have the same name."""
     cfg = run(tmp_path)

@@ -1,5 +1,6 @@
 """How many seeds fit, and chunks of those that do not."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,30 @@ def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     assert seeds_in(cfg.run_dir) == list(range(6))
     chunks.run(cfg, trainer(log, fits=2), lambda: None, NO_SHAPES)
     assert len(log) == 4, "finished halves are known again"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        ValueError("RESOURCE_EXHAUSTED: No space left on device [os_error=28]"),
+    ],
+)
+def test_a_full_disk_is_no_full_memory(tmp_path, error):
+    cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=4, seed=0)
+    begun = []
+
+    def train(part):
+        begun.append(part.seeds)
+        try:
+            raise error
+        except Exception as fault:
+            raise RuntimeError("RESOURCE_EXHAUSTED: not saved") from fault
+
+    with pytest.raises(ConfigError, match=r"chunks.000000-000003', where the disk"):
+        chunks.run(cfg, train, lambda: None, NO_SHAPES)
+    assert begun == [4]
 
 
 def test_a_chunk_that_was_begun_goes_on_and_is_not_removed(tmp_path):
