@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.door.compose import GLOBAL_GROUPS, Composed
 from rolemarl_jax.config import ConfigError, RunConfig, build
-from rolemarl_jax.disk.rundir import CONFIG, leaves, load
+from rolemarl_jax.disk.rundir import CONFIG, leaves, load, require_fresh, traces
 
 # What may differ from the configuration that a run was started with.
 FREE = (
@@ -43,11 +43,8 @@ def resolve(new: Composed) -> RunConfig:
         )
     # Jobs of a queue join the sweep that the first of them began.
     joins = cfg.sweep.processes is not None and cfg.sweep.coordinator is None
-    if (Path(cfg.run_dir) / CONFIG).exists() and not joins:
-        raise ConfigError(
-            f"run_dir: '{cfg.run_dir}' holds a run already; go on with it by adding "
-            "resume=true, or choose another directory"
-        )
+    if not (joins and CONFIG in traces(cfg.run_dir)):
+        require_fresh(cfg.run_dir)
     return cfg
 
 

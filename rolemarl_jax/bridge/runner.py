@@ -88,7 +88,7 @@ class Loop:
             cfg, bridge, pool.spec, learner
         )
         self._collector = Collector(pool, bridge.max_wait_ms / 1000)
-        self._recorder = Recorder(bridge.record, pool)
+        self._recorder = Recorder(bridge.record, pool, self._ledger.episodes)
         self._acts = {
             name: make_act(learner, greedy=name == "test") for name in ("train", "test")
         }

@@ -51,8 +51,10 @@ def begin(
     if not cfg.resume:
         return Begun(training, Ledger(), "")
     restored = run_saved.restore(cfg, jax.eval_shape(partial(parts, cfg, training)))
-    stored = jax.tree.map(lambda x: x[0], restored.state)
     meta, note = restored.meta, restored.note
+    if not restored.state:
+        return Begun(training, Ledger(), note)
+    stored = jax.tree.map(lambda x: x[0], restored.state)
     if "replay" not in stored:
         note += " replay was not saved: it fills again before updates go on."
     steps = Steps(learner, key, stored["learner"], Counters(*meta["counters"]))

@@ -2,9 +2,10 @@
 
 from functools import partial
 
-from rolemarl_jax.bridge import runner
+from rolemarl_jax.bridge import recording, runner
 from rolemarl_jax.bridge.opening import opened
 from rolemarl_jax.config import RunConfig
+from rolemarl_jax.disk import lock
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.run import session
 from rolemarl_jax.types import Remote
@@ -17,6 +18,7 @@ def train_remote(cfg: RunConfig, world: Remote) -> None:
         ConfigError: the configuration cannot be run; nothing was written then.
         Interrupted, StoppedError: the run ended early, and is saved.
     """
-    with opened(cfg, world) as pool:
+    lock.require_free(cfg.run_dir, "run_dir")  # starting games takes a while
+    with recording.held(cfg), opened(cfg, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
         session.run(cfg, learner, partial(runner.run, cfg, pool, learner))

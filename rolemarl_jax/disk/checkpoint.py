@@ -116,10 +116,11 @@ def _require_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed + SPARE:
         raise ConfigError(
-            f"checkpoint: {needed / 2**20:.0f} MiB needed, {free / 2**20:.0f} MiB "
-            f"free in {directory}; earlier checkpoints are untouched. Free some space "
-            "and go on with resume=true, or set checkpoint.replay=false, a smaller "
-            "checkpoint.keep, or another run_dir."
+            f"checkpoint: {needed / 2**20:.0f} MiB needed and "
+            f"{SPARE / 2**20:.0f} MiB besides that stay free, "
+            f"{free / 2**20:.0f} MiB free in {directory}; earlier checkpoints are "
+            "untouched. Free some space and go on with resume=true, or set "
+            "checkpoint.replay=false, a smaller checkpoint.keep, or another run_dir."
         )
 
 

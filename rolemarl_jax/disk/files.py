@@ -1,10 +1,17 @@
 """Files that are there as a whole or not at all."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rolemarl_jax.config import ConfigError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Tensorstore gives no number, and calls it RESOURCE_EXHAUSTED as XLA does memory.
+FULL_TEXT = ("no space left on device", "disk quota exceeded")
 
 
 @contextmanager
@@ -44,6 +51,40 @@ def create_text(path: Path, text: str, mode: int = 0o666) -> bool:
         except FileExistsError:
             return False
     return True
+
+
+@contextmanager
+def full_disk_told(folder: Path | str) -> Iterator[None]:
+    """Turns errors of a full disk, whoever raises them, into one that says so.
+
+    Args:
+        folder: that is written to.
+
+    Raises:
+        ConfigError: a disk was full; a quota counts as a disk.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        reason = str(error).strip().split("\n")[0][:400]
+        raise ConfigError(
+            f"run_dir: got '{folder}', where the disk or a quota is full ({reason}); "
+            "what was saved before is whole. Free some space and go on with resume=true"
+        ) from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, is that of a full disk."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if any(text in str(error).lower() for text in FULL_TEXT):
+        return True
+    earlier = error.__cause__ or error.__context__
+    return earlier is not None and is_disk_full(earlier)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import yaml
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk import files
 
+LOCK = "run.lock"  # of the process that uses the folder
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
@@ -24,6 +25,9 @@ REPLAYS = "replays"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
+
+# What a run has written goes on, or stays; beside it no other run begins.
+TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
 
 # Keys of a section that older runs lack.
 LATER = {"hypers": {}, "coordinator": None, "processes": None, "process": None}
@@ -65,6 +69,30 @@ def claim(cfg: RunConfig) -> bool:
     path = Path(cfg.run_dir) / CONFIG
     path.parent.mkdir(parents=True, exist_ok=True)
     return files.create_text(path, _text(cfg))
+
+
+def traces(run_dir: Path | str) -> list[str]:
+    """Names of files and folders there that only a run leaves."""
+    return [name for name in TRACES if Path(run_dir, name).exists()]
+
+
+def require_fresh(run_dir: Path | str) -> None:
+    """Refuses a directory that a new run would mix with another.
+
+    Raises:
+        ConfigError: a run lies there, or what is left of one.
+    """
+    found = traces(run_dir)
+    if CONFIG in found:
+        raise ConfigError(
+            f"run_dir: '{run_dir}' holds a run already; go on with it by adding "
+            "resume=true, or choose another directory"
+        )
+    if found:
+        raise ConfigError(
+            f"run_dir: '{run_dir}' holds {', '.join(found)} of a run without its "
+            f"{CONFIG}; choose another directory, or move these away"
+        )
 
 
 def folders(run_dir: Path | str) -> list[Path]:

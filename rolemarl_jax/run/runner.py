@@ -16,6 +16,7 @@ import numpy as np
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
+from rolemarl_jax.disk.checkpoint import Restored
 from rolemarl_jax.experience.evaluate import EvalResult
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Row
@@ -56,8 +57,9 @@ def run(
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
+    restored = _restored(cfg, program) if cfg.resume else None
     compiled = compile_program(program, cfg)
-    state, done, spent, note = _begin(cfg, program, compiled)
+    state, done, spent, note = _begin(cfg, program, compiled, restored)
     header = _header(cfg, program, compiled, done, note)
     out.started(header)
     logger = open_logger(header.resumed_at)
@@ -83,18 +85,23 @@ def run(
                 raise Interrupted
 
 
+def _restored(cfg: RunConfig, program: Program) -> Restored:
+    """The last whole checkpoint; what cannot be resumed is refused here."""
+    fresh = jax.eval_shape(program.init, *members.arrays(cfg, program.members))
+    return saved.restore(cfg, jax.eval_shape(partial(saved.parts, cfg), fresh))
+
+
 def _begin(
-    cfg: RunConfig, program: Program, compiled: Compiled
+    cfg: RunConfig, program: Program, compiled: Compiled, restored: Restored | None
 ) -> tuple[SeedState, int, float, str]:
-    """Fresh state, or that of the last whole checkpoint.
+    """Fresh state, or that of a checkpoint.
 
     Returns:
         State, iterations done, seconds spent before, and a note for the header.
     """
     state = compiled.init(*members.arrays(cfg, program.members))
-    if not cfg.resume:
-        return state, 0, 0.0, ""
-    restored = saved.restore(cfg, jax.eval_shape(partial(saved.parts, cfg), state))
+    if restored is None or not restored.state:
+        return state, 0, 0.0, restored.note if restored else ""
     note = restored.note
     if not cfg.checkpoint.replay:
         note += " replay was not saved: it fills again, training goes on meanwhile."

@@ -13,8 +13,10 @@ from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.memory import FreshState
 from rolemarl_jax.experience.rollout import Worlds
 from rolemarl_jax.program.program import SeedState
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import loggers, summary
 from rolemarl_jax.types import AgentState, PyTree
+
+BEFORE = -1  # env steps: no row is that old
 
 
 def save(
@@ -51,12 +53,31 @@ def restore(cfg: RunConfig, abstract: Mapping[str, PyTree]) -> checkpoint.Restor
         cfg: of the run.
         abstract: shapes of the parts wanted.
 
+    Returns:
+        What was read; ``state`` and ``meta`` are empty where the run ended before its
+        first checkpoint, and begins anew.
+
     Raises:
-        ConfigError: there is no checkpoint, or none that can be read.
+        ConfigError: there is no checkpoint and no such run, or none can be read.
     """
-    restored = checkpoint.restore(Path(cfg.run_dir) / rundir.CHECKPOINTS, abstract)
+    folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
+    if _begins_anew(cfg, folder):
+        dropped = loggers.truncate_after(Path(cfg.run_dir) / rundir.METRICS, BEFORE)
+        note = f"no checkpoint was written yet: begins anew, {dropped} rows dropped."
+        return checkpoint.Restored(0, {}, {}, note)
+    restored = checkpoint.restore(folder, abstract)
     loggers.truncate_after(Path(cfg.run_dir) / rundir.METRICS, restored.step)
     return restored
+
+
+def _begins_anew(cfg: RunConfig, checkpoints: Path) -> bool:
+    """Whether a run was begun, has no checkpoint, and none was removed.
+
+    One that has a summary came to its end, where each run is saved.
+    """
+    begun = rundir.traces(cfg.run_dir)
+    ended = summary.read(Path(cfg.run_dir)) is not None
+    return bool(begun) and not ended and checkpoint.latest(checkpoints) is None
 
 
 def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:

@@ -4,13 +4,14 @@ Whoever plays (compiled worlds, or those of the bridge) is handed in.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
     findings,
@@ -40,9 +41,30 @@ def run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     """Plays all seeds of one program, and leaves their files in ``run_dir``.
 
     Raises:
-        ConfigError: the configuration cannot be run; nothing was written then.
+        ConfigError: the configuration cannot be run, and nothing was written; or
+            another process uses ``run_dir``.
         Interrupted, StoppedError: the run ended early, and is saved.
     """
+    with held(cfg):
+        _run(cfg, learner, play)
+
+
+@contextmanager
+def held(cfg: RunConfig) -> Iterator[None]:
+    """Keeps ``run_dir`` for this process, from before anything is compiled.
+
+    Raises:
+        ConfigError: another process uses it, or a new run would mix with an old one;
+            or its disk is full.
+    """
+    with files.full_disk_told(cfg.run_dir), lock.held(cfg.run_dir, "run_dir"):
+        # Only now: one that was found fresh before may have been used meanwhile.
+        if not cfg.resume:
+            rundir.require_fresh(cfg.run_dir)
+        yield
+
+
+def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     display = progress.make()
     drawn, speed = time.monotonic(), {}
 

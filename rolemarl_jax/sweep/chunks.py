@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import SeedState, seed_shapes
 from rolemarl_jax.report import summary
@@ -94,10 +94,14 @@ def complete(cfg: RunConfig) -> bool:
 def _attempt(train: Callable[[RunConfig], None], part: RunConfig) -> str | None:
     """Trains a chunk; the fault if it exceeded the memory.
 
-    The exception ends here, because what it holds is the memory in question.
+    The exception ends here, because what it holds is the memory in question. A full
+    disk has the same name there and is none.
     """
     try:
-        train(part)
+        with files.full_disk_told(part.run_dir):
+            train(part)
+    except ConfigError:
+        raise
     except Exception as error:
         if NO_MEMORY not in str(error):
             raise
@@ -117,7 +121,8 @@ def _halve(
         raise ConfigError(f"sweep.chunk: seed {first} alone is too much ({fault})")
     half = part.seeds // 2
     ends = [*_cut(first, last, half)]
-    at = halving.split(part, [_chunk_at(cfg, *pair) for pair in ends], shapes)
+    with lock.held(part.run_dir, "run_dir"):
+        at = halving.split(part, [_chunk_at(cfg, *pair) for pair in ends], shapes)
     where = "anew" if at is None else f"from {at} env steps"
     print(f"out of memory with {part.seeds} seeds; going on {where} with {half}")
     return ends
@@ -178,12 +183,9 @@ def _cut(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _chunk(cfg: RunConfig, first: int, last: int) -> RunConfig:
-    """Configuration of one chunk, resumed where it has been saved."""
+    """Configuration of one chunk, resumed where it was begun."""
     part = _chunk_at(cfg, first, last)
-    saved = Path(part.run_dir, rundir.CHECKPOINTS).exists()
-    if not saved:
-        halving.remove(Path(part.run_dir))  # rows of no checkpoint
-    return replace(part, resume=saved)
+    return replace(part, resume=bool(rundir.traces(part.run_dir)))
 
 
 def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:

@@ -4,6 +4,7 @@ import time
 from functools import partial
 
 from rolemarl_jax.config import RunConfig
+from rolemarl_jax.disk import lock
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import seed_shapes
 from rolemarl_jax.run import runner, session
@@ -25,9 +26,17 @@ def train_compiled(cfg: RunConfig, env: Env, learner: Learner) -> None:
         chosen, share = shares.settle(cfg, plan)
         _in_chunks(chosen, env, learner, share)
     else:
-        chosen = plan(cfg)
-        at_once = (chosen.sweep.chunk or cfg.seeds) >= cfg.seeds
-        (_at_once if at_once else _in_chunks)(chosen, env, learner)
+        lock.require_free(cfg.run_dir, "run_dir")  # planning compiles
+        _alone(plan(cfg), env, learner)
+
+
+def _alone(cfg: RunConfig, env: Env, learner: Learner) -> None:
+    """All seeds, in a directory that no other process uses."""
+    if (cfg.sweep.chunk or cfg.seeds) >= cfg.seeds:
+        _at_once(cfg, env, learner)
+        return
+    with session.held(cfg):
+        _in_chunks(cfg, env, learner)
 
 
 def _at_once(cfg: RunConfig, env: Env, learner: Learner) -> None:

@@ -170,6 +170,17 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     assert steps[-1] >= 700
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    cfg = config(tmp_path, resume=True, total_steps=200, log_every=50)
+    rundir.create(cfg)
+    row = {"seed": 0, "env_steps": 50, "split": "train"}
+    (tmp_path / rundir.METRICS).write_text(json.dumps({**row, "old": 1}) + "\n")
+    train(cfg)
+    found = rows(cfg)
+    assert found and not any("old" in row for row in found)
+    assert saved(cfg)[0]["env_steps"] >= 200
+
+
 def test_too_few_workers_save_and_stop(tmp_path):
     cfg = config(tmp_path, bridge={"min_workers": 2, "restarts_per_hour": 0})
     with pytest.raises(observer.StoppedError, match="min_workers"):

@@ -1,5 +1,8 @@
 """A run that was stopped and goes on equals the one that was not, bit for bit."""
 
+import gc
+import shutil
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from support import run_config, small_algo
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import loggers, summary
 from rolemarl_jax.run import observer, runner, saved
 
 SEEDS = 3
@@ -36,10 +39,11 @@ def config(run_dir, **changes):
     return run_config(algo, SEEDS, over)
 
 
-def train(cfg, stop_at=None):
+def train(cfg, stop_at=None, headers=None):
     """Runs to the end, or dies without warning after ``stop_at`` env steps."""
     folder = Path(cfg.run_dir)
     folder.mkdir(exist_ok=True)
+    headers = [] if headers is None else headers
 
     def moved(now):
         if stop_at is not None and now.rows[0]["env_steps"] >= stop_at:
@@ -50,7 +54,7 @@ def train(cfg, stop_at=None):
         worlds.probe(worlds.KINDS.index("memory")),
         make_learner(cfg.algo, worlds.SPEC),
         lambda _: loggers.jsonl(folder / rundir.METRICS),
-        observer.Observer(lambda _: None, moved),
+        observer.Observer(headers.append, moved),
     )
 
 
@@ -134,6 +138,38 @@ def test_a_stop_in_the_last_leg_stops_nothing(whole, tmp_path, monkeypatch):
         train(cfg)  # a leg follows
     train(cfg)
     np.testing.assert_equal(rows(tmp_path), rows(whole))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(whole, tmp_path):
+    rundir.create(config(tmp_path))
+    with pytest.raises(KilledError):
+        train(config(tmp_path), 100)
+    before = len(rows(tmp_path))
+    assert before > 0 and not (tmp_path / rundir.CHECKPOINTS).exists()
+    told: list = []
+    train(config(tmp_path, resume=True), headers=told)
+    assert told[0].resumed_at == 0
+    assert told[0].note == (
+        f"no checkpoint was written yet: begins anew, {before} rows dropped."
+    )
+    np.testing.assert_equal(rows(tmp_path), rows(whole))
+
+
+def test_what_cannot_be_resumed_is_refused_before_compiling(tmp_path, monkeypatch):
+    # Orbax leaves futures that nobody awaits where a shape does not fit.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    train(config(tmp_path, total_steps=720))
+    before = rows(tmp_path)
+    monkeypatch.setattr(runner, "compile_program", lambda *_: pytest.fail("compiled"))
+    other = small_algo("acorm", {"role": {"contrastive_every": 3, "hidden": 24}})
+    with pytest.raises(ConfigError, match="can be read by this configuration: 7"):
+        train(config(tmp_path, resume=True, algo=other))
+    summary.write(tmp_path, {"env_steps": 720})
+    shutil.rmtree(tmp_path / rundir.CHECKPOINTS)  # of a run that came to its end
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        train(config(tmp_path, resume=True))
+    np.testing.assert_equal(rows(tmp_path), before)
+    gc.collect()
 
 
 def test_nothing_to_resume(tmp_path):

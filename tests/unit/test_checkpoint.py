@@ -126,8 +126,10 @@ def test_a_full_disk_is_noticed_before_writing(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, state, {}, keep=1)
     usage = namedtuple("usage", "total used free")(0, 0, checkpoint.SPARE + 3999)
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ConfigError, match=r"earlier checkpoints are untouched"):
+    with pytest.raises(ConfigError, match=r"checkpoints are untouched") as error:
         checkpoint.save(tmp_path, 2, state, {}, keep=1)
+    said = "0 MiB needed and 32 MiB besides that stay free, 32 MiB free in "
+    assert said in str(error.value)
     assert checkpoint.latest(tmp_path) == 1
 
 

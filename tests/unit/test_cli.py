@@ -117,6 +117,15 @@ def test_a_run_is_not_written_over():
     assert resolve().run_dir != first.run_dir
 
 
+@pytest.mark.parametrize("left", [rundir.METRICS, rundir.CHUNKS, rundir.CHECKPOINTS])
+def test_what_is_left_of_a_run_is_not_written_over(tmp_path, left):
+    (tmp_path / "a" / left).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"'a' holds {left} of a run without its"):
+        resolve("run_dir=a")
+    (tmp_path / "b" / "notes").mkdir(parents=True)
+    assert resolve("run_dir=b").run_dir == "b"
+
+
 def test_resume_takes_the_stored_configuration():
     cfg = resolve("algo=vdn", "run_dir=a", "seeds=3", "run=debug")
     rundir.create(cfg)

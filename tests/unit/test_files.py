@@ -74,17 +74,18 @@ def test_of_several_that_create_a_file_one_succeeds(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def episode():
+POOL = SimpleNamespace(slots=[SimpleNamespace(seeds=[3])])
+
+
+def episode(number=7):
     zeros = np.zeros((2, 1, 1), np.float32)
     return Episode(
-        7, 0, zeros, zeros, zeros > 0, zeros[:1], zeros[:1, 0, 0], True, True
+        number, 0, zeros, zeros, zeros > 0, zeros[:1], zeros[:1, 0, 0], True, True
     )
 
 
 def test_a_recorded_episode_is_whole_or_absent(tmp_path, monkeypatch):
-    recorder = Recorder(
-        str(tmp_path), SimpleNamespace(slots=[SimpleNamespace(seeds=[3])])
-    )
+    recorder = Recorder(str(tmp_path), POOL, 0)
     recorder.write(episode())
     assert names(tmp_path) == ["00000007.npz"]
     with np.load(tmp_path / "00000007.npz", allow_pickle=False) as found:
@@ -101,6 +102,24 @@ def test_a_recorded_episode_is_whole_or_absent(tmp_path, monkeypatch):
         recorder.write(episode())
     assert names(tmp_path) == ["00000007.npz"]
     assert (tmp_path / "00000007.npz").read_bytes() == before
+
+
+def test_recordings_go_on_behind_those_that_are_there(tmp_path):
+    """A fresh run in a used folder, and one that goes on before its last episodes."""
+    first = Recorder(str(tmp_path), POOL, 0)
+    for number in (2, 1):
+        first.write(episode(number))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    Recorder(str(tmp_path), POOL, 0).write(episode(1))
+    Recorder(str(tmp_path), POOL, 1).write(episode(2))
+    Recorder(str(tmp_path), POOL, 9).write(episode(10))
+    new = {"00000003.npz": 3, "00000004.npz": 4, "00000010.npz": 10}
+    assert names(tmp_path) == sorted({**before, **new})
+    for name, data in before.items():
+        assert (tmp_path / name).read_bytes() == data
+    for name, number in new.items():
+        with np.load(tmp_path / name, allow_pickle=False) as found:
+            assert int(found["id"]) == number
 
 
 def test_an_id_of_wandb_is_whole_or_absent(tmp_path, monkeypatch):

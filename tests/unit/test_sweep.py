@@ -1,5 +1,6 @@
 """How many seeds fit, and chunks of those that do not."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from probes import worlds
 from support import run_config, seeds_in, small_algo, write_chunk
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
@@ -105,6 +107,41 @@ def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     assert seeds_in(cfg.run_dir) == list(range(6))
     chunks.run(cfg, trainer(log, fits=2), lambda: None, NO_SHAPES)
     assert len(log) == 4, "finished halves are known again"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        ValueError("RESOURCE_EXHAUSTED: No space left on device [os_error=28]"),
+    ],
+)
+def test_a_full_disk_is_no_full_memory(tmp_path, error):
+    cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=4, seed=0)
+    begun = []
+
+    def train(part):
+        begun.append(part.seeds)
+        try:
+            raise error
+        except Exception as fault:
+            raise RuntimeError("RESOURCE_EXHAUSTED: not saved") from fault
+
+    with pytest.raises(ConfigError, match=r"chunks.000000-000003', where the disk"):
+        chunks.run(cfg, train, lambda: None, NO_SHAPES)
+    assert begun == [4]
+
+
+def test_a_chunk_that_was_begun_goes_on_and_is_not_removed(tmp_path):
+    """Its rows are dropped by whoever holds its folder, and by nobody else."""
+    cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=1, seed=4)
+    part = rundir.create(chunks._chunk_at(cfg, 4, 4))
+    (part / rundir.METRICS).write_text("")
+    log: list = []
+    chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
+    assert log == [(4, 1, True)]
+    assert (part / rundir.CONFIG).is_file()
 
 
 def test_one_seed_too_many(tmp_path):
