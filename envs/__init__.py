@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envs import bridged
-from rolemarl_jax.config import ConfigError, build, nearest
+from rolemarl_jax.config import ConfigError, build, require_name
 from rolemarl_jax.types import Env, Remote
 
 
@@ -44,12 +44,10 @@ def make(values: Mapping[str, Any]) -> Env | Remote:
     Raises:
         ConfigError: unknown environment, unknown or missing key, bad value.
     """
-    name = values.get("name")
-    if name not in known():
-        raise ConfigError(f"env.name: got {name!r}; {nearest(str(name), known())}")
+    name = require_name("env.name", values.get("name"), known())
     # JaxMARL prints about optional parts of itself on import.
     with contextlib.redirect_stdout(io.StringIO()):
-        module = importlib.import_module(_modules()[str(name)])
+        module = importlib.import_module(_modules()[name])
     return module.make(build(module.Config, values, "env"))
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.grid import board, draw, scene
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import ConfigError, Natural, Positive, config
 from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 BOARD = board.layout(
@@ -51,8 +51,8 @@ class Config:
     """
 
     name: Literal["firefighters"]
-    water: int
-    horizon: int
+    water: Natural
+    horizon: Positive
 
 
 class World(NamedTuple):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.grid import board, draw, scene
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import ConfigError, Positive, config
 from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 BOARD = board.layout(
@@ -60,8 +60,8 @@ class Config:
 
     name: Literal["pac_men", "pac_men_easy"]
     rooms: tuple[Literal["top", "bottom", "left", "right"], ...]
-    dots: int
-    horizon: int
+    dots: Positive
+    horizon: Positive
 
 
 class World(NamedTuple):

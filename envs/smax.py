@@ -15,7 +15,7 @@ from envs.battle import fast, scripted
 from envs.battle.observe import observer, sizes
 from envs.battle.teams import Wish, find
 from envs.battle.world import Rules, Units, codec
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import ConfigError, Finite, Natural, NonNegative, config
 from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
 
@@ -45,16 +45,16 @@ class Config:
     name: Literal["smax"]
     map: str
     backend: Literal["jaxmarl", "fast"]
-    allies: dict[str, int] | None
-    enemies: dict[str, int] | None
+    allies: dict[str, Natural] | None
+    enemies: dict[str, Natural] | None
     random_positions: bool | None
     random_types: bool | None
-    type_weights: dict[str, float] | None
+    type_weights: dict[str, NonNegative] | None
     shields: bool
-    max_steps: int
+    max_steps: Natural
     walls_cause_death: bool
     see_enemy_actions: bool
-    won_battle_bonus: float
+    won_battle_bonus: Finite
     enemy_shoots: bool
     attack_mode: Literal["closest", "random", "focus"]
     state: Literal["normalised", "raw"]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.grid import board, draw, scene
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import Fraction, Positive, config
 from rolemarl_jax.types import Array, Env, Key, Observation, Step
 
 # The wind starts at the dotted line, here the column of the stem.
@@ -50,8 +50,8 @@ class Config:
     """
 
     name: Literal["windy_maze"]
-    wind: float
-    horizon: int
+    wind: Fraction
+    horizon: Positive
 
 
 class World(NamedTuple):
@@ -74,10 +74,8 @@ def make(cfg: Config) -> Env:
     """Makes the environment.
 
     Raises:
-        ConfigError: a probability or a horizon out of range.
+        ConfigError: a horizon out of range.
     """
-    if not 0.0 <= cfg.wind <= 1.0:
-        raise ConfigError(f"env.wind: got {cfg.wind}; allowed: 0 to 1")
     return scene.make_env(
         SCENE,
         cfg.name,

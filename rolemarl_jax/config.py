@@ -8,18 +8,52 @@ live beside the code that needs them and raise ``ConfigError`` too.
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as _dataclass
 
 T = TypeVar("T")
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+INT32 = 2**31 - 1  # devices count in int32
+_FLOAT32 = 3.4e38  # and compute in float32, where more is infinite
 
-# Strict JSON mode: nothing is coerced but int to float and list to tuple.
-_STRICT = ConfigDict(extra="forbid", strict=True)
+
+def _whole(value: Any) -> Any:
+    """``2e4`` and ``4.0`` are whole numbers, however they are written."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
+
+
+_Whole = BeforeValidator(_whole)
+Positive = Annotated[int, Field(ge=1, le=INT32), _Whole]
+Natural = Annotated[int, Field(ge=0, le=INT32), _Whole]
+# Sides of weight matrices: two at the bound are 16 GiB of float32.
+Size = Annotated[int, Field(ge=1, le=2**16), _Whole]
+# What is batched or listed one by one: seeds, worlds, rows.
+Count = Annotated[int, Field(ge=1, le=10**6), _Whole]
+
+Finite = Annotated[float, Field(ge=-_FLOAT32, le=_FLOAT32)]
+NonNegative = Annotated[float, Field(ge=0, le=_FLOAT32)]
+Above0 = Annotated[float, Field(gt=0, le=_FLOAT32)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+UpTo1 = Annotated[float, Field(gt=0, le=1)]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST_BYTES = 10**18
+
+# Strict JSON mode: nothing is coerced but int to float, list to tuple, and whole
+# floats to int.
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ConfigError(ValueError):
@@ -32,12 +66,54 @@ def config(cls: type[T]) -> type[T]:
     return _dataclass(cls, frozen=True, kw_only=True, config=_STRICT)  # type: ignore
 
 
+def require_name(key: str, got: Any, known: Iterable[str]) -> str:
+    """The name of a thing, which has to be one of those that are known.
+
+    Args:
+        key: dotted key that it stands under.
+        got: what stands there, of any type.
+        known: names.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    names = list(known)
+    if isinstance(got, str) and got in names:
+        return got
+    raise ConfigError(f"{key}: got {got!r}; {nearest(str(got), names)}")
+
+
 def nearest(got: str, known: Iterable[str]) -> str:
     """Sentence fragment for an unknown name: the list, and the closest match."""
     names = sorted(known)
     close = difflib.get_close_matches(got, names, n=1, cutoff=0.4)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"known: {', '.join(names)}{hint}"
+
+
+def parse_bytes(text: str) -> int:
+    """``80GB``, ``512 MB``, ``1.5e9``: a number of bytes, units of a thousand.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    parts = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([KMGT]?)B?\s*", text)
+    try:
+        amount = float(parts[1]) * _UNITS[parts[2]] if parts else 0
+    except ValueError:
+        amount = 0
+    if not 1 <= amount < _MOST_BYTES:
+        raise ConfigError(
+            f"sweep.device_memory: got '{text}'; allowed: for example 80GB or 512MB, "
+            f"less than {_MOST_BYTES:.0e} bytes"
+        )
+    return int(amount)
+
+
+def _amount(text: str) -> str:
+    """An amount of memory that can be read, as it was written."""
+    parse_bytes(text)
+    return text
 
 
 def require_divisor(name: str, value: int, whole_name: str, whole: int) -> None:
@@ -64,31 +140,55 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         ConfigError: unknown or missing key, or a value of the wrong type; all
             faults are named in one message.
     """
+    faults = {
+        key: f"{key}: got {value!r}; input should be a finite number"
+        for key, value in _numbers(values, where)
+        if not math.isfinite(value)
+    }
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(dict(values)))
+        record = TypeAdapter(cls).validate_json(json.dumps(dict(values)))
+        if not faults:
+            return record
     except ValidationError as error:
-        lines = [_explain(cls, where, fault) for fault in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        found = [_explain(cls, where, fault) for fault in error.errors()]
+        faults = dict(found) | faults
+    raise ConfigError("\n".join(faults.values())) from None
 
 
-def _explain(cls: type, where: str, fault: Any) -> str:
-    """One line of a ``ConfigError`` for one fault that pydantic found."""
+def _numbers(node: Any, key: str) -> Iterator[tuple[str, float]]:
+    """All floats of nested containers by dotted key, those of open mappings too."""
+    if isinstance(node, float):
+        yield key, node
+    if not isinstance(node, Mapping | list | tuple):
+        return
+    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for name, value in items:
+        yield from _numbers(value, f"{key}.{name}" if key else str(name))
+
+
+def _explain(cls: type, where: str, fault: Any) -> tuple[str, str]:
+    """Key and line of a ``ConfigError`` for one fault that pydantic found."""
     path = [str(part) for part in fault["loc"]]
     key = ".".join(filter(None, [where, *path]))
     if fault["type"] == "unexpected_keyword_argument":
         fields = getattr(_owner(cls, path[:-1]), "__dataclass_fields__", {})
-        return f"{key}: unknown key; {nearest(path[-1], fields)}"
+        return key, f"{key}: unknown key; {nearest(path[-1], fields)}"
     if fault["type"] == "missing":
-        return f"{key}: missing key"
-    return (
-        f"{key}: got {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
-    )
+        return key, f"{key}: missing key"
+    own = fault.get("ctx", {}).get("error")
+    if isinstance(own, ConfigError):
+        return key, str(own)
+    what = fault["msg"][:1].lower() + fault["msg"][1:]
+    return key, f"{key}: got {fault['input']!r}; {what}"
 
 
 def _owner(cls: Any, path: list[str]) -> Any:
-    """The nested record class that a dotted path leads to."""
+    """The nested record class that a dotted path leads to, also inside containers."""
     for part in path:
-        cls = cls.__dataclass_fields__[part].type
+        fields = getattr(cls, "__dataclass_fields__", None)
+        # dict[str, Record] and tuple[Record, ...]
+        inside = [a for a in get_args(cls) if hasattr(a, "__dataclass_fields__")]
+        cls = fields[part].type if fields else inside[0] if inside else None
     return cls
 
 
@@ -109,12 +209,12 @@ class TrainConfig:
             the memory of an update; ``None`` batches all.
     """
 
-    worlds: Positive
+    worlds: Count
     steps_per_update: Positive
     warmup_steps: Natural | None
     seeds_by: Literal["auto", "map", "vmap"]
-    host_devices: Positive | None
-    seeds_together: Positive | None
+    host_devices: Count | None
+    seeds_together: Count | None
 
 
 @config
@@ -142,9 +242,9 @@ class ReplayConfig:
     sampling: Literal["episodes", "filled", "fresh"]
     episodes: Positive
     mean_length: Positive
-    batch: Positive
-    rows: Positive
-    row_length: Positive
+    batch: Count
+    rows: Count
+    row_length: Count
 
 
 @config
@@ -158,8 +258,8 @@ class EvalConfig:
     """
 
     every: Positive
-    episodes: Positive
-    worlds: Positive
+    episodes: Count
+    worlds: Count
 
 
 @config
@@ -194,13 +294,13 @@ class SweepConfig:
         process: number of this one.
     """
 
-    hypers: dict[str, tuple[float, ...]]
-    chunk: Positive | None
-    device_memory: str | None
-    fraction: float
+    hypers: dict[str, tuple[Finite, ...]]
+    chunk: Count | None
+    device_memory: Annotated[str, AfterValidator(_amount)] | None
+    fraction: UpTo1
     plan_only: bool
     coordinator: str | None
-    processes: Positive | None
+    processes: Count | None
     process: Natural | None
 
 
@@ -238,7 +338,7 @@ class RunConfig:
     eval: EvalConfig
     checkpoint: CheckpointConfig
     sweep: SweepConfig
-    seeds: Positive
+    seeds: Count
     seed: Natural
     total_steps: Positive
     log_every: Positive

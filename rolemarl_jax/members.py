@@ -7,14 +7,16 @@ ordered by seed, then by combination.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rolemarl_jax.config import ConfigError, RunConfig, nearest
+from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest
 
 Row = dict[str, Any]
 Hypers = dict[str, float]
+MOST = 10**6  # members of a run
 COLUMN = "hyper/"  # prefix of a hyper-parameter in rows
 
 
@@ -33,7 +35,26 @@ def combinations(cfg: RunConfig) -> list[Hypers]:
 
 def count(cfg: RunConfig) -> int:
     """How many members a run has."""
-    return cfg.seeds * len(combinations(cfg))
+    return cfg.seeds * prod(len(values) for values in cfg.sweep.hypers.values())
+
+
+def check_count(cfg: RunConfig) -> None:
+    """Refuses more members than can be listed, and ids of seeds beyond int32.
+
+    Raises:
+        ConfigError: names the keys.
+    """
+    last = INT32 - cfg.seeds + 1
+    if cfg.seed > last:
+        raise ConfigError(
+            f"seed: got {cfg.seed} with seeds={cfg.seeds}; allowed: up to {last} (ids "
+            "of seeds are int32)"
+        )
+    if count(cfg) > MOST:
+        raise ConfigError(
+            f"sweep.hypers: got {count(cfg) // cfg.seeds} combinations for each of "
+            f"seeds={cfg.seeds}; allowed: up to {MOST} members together"
+        )
 
 
 def times(cfg: RunConfig) -> str:
@@ -70,6 +91,7 @@ def check(cfg: RunConfig, known: Iterable[str]) -> None:
     Raises:
         ConfigError: names the key.
     """
+    check_count(cfg)
     known = set(known)
     for name, values in cfg.sweep.hypers.items():
         key, algo = f"sweep.hypers.{name}", cfg.algo.get("name")
@@ -79,7 +101,7 @@ def check(cfg: RunConfig, known: Iterable[str]) -> None:
                 + nearest(name, known)
             )
         given = list(values)
-        if not given or not np.isfinite(given).all():
+        if not given:
             raise ConfigError(
                 f"{key}: got {given}; allowed: one or more finite numbers"
             )

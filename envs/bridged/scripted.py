@@ -1,14 +1,8 @@
 """A small world behind the bridge, with SMAC's interface and its ways to fail."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from envs.bridged import settings
-from rolemarl_jax.config import Natural, Positive, config
+from rolemarl_jax.config import Fraction, Natural, NonNegative, Positive, Size, config
 from rolemarl_jax.types import Remote
-
-Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 @config
@@ -31,16 +25,16 @@ class Config:
     """
 
     name: str
-    n_agents: Positive
+    n_agents: Size
     episode_limit: Positive
     goal: Positive
     extra_obs: Natural
-    step_ms: float
-    jitter: Chance
-    launch_s: float
+    step_ms: NonNegative
+    jitter: Fraction
+    launch_s: NonNegative
     faults: tuple[str, ...]
-    fault_chance: Chance
-    launch_chance: Chance
+    fault_chance: Fraction
+    launch_chance: Fraction
     broken: bool
 
 

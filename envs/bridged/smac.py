@@ -1,7 +1,7 @@
 """SMAC on StarCraft II (Samvelyan et al. 2019), through the bridge."""
 
 from envs.bridged import settings
-from rolemarl_jax.config import Positive, config
+from rolemarl_jax.config import Above0, Finite, Positive, config
 from rolemarl_jax.types import Remote
 
 
@@ -52,12 +52,12 @@ class Config:
     state_timestep_number: bool
     reward_sparse: bool
     reward_only_positive: bool
-    reward_death_value: float
-    reward_win: float
-    reward_defeat: float
-    reward_negative_scale: float
+    reward_death_value: Finite
+    reward_win: Finite
+    reward_defeat: Finite
+    reward_negative_scale: Finite
     reward_scale: bool
-    reward_scale_rate: float
+    reward_scale_rate: Above0
 
 
 def make(cfg: Config) -> Remote:

@@ -3,7 +3,15 @@
 from typing import Any
 
 from envs.bridged import settings
-from rolemarl_jax.config import ConfigError, Positive, config
+from rolemarl_jax.config import (
+    Above0,
+    ConfigError,
+    Finite,
+    Fraction,
+    NonNegative,
+    Positive,
+    config,
+)
 from rolemarl_jax.types import Remote
 
 
@@ -63,7 +71,7 @@ class Config:
     sc2_timeout_s: Positive
     difficulty: str
     step_mul: Positive
-    move_amount: float
+    move_amount: Above0
     obs_all_health: bool
     obs_own_health: bool
     obs_own_pos: bool
@@ -77,17 +85,17 @@ class Config:
     conic_fov: bool
     num_fov_actions: Positive
     use_unit_ranges: bool
-    min_attack_range: float
-    prob_obs_enemy: float
+    min_attack_range: NonNegative
+    prob_obs_enemy: Fraction
     action_mask: bool
     reward_sparse: bool
     reward_only_positive: bool
-    reward_death_value: float
-    reward_win: float
-    reward_defeat: float
-    reward_negative_scale: float
+    reward_death_value: Finite
+    reward_win: Finite
+    reward_defeat: Finite
+    reward_negative_scale: Finite
     reward_scale: bool
-    reward_scale_rate: float
+    reward_scale_rate: Above0
 
 
 def make(cfg: Config) -> Remote:

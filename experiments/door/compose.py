@@ -5,14 +5,15 @@ neither the allowed choices nor the nearest one in a single line.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from rolemarl_jax.config import ConfigError, nearest
 
@@ -99,7 +100,8 @@ def opened(arguments: Iterable[str]) -> list[str]:
 
 def plain(cfg: DictConfig, choices: Mapping[str, Any], job: int | None) -> Composed:
     """The same, for a configuration that Hydra composed itself (``--multirun``)."""
-    values = {str(key): _resolved(cfg[key]) for key in cfg}
+    with _refusals():
+        values = {str(key): _resolved(cfg[key]) for key in cfg}
     return Composed(values, _ours(choices), (), job)
 
 
@@ -119,21 +121,30 @@ def _split(argument: str) -> tuple[str, str, str]:
 
 def _hydra(arguments: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Values and choices that Hydra composes."""
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("config", list(arguments), return_hydra_config=True)
-            choices = dict(cfg.hydra.runtime.choices)
-            # Hydra's own section holds values that only a launched job has.
-            values = {str(key): _resolved(cfg[key]) for key in cfg if key != "hydra"}
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+    with _refusals(), initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("config", list(arguments), return_hydra_config=True)
+        choices = dict(cfg.hydra.runtime.choices)
+        # Hydra's own section holds values that only a launched job has.
+        values = {str(key): _resolved(cfg[key]) for key in cfg if key != "hydra"}
     return values, _ours(choices)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What Hydra and OmegaConf refuse becomes a ``ConfigError``."""
+    try:
+        yield
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: got '???'; allowed: a value") from None
+    # Hydra has no exception of its own for numbers as groups and for endless digits.
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(" ".join(str(error).split())) from None
 
 
 def _resolved(node: Any) -> Any:
     """Plain containers of a node, interpolations filled in."""
     return (
-        OmegaConf.to_container(node, resolve=True)
+        OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         if OmegaConf.is_config(node)
         else node
     )
@@ -152,9 +163,11 @@ def _require_key(key: str, value: str, base: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping) or part not in node:
             raise ConfigError(_unknown(key, parts[:depth], node, base))
         node = node[part]
-    if isinstance(node, Mapping) and node and "{" not in value:
+    # Hydra takes a key that is a folder, too, for a group.
+    if isinstance(node, Mapping) and ("{" not in value or (CONFIGS / key).is_dir()):
         inside = ", ".join(f"{key}.{name}" for name in sorted(node))
-        raise ConfigError(f"{key}: got '{value}', but it is a section; set {inside}")
+        instead = f"set {inside}" if inside else "it is empty here"
+        raise ConfigError(f"{key}: got '{value}', but it is a section; {instead}")
 
 
 def _unknown(key: str, parents: list[str], node: Any, base: Mapping[str, Any]) -> str:

@@ -19,8 +19,10 @@ def prepare_devices(cfg: RunConfig) -> None:
     effect on devices that this process has used already.
 
     Raises:
-        ConfigError: more devices than cores or seeds, or other flags than these.
+        ConfigError: more members than can be listed, more devices than cores or
+            seeds, or other flags than these.
     """
+    members.check_count(cfg)
     _check(cfg)
     flags = {COUNT: str(host_devices(cfg))}
     if cfg.deterministic:

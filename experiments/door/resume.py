@@ -79,7 +79,7 @@ def _resumed(new: Composed) -> dict[str, Any]:
 def _updated(stored: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Stored values with dotted keys replaced; ``total_steps`` may only grow."""
     total = changes.get("total_steps", stored["total_steps"])
-    if isinstance(total, int) and total < stored["total_steps"]:
+    if isinstance(total, int | float) and total < stored["total_steps"]:
         raise ConfigError(
             f"total_steps: got {total}; allowed: {stored['total_steps']} (as the run "
             "was started with) or more"

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import yaml
 
 from experiments.door import compose, resume
-from rolemarl_jax.config import ConfigError, Positive, build, config, nearest
+from rolemarl_jax.config import ConfigError, Count, Positive, build, config, nearest
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import summary
 
@@ -64,7 +64,7 @@ class Study:
     title: str
     note: str
     measure: Literal["win_rate", "return"]
-    seeds: Positive
+    seeds: Count
     overrides: tuple[str, ...]
     worlds: tuple[World, ...]
     algos: tuple[Algorithm, ...]

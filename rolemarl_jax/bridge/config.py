@@ -4,11 +4,16 @@ import ipaddress
 import shutil
 import stat
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import PositiveFloat
+from pydantic import Field
 
-from rolemarl_jax.config import ConfigError, Natural, Positive, config
+from rolemarl_jax.config import INT32, ConfigError, Natural, Positive, Size, config
+
+# Polls count milliseconds in int32.
+Milliseconds = Annotated[float, Field(ge=0, le=INT32)]
+Seconds = Annotated[float, Field(gt=0, le=INT32 // 1000)]
 
 
 @config
@@ -35,19 +40,19 @@ class BridgeConfig:
         record: folder that every finished episode is saved to, or ``None``.
     """
 
-    workers: Positive
+    workers: Size
     remote: Natural
     python: str | None
     listen: str | None
     key_file: str | None
-    max_wait_ms: float
+    max_wait_ms: Milliseconds
     updates_per_episode: Positive
     min_workers: Positive
-    start_deadline_s: PositiveFloat
-    reset_deadline_s: PositiveFloat
-    step_deadline_s: PositiveFloat
-    backoff_s: PositiveFloat
-    backoff_max_s: PositiveFloat
+    start_deadline_s: Seconds
+    reset_deadline_s: Seconds
+    step_deadline_s: Seconds
+    backoff_s: Seconds
+    backoff_max_s: Seconds
     restarts_per_hour: Natural
     record: str | None
 

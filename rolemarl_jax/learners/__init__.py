@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-from rolemarl_jax.config import ConfigError, build, nearest
+from rolemarl_jax.config import build, require_name
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.types import EnvSpec
 
@@ -21,8 +21,6 @@ def make_learner(values: Mapping[str, Any], spec: EnvSpec) -> Learner:
     Raises:
         ConfigError: unknown learner, unknown or ill-typed key, impossible sizes.
     """
-    name = values.get("learner", "")
-    if name not in known():
-        raise ConfigError(f"algo.learner: got '{name}'; {nearest(name, known())}")
+    name = require_name("algo.learner", values.get("learner"), known())
     module = importlib.import_module(f"{__name__}.{name}")
     return module.make(build(module.Config, values, "algo"), spec)

@@ -13,7 +13,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rolemarl_jax.config import ConfigError, config, require_divisor
+from rolemarl_jax.config import (
+    Above0,
+    ConfigError,
+    Count,
+    Finite,
+    Fraction,
+    NonNegative,
+    Size,
+    config,
+    require_divisor,
+)
 from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.learner import (
@@ -63,21 +73,21 @@ class Config:
     learner: str
     shaping: dict[str, Any]
     shared: bool
-    policy_widths: tuple[int, ...]
-    critic_width: int
-    heads: int
-    actor_lr: float
-    critic_lr: float
-    gamma: float
-    tau: float
-    reward_scale: float
-    temperature: float
-    batch: int
-    attention_reg: float
-    policy_reg: float
-    weight_decay: float
-    critic_clip: float
-    actor_clip: float
+    policy_widths: tuple[Size, ...]
+    critic_width: Size
+    heads: Size
+    actor_lr: NonNegative
+    critic_lr: NonNegative
+    gamma: Fraction
+    tau: Fraction
+    reward_scale: Finite
+    temperature: NonNegative
+    batch: Count
+    attention_reg: NonNegative
+    policy_reg: NonNegative
+    weight_decay: NonNegative
+    critic_clip: Above0
+    actor_clip: Above0
 
 
 class Transitions(NamedTuple):

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import (
+    Above0,
+    Finite,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    config,
+)
 from rolemarl_jax.learners.parts import acting, phases
 from rolemarl_jax.learners.parts.check import check_losses, trajectory_shapes
 from rolemarl_jax.learners.parts.learner import (
@@ -65,19 +73,19 @@ class Config:
     learner: str
     role: dict[str, Any]
     shaping: dict[str, Any]
-    actor_lr: float
-    critic_lr: float
-    gamma: float
-    gae_lambda: float
-    reward_scale: float
-    clip: float
-    value_clip: float | None
-    value_norm: float | None
-    epochs: int
-    minibatch: int | None
+    actor_lr: NonNegative
+    critic_lr: NonNegative
+    gamma: Fraction
+    gae_lambda: Fraction
+    reward_scale: Finite
+    clip: Above0
+    value_clip: Above0 | None
+    value_norm: Fraction | None
+    epochs: Positive
+    minibatch: Positive | None
     optimiser: OptimiserConfig
-    loss_scales: dict[str, float]
-    pretrain_steps: int
+    loss_scales: dict[str, NonNegative]
+    pretrain_steps: Natural
 
 
 class Setup(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Finite, Fraction, NonNegative, Positive, UpTo1, config
 from rolemarl_jax.learners.parts import phases, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
@@ -40,8 +40,8 @@ class DecayConfig(OptimiserConfig):
         decay_every: in updates.
     """
 
-    decay: float
-    decay_every: int
+    decay: UpTo1
+    decay_every: Positive
 
 
 @config
@@ -56,8 +56,8 @@ class TargetConfig:
     """
 
     mode: Literal["soft", "hard"]
-    tau: float
-    every: int
+    tau: Fraction
+    every: Positive
 
 
 @config
@@ -86,16 +86,16 @@ class Config:
     learner: str
     role: dict[str, Any]
     mixer: dict[str, Any]
-    lr: float
-    gamma: float
-    td_lambda: float
+    lr: NonNegative
+    gamma: Fraction
+    td_lambda: Fraction
     double_q: bool
-    reward_scale: float
+    reward_scale: Finite
     precision: Literal["float32", "bfloat16"]
     optimiser: DecayConfig
     target: TargetConfig
     epsilon: EpsilonConfig
-    loss_scales: dict[str, float]
+    loss_scales: dict[str, NonNegative]
 
 
 class Setup(NamedTuple):

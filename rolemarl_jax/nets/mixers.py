@@ -11,7 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, build, config, nearest
+from rolemarl_jax.config import ConfigError, Positive, Size, build, config, require_name
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.rng import named
@@ -59,9 +59,9 @@ class QmixConfig:
     """
 
     name: str
-    embed: int
-    hypernet_layers: int
-    hypernet_hidden: int
+    embed: Size
+    hypernet_layers: Positive
+    hypernet_hidden: Size
 
 
 @config
@@ -76,9 +76,9 @@ class RecurrentConfig:
     """
 
     name: str
-    embed: int
-    hypernet_hidden: int
-    query: int
+    embed: Size
+    hypernet_hidden: Size
+    query: Size
 
 
 @config
@@ -98,12 +98,12 @@ class AttentionConfig:
     """
 
     name: str
-    embed: int
-    hypernet_hidden: int
-    query: int
-    heads: int
-    attention: int
-    out: int
+    embed: Size
+    hypernet_hidden: Size
+    query: Size
+    heads: Size
+    attention: Size
+    out: Size
     own_state_encoder: bool
 
 
@@ -117,7 +117,7 @@ class Monotonic(Module):
         hypernet: widths of the hidden layers of each hypernetwork of a weight.
     """
 
-    embed: int
+    embed: Size
     hypernet: tuple[int, ...]
 
     @nn.compact
@@ -237,8 +237,6 @@ def make_mixer(values: Mapping[str, Any], spec: EnvSpec) -> Mixer:
     Raises:
         ConfigError: unknown name, unknown or ill-typed key, impossible sizes.
     """
-    name = values.get("name", "")
-    if name not in _MIXERS:
-        raise ConfigError(f"algo.mixer.name: got '{name}'; {nearest(name, _MIXERS)}")
+    name = require_name("algo.mixer.name", values.get("name"), _MIXERS)
     record, make = _MIXERS[name]
     return make(build(record, values, "algo.mixer"), spec)

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Fraction, Size, config
 from rolemarl_jax.nets.layers import Module, project
 from rolemarl_jax.ops import latent_scan
 from rolemarl_jax.ops.latent import mixed_log_probs, start_latent, symlog
@@ -32,11 +32,11 @@ class RSSMConfig:
         unimix: share of the uniform in their distributions.
     """
 
-    hidden: int
-    deter: int
-    latents: int
-    classes: int
-    unimix: float
+    hidden: Size
+    deter: Size
+    latents: Size
+    classes: Size
+    unimix: Fraction
 
 
 def normal_fan(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:

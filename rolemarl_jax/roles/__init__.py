@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from rolemarl_jax.config import ConfigError, build, nearest
+from rolemarl_jax.config import ConfigError, build, require_name
 from rolemarl_jax.roles.parts.method import RoleMethod
 from rolemarl_jax.types import EnvSpec
 
@@ -38,10 +38,10 @@ def make_method(
         ConfigError: unknown name, a method for another learner, unknown or ill-typed
             key, impossible sizes.
     """
-    name = values.get("name", "")
-    if name not in known():
-        fits = nearest(name, known(kind))
-        raise ConfigError(f"algo.role.name: got '{name}'; {fits}")
+    got = values.get("name")
+    # A wrong name is told those that fit; that of another kind has its own message.
+    fits = known() if got in known() else known(kind)
+    name = require_name("algo.role.name", got, fits)
     if _makes(name) is not kind:
         raise ConfigError(
             f"algo.role.name: got '{name}', which is for another algo.learner; "

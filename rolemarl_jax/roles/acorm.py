@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import NonNegative, Size, config
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
@@ -33,8 +33,8 @@ class Config(ContrastiveConfig):
     """
 
     name: str
-    hidden: int
-    role_lr: float
+    hidden: Size
+    role_lr: NonNegative
 
 
 class Setup(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config, require_divisor
+from rolemarl_jax.config import Size, config, require_divisor
 from rolemarl_jax.nets.agents import blank_inputs
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
@@ -39,12 +39,12 @@ class Config(ContrastiveConfig):
     """
 
     name: str
-    actor_hidden: int
-    critic_hidden: int
-    heads: int
-    attention: int
-    out: int
-    critic_head: int
+    actor_hidden: Size
+    critic_hidden: Size
+    heads: Size
+    attention: Size
+    out: Size
+    critic_head: Size
     last_action: bool
 
 

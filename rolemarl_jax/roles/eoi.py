@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import (
+    Fraction,
+    NonNegative,
+    Positive,
+    Size,
+    config,
+)
 from rolemarl_jax.nets.agents import blank_inputs, features, unshared
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops.optim import optimiser, soft_update
@@ -63,12 +69,12 @@ class IndividualityConfig:
 
     name: str
     agent: plain.Config
-    classifier: tuple[int, ...]
-    ivf: tuple[int, ...]
-    classifier_lr: float
-    ivf_lr: float
-    tau: float
-    mutual_information: float
+    classifier: tuple[Size, ...]
+    ivf: tuple[Size, ...]
+    classifier_lr: NonNegative
+    ivf_lr: NonNegative
+    tau: Fraction
+    mutual_information: NonNegative
 
 
 @config
@@ -86,9 +92,9 @@ class Config(IndividualityConfig):
     """
 
     standardise: bool
-    positive_distance: float
-    window: int
-    borrow: float
+    positive_distance: NonNegative
+    window: Positive
+    borrow: Fraction
 
 
 class Setup(NamedTuple):
@@ -102,13 +108,7 @@ class Setup(NamedTuple):
 
 
 def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
-    """The method record of EOI.
-
-    Raises:
-        ConfigError: a share of rows outside [0, 1], or a window without a step.
-    """
-    if not 0 <= cfg.borrow <= 1:
-        raise ConfigError(f"algo.role.borrow: got {cfg.borrow}, allowed: 0 to 1")
+    """The method record of EOI."""
     mlp = MLP if cfg.agent.shared else unshared(MLP, (2,))
     setup = Setup(
         cfg=cfg,
@@ -126,7 +126,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         extra_losses=partial(individuality, setup),
         phases=(
             classifier_phase(
-                paper_losses(setup.classifier, cfg.window, "algo.role.window"),
+                paper_losses(setup.classifier, cfg.window),
                 {
                     "mutual_information": cfg.mutual_information,
                     "positive_distance": cfg.positive_distance,

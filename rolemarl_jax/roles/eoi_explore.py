@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Finite, Fraction, config
 from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity, td
@@ -41,10 +41,10 @@ class Config(IndividualityConfig):
         explore_ratio: in it, probability that at a step one agent follows the IVF.
     """
 
-    gamma: float
-    reward: float
-    episode_ratio: float
-    explore_ratio: float
+    gamma: Fraction
+    reward: Finite
+    episode_ratio: Fraction
+    explore_ratio: Fraction
 
 
 class Setup(NamedTuple):

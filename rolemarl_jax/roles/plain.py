@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Size, config
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features, unshared
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
@@ -33,9 +33,9 @@ class Config:
     """
 
     name: str
-    hidden: int
+    hidden: Size
     recurrent: bool
-    layers: tuple[int, ...]
+    layers: tuple[Size, ...]
     shared: bool
     last_action: bool
     agent_id: bool

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import Above0, ConfigError, Finite, Positive, UpTo1, config
 from rolemarl_jax.nets.agents import Recurrent, crossed, features
 from rolemarl_jax.nets.rssm import RSSM
 from rolemarl_jax.ops.intrinsic import policy_divergence
@@ -45,10 +45,10 @@ class Weights:
         beta3: of the policies' divergence.
     """
 
-    alpha: float
-    beta1: float
-    beta2: float
-    beta3: float
+    alpha: Finite
+    beta1: Finite
+    beta2: Finite
+    beta3: Finite
 
 
 @config
@@ -71,15 +71,15 @@ class Config(acorm.Config):
     """
 
     intrinsic: bool
-    horizon: int
-    alpha: float | None
-    beta1: float | None
-    beta2: float | None
-    beta3: float | None
-    temperature: float | None
+    horizon: Positive
+    alpha: Finite | None
+    beta1: Finite | None
+    beta2: Finite | None
+    beta3: Finite | None
+    temperature: Above0 | None
     per_map: dict[str, Weights]
-    clip: float | None
-    normalise: float | None
+    clip: Above0 | None
+    normalise: UpTo1 | None
     world: WorldConfig
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import ConfigError, Finite, Size, config
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features
 from rolemarl_jax.nets.initial import orthogonal
 from rolemarl_jax.rng import named
@@ -35,13 +35,13 @@ class Config:
     """
 
     name: str
-    hidden: int
+    hidden: Size
     last_action: bool
     agent_id: bool
     critic_obs: bool
     critic_state: bool
     orthogonal: bool
-    logits_gain: float
+    logits_gain: Finite
 
 
 class Setup(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Above0, Finite, NonNegative, Size, config
 from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.roma import Decoder, NormHead, Trunk
 from rolemarl_jax.ops import info
@@ -49,19 +49,19 @@ class Config:
     """
 
     name: str
-    hidden: int
-    role: int
-    encoder_hidden: int
+    hidden: Size
+    role: Size
+    encoder_hidden: Size
     norm: Literal["layer", "batch_train"]
-    var_floor: float
+    var_floor: Above0
     mean_at_test: bool
     kl_only: bool
-    entropy_weight: float
-    kl_weight: float
-    bound: float
+    entropy_weight: NonNegative
+    kl_weight: NonNegative
+    bound: NonNegative
     mi_from_infer: bool
-    soft_weight: float
-    enough: float
+    soft_weight: NonNegative
+    enough: Finite
 
 
 class Nets(NamedTuple):

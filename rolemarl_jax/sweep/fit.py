@@ -1,7 +1,6 @@
 """How many seeds fit on a device at once: compiled, not guessed."""
 
 import os
-import re
 from dataclasses import replace
 from math import lcm
 from typing import Any, NamedTuple
@@ -9,13 +8,12 @@ from typing import Any, NamedTuple
 import jax
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError, RunConfig, parse_bytes
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
 from rolemarl_jax.types import Env
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 PROBES = (2, 4)  # seeds of the programs that are compiled to be measured
 
 
@@ -94,24 +92,6 @@ def needs_plan(cfg: RunConfig, member_bytes: int) -> bool:
     at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
     at_once *= len(members.combinations(cfg))
     return at_once * member_bytes > 0.3 * memory
-
-
-def parse_bytes(text: str) -> int:
-    """``80GB``, ``512 MB``, ``1.5e9``: a number of bytes, units of a thousand.
-
-    Raises:
-        ConfigError: anything else.
-    """
-    parts = re.fullmatch(r"\s*([0-9.]+(?:[eE][0-9]+)?)\s*([KMGT]?)B?\s*", text)
-    try:
-        amount = float(parts[1]) * UNITS[parts[2]] if parts else 0
-    except ValueError:
-        amount = 0
-    if amount < 1:
-        raise ConfigError(
-            f"sweep.device_memory: got '{text}'; allowed: for example 80GB or 512MB"
-        )
-    return int(amount)
 
 
 def memory_bytes(asked: str | None) -> int:

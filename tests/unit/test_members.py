@@ -1,7 +1,6 @@
 """Combinations of hyper-parameters: who is a member, what is refused, who is best."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +49,6 @@ def test_names_of_combinations_tell_them_apart():
     [
         ({"gama": (0.9,)}, r"sweep\.hypers\.gama: algo=qmix .* did you mean 'gamma'"),
         ({"lr": ()}, r"sweep\.hypers\.lr: got \[\]; allowed: one or more"),
-        ({"lr": (1e-3, math.nan)}, r"sweep\.hypers\.lr: got .*finite"),
         ({"lr": (1e-3, 1e-3)}, "each number once"),
         ({"lr": (1e-3, 1.00000000001e-3)}, "each number once"),
     ],

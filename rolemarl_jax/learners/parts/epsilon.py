@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Fraction, Natural, config
 from rolemarl_jax.ops.td import mask_unavailable
 from rolemarl_jax.types import Array, Key
 
@@ -21,9 +21,9 @@ class EpsilonConfig:
         joint: one coin for the whole team (the ACORM authors') instead of one an agent.
     """
 
-    start: float
-    finish: float
-    steps: int
+    start: Fraction
+    finish: Fraction
+    steps: Natural
     joint: bool
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Above0, config
 
 
 @config
@@ -16,5 +16,5 @@ class OptimiserConfig:
     """
 
     name: Literal["adam", "rmsprop"]
-    eps: float
-    clip: float
+    eps: Above0
+    clip: Above0

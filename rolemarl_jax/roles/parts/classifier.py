@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops import identity
 from rolemarl_jax.ops.optim import optimiser
@@ -70,17 +69,12 @@ def classifier_phase(loss: LossFn, regularisers: Mapping[str, float]) -> Phase:
     )
 
 
-def paper_losses(net: Classifier, window: int, key: str) -> LossFn:
+def paper_losses(net: Classifier, window: int) -> LossFn:
     """Eq. 5: cross entropies with the index, with a positive and with itself.
 
     Args:
-        window: steps that a positive may lie back. key: of the window, for messages.
-
-    Raises:
-        ConfigError: a window without a step.
+        window: steps that a positive may lie back, 1 or more.
     """
-    if window < 1:
-        raise ConfigError(f"{key}: got {window}, allowed: at least 1")
 
     def loss(params: Params, ctx: Context) -> LossOut:
         steps = ctx.batch.reward.shape[0]

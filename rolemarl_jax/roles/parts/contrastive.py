@@ -7,7 +7,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, config
+from rolemarl_jax.config import (
+    ConfigError,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Size,
+    config,
+)
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.ops.cluster import kmeans
@@ -42,27 +50,27 @@ class ContrastiveConfig:
         embedding_lr: learning rate of the former.
     """
 
-    embedding: int
-    role: int
+    embedding: Size
+    role: Size
     layer_norm: bool
-    clusters: int
-    kmeans_iterations: int
+    clusters: Positive
+    kmeans_iterations: Natural
     contrastive: bool
-    contrastive_lr: float
-    contrastive_every: int
-    momentum: float
+    contrastive_lr: NonNegative
+    contrastive_every: Positive
+    momentum: Fraction
     key_grad: bool
     norm_by_active: bool
     mask_dead: bool
-    pretrain_embedding: int
-    pretrain_contrastive: int
-    embedding_lr: float
+    pretrain_embedding: Natural
+    pretrain_contrastive: Natural
+    embedding_lr: NonNegative
 
 
 class RoleEncoder(Module):
     """Role of an embedding: ``sigmoid(Linear(e))``, LayerNorm before it by choice."""
 
-    role: int
+    role: Size
     layer_norm: bool
 
     @nn.compact

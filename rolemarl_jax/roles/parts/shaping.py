@@ -7,7 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, build, config, nearest
+from rolemarl_jax.config import (
+    ConfigError,
+    Finite,
+    NonNegative,
+    Positive,
+    Size,
+    build,
+    config,
+    require_name,
+)
 from rolemarl_jax.roles.parts.classifier import (
     classifier_phase,
     make_classifier,
@@ -63,13 +72,13 @@ class EoiConfig:
     """
 
     name: str
-    alpha: float | None
-    per_env: dict[str, float]
-    widths: tuple[int, ...]
-    lr: float
-    positive_distance: float
-    mutual_information: float
-    window: int
+    alpha: Finite | None
+    per_env: dict[str, Finite]
+    widths: tuple[Size, ...]
+    lr: NonNegative
+    positive_distance: NonNegative
+    mutual_information: NonNegative
+    window: Positive
 
 
 def _none(_: NoneConfig, __: EnvSpec) -> Shaping:
@@ -80,7 +89,7 @@ def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
     """``r_i = r + alpha P(i | o_i)`` (EOI eq. 1)."""
     net = make_classifier(cfg.widths, spec)
     learn = classifier_phase(
-        paper_losses(net, cfg.window, "algo.shaping.window"),
+        paper_losses(net, cfg.window),
         {
             "positive_distance": cfg.positive_distance,
             "mutual_information": cfg.mutual_information,
@@ -119,10 +128,7 @@ def make_shaping(values: Mapping[str, Any], spec: EnvSpec) -> Shaping:
     Raises:
         ConfigError: unknown name, unknown or ill-typed key.
     """
-    name = values.get("name", "")
-    if name not in _SHAPINGS:
-        known = nearest(name, _SHAPINGS)
-        raise ConfigError(f"algo.shaping.name: got '{name}'; {known}")
+    name = require_name("algo.shaping.name", values.get("name"), _SHAPINGS)
     record, make = _SHAPINGS[name]
     return make(build(record, values, "algo.shaping"), spec)
 

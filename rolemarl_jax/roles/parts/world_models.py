@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import config
+from rolemarl_jax.config import Above0, Fraction, NonNegative, config
 from rolemarl_jax.nets.rssm import RSSM, RSSMConfig
 from rolemarl_jax.ops import latent
 from rolemarl_jax.ops.optim import optimiser, soft_update
@@ -38,13 +38,13 @@ class WorldConfig:
     """
 
     net: RSSMConfig
-    free_nats: float
-    dynamics_scale: float
-    representation_scale: float
-    lr: float
-    eps: float
-    clip: float
-    target_tau: float
+    free_nats: NonNegative
+    dynamics_scale: NonNegative
+    representation_scale: NonNegative
+    lr: NonNegative
+    eps: Above0
+    clip: Above0
+    target_tau: Fraction
 
 
 def make_models(cfg: WorldConfig, spec: EnvSpec, role: int) -> dict[str, RSSM]:
