@@ -251,7 +251,7 @@ def test_text() -> None:
         ("pac_men", {"rooms": []}, ["env.rooms", "bottom"]),
         ("pac_men", {"rooms": ["cellar"]}, ["env.rooms", "cellar", "bottom"]),
         ("pac_men_easy", {"horizon": 256}, ["env.horizon", "256", "255"]),
-        ("windy_maze", {"wind": 1.4}, ["env.wind", "1.4", "0 to 1"]),
+        ("windy_maze", {"wind": 1.4}, ["env.wind", "1.4", "less than or equal to 1"]),
         ("firefighters", {"water": -1}, ["env.water", "-1"]),
         ("firefighters", {"watr": 1}, ["env.watr", "did you mean 'water'"]),
     ],
