@@ -164,7 +164,7 @@ SIZES = {
     "sweep.device_memory=1e400GB": "sweep.device_memory: got '1e400GB'; allowed: for",
 }
 BRIDGED = {
-    "bridge.step_deadline_s=0": "bridge.step_deadline_s: got 0; input should be greater",
+    "bridge.step_deadline_s=0": "bridge.step_deadline_s: got 0; input should be",
     "bridge.backoff_s=1e9": "bridge.backoff_s: got 1000000000.0; input should be less",
     "bridge.workers=0": "bridge.workers: got 0; input should be greater than or equal",
 }
