@@ -14,6 +14,7 @@ import numpy as np
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.training import Steps
 from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.experience.memory import check_minibatch
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.types import EnvSpec, Observation, Trajectory
 
@@ -35,6 +36,7 @@ class Blocks:
                 f"train.steps_per_update: got {per_update}; allowed: multiples of "
                 f"train.worlds={worlds}"
             )
+        check_minibatch(cfg, learner)
         self.steps, self.memory = steps, None
         self._learner, self._limit = learner, spec.episode_limit
         self._ticks = per_update // worlds

@@ -12,7 +12,7 @@ from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.ledger import Ledger
 from rolemarl_jax.bridge.training import Counters, Replayed, Steps
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.experience.memory import check_experience
+from rolemarl_jax.experience.memory import check_sampling
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.run import saved as run_saved
@@ -43,7 +43,7 @@ def begin(
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
     """
-    check_experience(cfg, learner)
+    check_sampling(cfg, learner)
     make = partial(_make_training, cfg, bridge, spec, learner)
     key = rng.root(cfg.seed)
     state = jax.jit(partial(initial_learner, learner))(cfg.seed)

@@ -52,12 +52,11 @@ class FreshState(NamedTuple):
     agents: AgentState  # [W, ...] when the block began
 
 
-def check_experience(cfg: RunConfig, learner: Learner) -> None:
-    """Refuses experience that the learner cannot use.
+def check_minibatch(cfg: RunConfig, learner: Learner) -> None:
+    """Refuses worlds that the learner's minibatches do not divide.
 
     Raises:
-        ConfigError: an on-policy learner with a replay, or the reverse; worlds that its
-            minibatches do not divide.
+        ConfigError: names both.
     """
     worlds = cfg.train.worlds
     if learner.minibatch is not None and worlds % learner.minibatch:
@@ -65,6 +64,14 @@ def check_experience(cfg: RunConfig, learner: Learner) -> None:
             f"algo.minibatch: got {learner.minibatch}; allowed: divisors of "
             f"train.worlds={worlds}"
         )
+
+
+def check_sampling(cfg: RunConfig, learner: Learner) -> None:
+    """Refuses an on-policy learner with a replay, or the reverse.
+
+    Raises:
+        ConfigError: names both.
+    """
     name, sampling = cfg.algo.get("name", "this algorithm"), cfg.replay.sampling
     if (learner.experience == "fresh") != (sampling == "fresh"):
         on_policy = learner.experience == "fresh"
@@ -88,7 +95,7 @@ def make_memory(cfg: RunConfig, learner: Learner, store: Store, ticks: int) -> M
         ConfigError: an on-policy learner and a replay, or the reverse; sizes that
             do not fit.
     """
-    check_experience(cfg, learner)
+    check_sampling(cfg, learner)
     name = cfg.algo.get("name", "this algorithm")
     if learner.experience == "replay":
         replay = make_replay(cfg.replay, learner.spec, store, cfg.train.worlds)
@@ -106,6 +113,7 @@ def make_memory(cfg: RunConfig, learner: Learner, store: Store, ticks: int) -> M
             f"algo={name}, which uses a block once: at least train.worlds="
             f"{cfg.train.worlds}"
         )
+    check_minibatch(cfg, learner)
     return _fresh(store, learner, cfg, ticks)
 
 

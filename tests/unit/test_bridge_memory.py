@@ -238,7 +238,9 @@ def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
     steps = SimpleNamespace(
         launch=lambda draw: drawn.append(draw(None)), wait=lambda: None
     )
-    learner = SimpleNamespace(carry=lambda rows: {"h": jnp.zeros((rows, 1))})
+    learner = SimpleNamespace(
+        carry=lambda rows: {"h": jnp.zeros((rows, 1))}, minibatch=2
+    )
     made = blocks.Blocks(cfg, steps, SPEC, learner)
     made.begin(1)
     made.begin(2)
