@@ -12,7 +12,7 @@ PACKAGES = ("rolemarl_jax", "envs", "experiments", "configs")
 WORDS = (
     *("algo=by_index", "env=windy_maze", "run=debug", "seeds=1", "total_steps=1000"),
     *("log_every=500", "eval.every=500", "checkpoint.every=500", "replay.episodes=20"),
-    *("algo.role.hidden=8", "run_dir=out"),
+    "algo.role.hidden=8",
 )
 
 
@@ -31,25 +31,25 @@ def copy(repo, tmp_path_factory):
     return folder
 
 
-def run(folder, *words):
+def run(folder, out, *words):
     script = (
         "import jax; jax.config.update('jax_disable_most_optimizations', True)\n"
         "from experiments import run; run.main()"
     )
     env = {**os.environ, "PYTHONPATH": str(folder), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", script, *WORDS, *words]
+    command = [sys.executable, "-c", script, *WORDS, f"run_dir={out}", *words]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
 def test_the_method_trains(copy):
-    done = run(copy)
+    done = run(copy, "out")
     assert done.returncode == 0, done.stderr
     rows = (copy / "out" / "metrics.jsonl").read_text().splitlines()
     assert '"td/loss_apart": ' in rows[-2] and "null" not in rows[-2]
 
 
 def test_a_loss_without_a_weight_is_refused(copy):
-    done = run(copy, "~algo.loss_scales.apart")
-    assert done.returncode == 2
+    done = run(copy, "refused", "~algo.loss_scales.apart")
+    assert done.returncode == 2 and not (copy / "refused").exists()
     assert "algo.loss_scales: got weights of td" in done.stderr
     assert "missing: apart" in done.stderr
