@@ -239,7 +239,7 @@ def test_long_limits_take_a_wider_clock() -> None:
         ({"map": "2s3x"}, ["env.map", "'2s3x'", "5m_vs_6m", "did you mean '2s3z'"]),
         ({"name": "smxa"}, ["env.name", "'smxa'", "did you mean 'smax'"]),
         ({"max_step": 3}, ["env.max_step", "did you mean 'max_steps'"]),
-        ({"max_steps": -1}, ["env.max_steps", "-1", "0 to"]),
+        ({"max_steps": -1}, ["env.max_steps", "-1", "equal to 0"]),
         ({"max_steps": "x"}, ["env.max_steps", "'x'"]),
         ({"state": "norm"}, ["env.state", "'norm'", "normalised"]),
         ({"attack_mode": "far"}, ["env.attack_mode", "closest"]),
