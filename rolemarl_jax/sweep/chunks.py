@@ -35,8 +35,6 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
     # What was planned before stays as it is, however much memory is free now.
     if cfg.sweep.chunk is not None and cfg.resume and not cfg.sweep.plan_only:
         return cfg
-    if not 0 < cfg.sweep.fraction <= 1:
-        raise ConfigError(f"sweep.fraction: got {cfg.sweep.fraction}; allowed: (0, 1]")
     members.check(cfg, learner.hypers)
     if not fit.needs_plan(cfg, tree_bytes(seed_shapes(cfg, env, learner))):
         return cfg
