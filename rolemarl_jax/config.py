@@ -225,9 +225,9 @@ class ReplayConfig:
         store: ``packed`` keeps world states and re-renders observations,
             ``observations`` keeps what was seen, ``auto`` takes the smaller.
         sampling: ``episodes``: ``batch`` whole episodes, uniform, padded to the
-            time limit. ``filled``: ``rows`` rows of ``row_length`` steps, each
-            starting at a uniformly drawn episode and going on into those that
-            follow it, so that nearly every step is real. ``fresh``: nothing but the
+            time limit. ``filled``: ``rows`` rows of ``row_length`` steps that begin
+            anywhere and go on into the episodes that follow, so that nearly every
+            step is real and each has an equal chance. ``fresh``: nothing but the
             block just collected, for on-policy algorithms; the keys below then
             mean nothing.
         episodes: capacity in episodes.
@@ -235,7 +235,8 @@ class ReplayConfig:
             longer episodes mean that fewer fit.
         batch: episodes of an ``episodes`` sample.
         rows: rows of a ``filled`` sample.
-        row_length: steps of such a row.
+        row_length: steps of such a row that are learnt from.
+        burn_in: steps before those, which only warm up the recurrent state.
     """
 
     store: Literal["packed", "observations", "auto"]
@@ -245,6 +246,7 @@ class ReplayConfig:
     batch: Count
     rows: Count
     row_length: Count
+    burn_in: Natural
 
 
 @config

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 
 Array = jax.Array
 Key = jax.Array
@@ -37,7 +36,8 @@ class EnvSpec:
         obs_dim: O.
         state_dim: S.
         episode_limit: the most steps an episode can have.
-        max_return: return of a perfect episode where it is known, for display.
+        max_return: return of a perfect episode where it is known; value learners
+            scale rewards by it.
     """
 
     name: str
@@ -188,9 +188,9 @@ class Batch(NamedTuple):
 class Trajectory(NamedTuple):
     """The T steps that B worlds have just gone through, for on-policy learners.
 
-    Every slot is a transition; episodes end and begin inside. An observation that no
-    slot holds, because an episode was truncated there or the block ended, is in
-    ``final``.
+    Episodes end and begin inside. An observation that no slot holds, because an episode
+    was truncated there or the block ended, is in ``final``. A world whose episodes end
+    before the block does is padded with steps that have ended and offer one action.
     """
 
     obs: Array  # [T, B, N, O]
@@ -202,6 +202,7 @@ class Trajectory(NamedTuple):
     reward: Array  # [T, B] float32
     terminated: Array  # [T, B] bool
     truncated: Array  # [T, B] bool
+    mask: Array  # [T, B] float32, 1 on real transitions
     carry: PyTree  # [B, ...] recurrent state that acted in the first step
     final: Observation  # [K, B, ...]
     final_at: Array  # [K, B] int32, the step that led there; T where there is none
@@ -210,11 +211,6 @@ class Trajectory(NamedTuple):
     def inputs(self) -> Inputs:
         """The part that a policy may see."""
         return Inputs(self.obs, self.last_action, self.reset)
-
-    @property
-    def mask(self) -> Array:
-        """1 on transitions, which all slots are, `[T, B]`."""
-        return jnp.ones_like(self.reward)
 
 
 class AgentOut(NamedTuple):

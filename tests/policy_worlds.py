@@ -52,6 +52,7 @@ def run_config(values, worlds, steps_per_update, **replay):
         "batch": 1,
         "rows": 1,
         "row_length": 1,
+        "burn_in": 0,
     }
     train = {
         "worlds": worlds,

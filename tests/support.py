@@ -214,6 +214,7 @@ def run_config(algo, seeds=1, over=None):
             "batch": 32,
             "rows": 16,
             "row_length": 8,
+            "burn_in": 0,
         },
         "eval": {"every": 1000, "episodes": 16, "worlds": 16},
         "checkpoint": {"every": 1000, "keep": 1, "replay": False},

@@ -25,7 +25,7 @@ FILL = 34  # chunks after which it learns
 SIZES = {64: (32, 64, 40), 512: (64, 256, 3)}
 OURS = (
     *("algo=qmix", "train.worlds=16", "train.steps_per_update=256"),
-    *("replay.rows=32", "replay.row_length=128"),
+    *("replay.rows=32", "replay.row_length=128", "replay.burn_in=0"),
 )
 
 

@@ -1,8 +1,9 @@
 """On-policy training: blocks of whole lanes, each a stream of finished episodes.
 
-A lane is filled by one episode after another until it holds the block's steps; the
-last one is cut there. So nothing of an episode that was lost is ever learned from,
-and short episodes are not over-represented.
+A lane takes one episode after another until it holds its share of the block's steps.
+The last one may be as long as the time limit, so lanes are as long as that allows, and
+padded where it was shorter. So every step that was played is learnt from once, whatever
+its place in its episode, and nothing of an episode that was lost ever is.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.bridge.training import Steps
+from rolemarl_jax.bridge.training import Steps, require_length
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.memory import check_minibatch
 from rolemarl_jax.learners.parts.learner import Learner
@@ -39,7 +40,9 @@ class Blocks:
         check_minibatch(cfg, learner)
         self.steps, self.memory = steps, None
         self._learner, self._limit = learner, spec.episode_limit
-        self._ticks = per_update // worlds
+        self._share = per_update // worlds
+        self._ticks = self._share - 1 + spec.episode_limit
+        require_length(cfg, (1 + steps.pretraining) * worlds * self._ticks)
         self._lanes: list[list[Episode]] = [[] for _ in range(worlds)]
         self._filling: dict[int, int] = {}
 
@@ -87,7 +90,7 @@ class Blocks:
             terminated=False,
             won=False,
         )
-        lane = [empty] * -(-self._ticks // length)
+        lane = [empty] * -(-self._share // length)
         block = fresh([lane] * len(self._lanes), self._ticks, length, self._carry())
         self.steps.compile(block)
 
@@ -98,7 +101,7 @@ class Blocks:
             for i, lane in enumerate(self._lanes)
             if i not in self._filling.values()
         }
-        short = [i for i in length if length[i] < self._ticks]
+        short = [i for i in length if length[i] < self._share]
         return min(short, key=length.__getitem__) if short else None
 
     def _carry(self) -> Any:
@@ -106,33 +109,21 @@ class Blocks:
 
 
 def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Trajectory:
-    """A block `[T, B]` from lanes of episodes, each at least T steps long together.
+    """A block `[T, B]` from lanes of episodes, each at most T steps long together.
 
     Args:
         ticks: T. limit: the most steps of an episode; bounds the number of cuts.
         carry: recurrent state at the beginning of an episode.
     """
     columns = [_column(lane, ticks) for lane in lanes]
-    obs, state, avail, last, reset, action, reward, terminated, truncated, after = (
-        jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)
-    )
-    steps = np.arange(ticks)[:, None]
-    cuts = np.sort(np.where(truncated, steps, ticks), axis=0)[
-        : 1 + (ticks - 1) // limit
-    ]
+    steps: dict[str, Any] = jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)
+    after, cut = steps.pop("after"), steps["truncated"]
+    cuts = np.sort(np.where(cut, np.arange(ticks)[:, None], ticks), axis=0)
     end = np.full((1, len(lanes)), ticks - 1)
-    at: Any = np.concatenate([cuts, end]).astype(np.int32)
+    at: Any = np.concatenate([cuts[: 1 + (ticks - 1) // limit], end]).astype(np.int32)
     there = np.minimum(at, ticks - 1), np.arange(len(lanes))
     block = Trajectory(
-        obs=obs,
-        state=state,
-        avail=avail,
-        last_action=last,
-        reset=reset,
-        action=action,
-        reward=reward,
-        terminated=terminated,
-        truncated=truncated,
+        **steps,
         carry=carry,
         final=Observation(*(x[there] for x in after)),
         final_at=at,
@@ -140,24 +131,41 @@ def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Tra
     return jax.tree.map(jnp.asarray, block)
 
 
-def _column(lane: list[Episode], ticks: int) -> tuple[Any, ...]:
-    """One lane, cut after ``ticks`` steps."""
+def _column(lane: list[Episode], ticks: int) -> dict[str, Any]:
+    """One lane, padded to ``ticks`` steps that have ended and offer one action.
+
+    Returns:
+        Fields of a ``Trajectory`` without the axis of worlds, and ``after``: what was
+        seen after each step.
+    """
     first = [np.arange(one.length) == 0 for one in lane]
     end = [np.arange(one.length) == one.length - 1 for one in lane]
     last = [np.concatenate([one.action[:1] * 0 - 1, one.action[:-1]]) for one in lane]
-    parts = (
-        [one.obs[:-1] for one in lane],
-        [one.state[:-1] for one in lane],
-        [one.avail[:-1] for one in lane],
-        last,
-        first,
-        [one.action for one in lane],
-        [one.reward for one in lane],
-        [e & one.terminated for e, one in zip(end, lane, strict=True)],
-        [e & (not one.terminated) for e, one in zip(end, lane, strict=True)],
-    )
-    after = tuple(
-        np.concatenate([getattr(one, name)[1:] for one in lane])[:ticks]
-        for name in ("obs", "state", "avail")
-    )
-    return (*(np.concatenate(part)[:ticks] for part in parts), after)
+    by_itself = [np.full(one.length, one.terminated) for one in lane]
+    only_first = np.arange(lane[0].avail.shape[-1]) == 0
+
+    def padded(parts: list[np.ndarray], value: Any = 0) -> np.ndarray:
+        whole = np.concatenate(parts)
+        out = np.full((ticks, *whole.shape[1:]), value, whole.dtype)
+        out[: len(whole)] = whole
+        return out
+
+    return {
+        "obs": padded([one.obs[:-1] for one in lane]),
+        "state": padded([one.state[:-1] for one in lane]),
+        "avail": padded([one.avail[:-1] for one in lane], only_first),
+        "last_action": padded(last, -1),
+        "reset": padded(first, True),
+        "action": padded([one.action for one in lane]),
+        "reward": padded([one.reward for one in lane]),
+        "terminated": padded(
+            [e & own for e, own in zip(end, by_itself, strict=True)], True
+        ),
+        "truncated": padded([e & ~own for e, own in zip(end, by_itself, strict=True)]),
+        "mask": padded([np.ones(one.length, np.float32) for one in lane]),
+        "after": (
+            padded([one.obs[1:] for one in lane]),
+            padded([one.state[1:] for one in lane]),
+            padded([one.avail[1:] for one in lane], only_first),
+        ),
+    }

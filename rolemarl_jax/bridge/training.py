@@ -14,7 +14,7 @@ import numpy as np
 
 from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.replay import Whole, make_replay
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
@@ -61,6 +61,11 @@ class Steps:
         """Name of the stage, for display."""
         at = self.counters.stage
         return "warmup" if at == 0 else self._stages[at - 1][0]
+
+    @property
+    def pretraining(self) -> int:
+        """Updates before those of training."""
+        return sum(updates or 0 for _, updates, _ in self._stages)
 
     @property
     def latest(self) -> LearnerState:
@@ -137,6 +142,25 @@ def padded(episode: Episode, limit: int) -> Whole:
     )
 
 
+def require_length(cfg: RunConfig, most: int) -> None:
+    """Refuses a run that may end before training begins.
+
+    Args:
+        most: env steps that may have been played when the first update of training
+            is made, if every episode lasts as long as it can.
+
+    Raises:
+        ConfigError: names both.
+    """
+    if cfg.total_steps < most:
+        raise ConfigError(
+            f"total_steps: got {cfg.total_steps}; the first update of training may "
+            f"come as late as {most} env steps into the run; allowed: at least that, "
+            "or a smaller block (train.worlds, train.steps_per_update), smaller batch "
+            "(replay.batch, replay.rows) or less pre-training"
+        )
+
+
 class Replayed:
     """Off-policy training: each finished episode enters replay once, and brings
     ``updates_per_episode`` updates once a full batch is there.
@@ -160,10 +184,13 @@ class Replayed:
         self._per_episode = per_episode
         kept = make_replay(cfg.replay, spec, observation_store(spec), worlds=1)
         self._insert = jax.jit(kept.insert, donate_argnums=0)
-        self._sample = jax.jit(kept.sample)
+        self._sample, self._full = jax.jit(kept.sample), jax.jit(kept.full)
         self.memory = jax.jit(kept.init)() if memory is None else memory
-        self._ready = self._full()
+        self._ready = bool(self._full(self.memory))
         self._due = self._seen = 0
+        first = max(self._warmup, kept.warmup_ticks) + self._limit - 1
+        later = steps.pretraining // per_episode
+        require_length(cfg, first + later * self._limit)
 
     def open(self) -> bool:
         """Whether another episode may begin."""
@@ -181,7 +208,9 @@ class Replayed:
             raise ValueError(f"episode {episode.id} has {episode.length} steps")
         self.memory = self._insert(self.memory, padded(episode, self._limit))
         self._seen += episode.length
-        self._ready = self._ready or (self._seen >= self._warmup and self._full())
+        self._ready = self._ready or (
+            self._seen >= self._warmup and bool(self._full(self.memory))
+        )
         self._due += self._per_episode if self._ready else 0
         while self._due > BACKLOG * self._per_episode:
             self.steps.wait()
@@ -206,13 +235,3 @@ class Replayed:
     def _launch(self) -> None:
         self._due -= 1
         self.steps.launch(lambda key: self._sample(self.memory, key))
-
-    def _full(self) -> bool:
-        """Whether a batch of real rows can be drawn."""
-        cfg, memory = self._cfg, self.memory
-        whole = cfg.sampling == "episodes"
-        need, rows = (1, cfg.batch) if whole else (cfg.row_length + 1, cfg.rows)
-        known = min(int(memory.count), len(memory.start))
-        head, lane = int(memory.head[0]), len(memory.slots.reward)
-        start = np.asarray(memory.start)[:known]
-        return int(((start >= head - lane) & (start + need <= head)).sum()) >= rows

@@ -179,6 +179,7 @@ def read_block(state: FreshState, store: Store, limit: int) -> Trajectory:
         reward=block.reward,
         terminated=block.terminated,
         truncated=block.truncated,
+        mask=jnp.ones_like(block.reward),
         carry=state.agents.carry,
         final=_decode(store, jax.tree.map(lambda x: x[there], block.final)),
         final_at=at,

@@ -1,12 +1,7 @@
-"""Replay of whole episodes, as long as they really were.
+"""Replay of episodes as long as they really were: what is written, and the record.
 
-Each world writes one contiguous stream of slots (a *lane*) into a ring; an episode of
-L steps takes L + 1 slots, the last one holding its terminal observation and no
-transition. A table lists where episodes start. So memory follows real lengths, and a
-batch row can hold one episode (``episodes``) or several that follow each other
-(``filled``).
-
-What a slot keeps of the world is the store's choice (`store`).
+How slots lie in memory is told in `slots`, which of them make a batch in `sampling`,
+and what a slot keeps of the world in `store`.
 """
 
 from collections.abc import Callable
@@ -17,8 +12,21 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, ReplayConfig
+from rolemarl_jax.experience.sampling import (
+    drawable,
+    read_rows,
+    rows_anywhere,
+    whole_episodes,
+)
+from rolemarl_jax.experience.slots import (
+    TERMINAL,
+    TERMINATED,
+    TRUNCATED,
+    ReplayState,
+    StoredStep,
+)
 from rolemarl_jax.experience.store import Store
-from rolemarl_jax.trees import choose, tree_bytes
+from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import (
     Array,
     Batch,
@@ -27,8 +35,6 @@ from rolemarl_jax.types import (
     PyTree,
     shaped,
 )
-
-TERMINATED, TRUNCATED, TERMINAL = 1, 2, 4
 
 
 class Block(NamedTuple):
@@ -40,26 +46,6 @@ class Block(NamedTuple):
     reward: Array  # [n, W]
     terminated: Array  # [n, W] bool
     truncated: Array  # [n, W] bool
-
-
-class StoredStep(NamedTuple):
-    """One stored step; arrays have a leading axis over all slots of all lanes."""
-
-    world: PyTree
-    action: Array  # [N] uint8, or int32 beyond 256 actions
-    reward: Array  # [] float32
-    flags: Array  # [] uint8, TERMINATED | TRUNCATED, or TERMINAL
-
-
-class ReplayState(NamedTuple):
-    """Contents of one seed's replay. Positions count slots ever written in a lane."""
-
-    slots: StoredStep  # [W * C, ...]
-    head: Array  # [W] int32, next position
-    begun: Array  # [W] int32, where the episode in progress started
-    lane: Array  # [E] int32
-    start: Array  # [E] int32
-    count: Array  # [] int32, episodes ever finished
 
 
 class Whole(NamedTuple):
@@ -82,6 +68,7 @@ class Replay:
         add: ``(ReplayState, Block) -> ReplayState``.
         insert: ``(ReplayState, Whole) -> ReplayState``; into the first lane.
         sample: ``(ReplayState, key) -> Batch``.
+        full: ``ReplayState -> [] bool``, whether a batch holds nothing but real rows.
         slot_bytes: bytes of one stored step.
         warmup_ticks: ticks after which a full batch exists whatever happened.
     """
@@ -91,7 +78,16 @@ class Replay:
     add: Callable[[ReplayState, Block], ReplayState]
     insert: Callable[[ReplayState, Whole], ReplayState]
     sample: Callable[[ReplayState, Key], Batch]
+    full: Callable[[ReplayState], Array]
     slot_bytes: int
+    warmup_ticks: int
+
+
+class _Sampling(NamedTuple):
+    """One of the two ways to draw a batch."""
+
+    sample: Callable[[ReplayState, Key], Batch]
+    full: Callable[[ReplayState], Array]
     warmup_ticks: int
 
 
@@ -102,9 +98,10 @@ def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> 
         ConfigError: a lane shorter than two episodes, or rows that do not fit one.
     """
     lane = cfg.episodes * cfg.mean_length // worlds
-    length = spec.episode_limit if cfg.sampling == "episodes" else cfg.row_length
-    rows = cfg.batch if cfg.sampling == "episodes" else cfg.rows
-    _check(cfg, lane, length, rows, spec.episode_limit, worlds)
+    limit, whole = spec.episode_limit, cfg.sampling == "episodes"
+    _check(cfg, lane, limit + 1 if whole else _row_slots(cfg), limit, worlds)
+    make_sampling = _whole_sampling if whole else _row_sampling
+    how = make_sampling(cfg, store, lane, limit, worlds)
     action_type = jnp.uint8 if spec.n_actions <= 256 else jnp.int32
     slot = StoredStep(
         world=store.form,
@@ -126,38 +123,68 @@ def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> 
             count=jnp.zeros((), jnp.int32),
         )
 
-    whole = cfg.sampling == "episodes"
-
-    def sample(state: ReplayState, key: Key) -> Batch:
-        need = 1 if whole else length + 1
-        pick = _pick_episodes(state, rows, need, lane, key)
-        return _gather(state, store, pick, length, lane, whole=whole)
-
     return Replay(
         store=store,
         init=init,
         add=lambda state, block: _add(state, block, lane),
         insert=lambda state, whole: _insert(state, whole, lane),
-        sample=sample,
+        sample=how.sample,
+        full=how.full,
         slot_bytes=tree_bytes(slot),
-        warmup_ticks=-(-rows // worlds) * spec.episode_limit
-        + (0 if whole else length + 1),
+        warmup_ticks=how.warmup_ticks,
     )
 
 
-def _check(
-    cfg: ReplayConfig, lane: int, length: int, rows: int, limit: int, worlds: int
-) -> None:
-    least = 2 * max(limit + 1, length + 1)
+def _whole_sampling(
+    cfg: ReplayConfig, store: Store, lane: int, limit: int, worlds: int
+) -> _Sampling:
+    """``replay.batch`` episodes, padded to the time limit."""
+
+    def sample(state: ReplayState, key: Key) -> Batch:
+        picked = whole_episodes(state, cfg.batch, limit + 1, lane, key)
+        return read_rows(state, store, picked, lane)
+
+    def full(state: ReplayState) -> Array:
+        return drawable(state, lane).sum() >= cfg.batch
+
+    return _Sampling(sample, full, -(-cfg.batch // worlds) * limit)
+
+
+def _row_sampling(
+    cfg: ReplayConfig, store: Store, lane: int, limit: int, worlds: int
+) -> _Sampling:
+    """``replay.rows`` rows that begin anywhere."""
+    del limit
+    slots, learnt = _row_slots(cfg), cfg.rows * cfg.row_length
+
+    def sample(state: ReplayState, key: Key) -> Batch:
+        picked = rows_anywhere(state, cfg.rows, slots, cfg.burn_in, lane, key)
+        return read_rows(state, store, picked, lane)
+
+    def full(state: ReplayState) -> Array:
+        kept = jnp.minimum(state.head, lane)
+        return (kept.min() >= slots) & (kept.sum() >= learnt)
+
+    return _Sampling(sample, full, max(slots, -(-learnt // worlds)))
+
+
+def _row_slots(cfg: ReplayConfig) -> int:
+    """Slots of a row: its burn-in, its steps, and the observation after the last."""
+    return cfg.burn_in + cfg.row_length + 1
+
+
+def _check(cfg: ReplayConfig, lane: int, row: int, limit: int, worlds: int) -> None:
+    least = 2 * max(limit + 1, row)
     if lane < least:
         raise ConfigError(
             f"replay.episodes: {cfg.episodes} episodes of replay.mean_length="
             f"{cfg.mean_length} steps over train.worlds={worlds} lanes leave {lane} "
             f"slots a lane; allowed: at least {least}"
         )
-    if rows > cfg.episodes:
+    if cfg.sampling == "episodes" and cfg.batch > cfg.episodes:
         raise ConfigError(
-            f"replay.batch: got {rows} rows, more than replay.episodes={cfg.episodes}"
+            f"replay.batch: got {cfg.batch} rows, more than replay.episodes="
+            f"{cfg.episodes}"
         )
 
 
@@ -233,64 +260,4 @@ def _insert(state: ReplayState, whole: Whole, lane: int) -> ReplayState:
         lane=state.lane.at[entry].set(0),
         start=state.start.at[entry].set(state.head[0]),
         count=state.count + 1,
-    )
-
-
-def _pick_episodes(
-    state: ReplayState, rows: int, need: int, lane: int, key: Key
-) -> tuple[Array, Array, Array]:
-    """Draws stored episodes uniformly, without replacement.
-
-    An episode can be drawn if its first slot has not been overwritten and ``need``
-    slots from there on exist.
-
-    Returns:
-        Lane and start of each row, `[rows]`, and whether it was there to be drawn.
-    """
-    head = state.head[state.lane]
-    there = jnp.arange(state.start.shape[0]) < state.count
-    there &= (state.start >= head - lane) & (state.start + need <= head)
-    lottery = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
-    score, pick = jax.lax.top_k(lottery, rows)
-    return state.lane[pick], state.start[pick], score >= 0
-
-
-def _gather(
-    state: ReplayState,
-    store: Store,
-    pick: tuple[Array, Array, Array],
-    length: int,
-    lane: int,
-    *,
-    whole: bool,
-) -> Batch:
-    """Reads ``length + 1`` slots for each picked row, time-major, zeros where none."""
-    lanes, start, drawn = pick
-    position = start + jnp.arange(length + 1)[:, None]
-    slots = jax.tree.map(lambda x: x[lanes * lane + position % lane], state.slots)
-    terminal = slots.flags == TERMINAL
-    begins = jnp.concatenate([jnp.ones_like(terminal[:1]), terminal[:-1]])
-    there = drawn & (position < state.head[lanes])
-    if whole:
-        there &= jnp.cumsum(begins, axis=0) == 1
-        begins &= jnp.arange(length + 1)[:, None] == 0
-    step = there[:-1] & there[1:] & ~terminal[:-1]
-
-    observation = jax.vmap(jax.vmap(store.decode))(slots.world)
-    nothing = jax.tree.map(jnp.zeros_like, observation)
-    obs, world_state, avail = choose(there, observation, nothing)
-    action = jnp.where(step[..., None], slots.action[:-1].astype(jnp.int32), 0)
-    before = jnp.concatenate([jnp.full_like(action[:1], -1), action])
-    known = (there & ~begins)[..., None]
-    return Batch(
-        obs=obs,
-        state=world_state,
-        avail=avail,
-        last_action=jnp.where(known, before, -1),
-        reset=begins,
-        action=action,
-        reward=jnp.where(step, slots.reward[:-1], 0.0),
-        terminated=step & (slots.flags[:-1] == TERMINATED),
-        truncated=step & (slots.flags[:-1] == TRUNCATED),
-        mask=step.astype(jnp.float32),
     )

@@ -32,6 +32,7 @@ from rolemarl_jax.learners.parts.learner import (
     UpdateOut,
     make_init,
 )
+from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
 from rolemarl_jax.ops import optim, td
@@ -59,7 +60,8 @@ class Config:
         critic_lr: learning rate of the critic.
         gamma: discount.
         tau: step of the targets.
-        reward_scale: factor on rewards, shaping included.
+        reward_scale: factor on rewards, shaping included, or none for
+            ``rewards.reward_scale``.
         temperature: weight of the entropy.
         batch: transitions of an update, drawn from the sampled episodes.
         attention_reg: weight of squared attention logits.
@@ -80,7 +82,7 @@ class Config:
     critic_lr: NonNegative
     gamma: Fraction
     tau: Fraction
-    reward_scale: Finite
+    reward_scale: Finite | None
     temperature: NonNegative
     batch: Count
     attention_reg: NonNegative
@@ -148,7 +150,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
 
 def _beginning(setup: Setup, own: tuple[Phase, ...]) -> Beginning:
     """Policies and critic have target copies."""
-    cfg, _, nets, shaping = setup
+    cfg, spec, nets, shaping = setup
 
     def params(key: Key) -> Params:
         return {**nets.init(key), **shaping.init(named(key, "shaping"))}
@@ -162,7 +164,7 @@ def _beginning(setup: Setup, own: tuple[Phase, ...]) -> Beginning:
             "critic_lr": cfg.critic_lr,
             "gamma": cfg.gamma,
             "temperature": cfg.temperature,
-            "reward_scale": cfg.reward_scale,
+            "reward_scale": reward_scale(cfg.reward_scale, spec),
             "tau": cfg.tau,
             **shaping.hypers,
         },

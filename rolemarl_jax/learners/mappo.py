@@ -35,6 +35,7 @@ from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequenc
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.method import PolicyMethod
@@ -217,9 +218,9 @@ def ppo_losses(cfg: Config, clip: Array, outlook: Outlook, part: Part) -> LossOu
     }
     outside = jnp.abs(ratio - 1) > clip
     metrics = {
-        "clip_fraction": (outside * old.weight).mean(),
-        "kl": ((ratio - 1 - change) * old.weight).mean(),
-        "value": value.mean(),
+        "clip_fraction": masked_mean(outside * old.weight, seq.mask),
+        "kl": masked_mean((ratio - 1 - change) * old.weight, seq.mask),
+        "value": masked_mean(value, seq.mask),
     }
     return LossOut(losses, metrics)
 

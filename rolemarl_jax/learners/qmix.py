@@ -22,6 +22,7 @@ from rolemarl_jax.learners.parts.learner import (
     make_init,
 )
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
+from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.nets.mixers import Mixer, make_mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.rng import named
@@ -73,7 +74,8 @@ class Config:
         gamma: discount.
         td_lambda: trace decay.
         double_q: the online network chooses the target's action.
-        reward_scale: factor on rewards inside the loss.
+        reward_scale: factor on rewards inside the loss, or none for
+            ``rewards.reward_scale``.
         precision: of the networks inside an update; see ``phases.in_precision``.
             Acting is in float32.
         optimiser: of the TD step.
@@ -90,7 +92,7 @@ class Config:
     gamma: Fraction
     td_lambda: Fraction
     double_q: bool
-    reward_scale: Finite
+    reward_scale: Finite | None
     precision: Literal["float32", "bfloat16"]
     optimiser: DecayConfig
     target: TargetConfig
@@ -119,7 +121,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         phases.in_precision(phase, cfg.precision, method.exact)
         for phase in (*method.phases, _td_phase(setup))
     )
-    begin = _beginning(setup, every)
+    begin = _beginning(setup, every, spec)
     check_losses(every, begin.shapes, batch_shapes(spec), {"td": "algo.loss_scales"})
     train = tuple(phase for phase in every if phase.stage == "train")
     pretrain = (phase for phase in every if phase.stage == "pretrain")
@@ -136,7 +138,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     )
 
 
-def _beginning(setup: Setup, every: tuple[Phase, ...]) -> Beginning:
+def _beginning(setup: Setup, every: tuple[Phase, ...], spec: EnvSpec) -> Beginning:
     """Targets are copies of the online groups."""
     cfg, method, mixer = setup
 
@@ -151,7 +153,7 @@ def _beginning(setup: Setup, every: tuple[Phase, ...]) -> Beginning:
             "lr": cfg.lr,
             "gamma": cfg.gamma,
             "td_lambda": cfg.td_lambda,
-            "reward_scale": cfg.reward_scale,
+            "reward_scale": reward_scale(cfg.reward_scale, spec),
             **({"tau": cfg.target.tau} if cfg.target.mode == "soft" else {}),
             **phases.weights(cfg.loss_scales)[1],
             **method.hypers,

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.types import Array
 
 
@@ -100,15 +101,16 @@ def no_moments() -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
 
-def track(moments: Moments, x: Array, decay: float) -> Moments:
+def track(moments: Moments, x: Array, mask: Array, decay: float) -> Moments:
     """Moments moved towards those of a batch (Yu et al. 2022, arXiv:2103.01955).
 
     Args:
-        x: `[...]`, value targets. decay: of the moments, in [0, 1).
+        x: `[..., *]`, value targets. mask: `[...]`, 1 on what counts.
+        decay: of the moments, in [0, 1).
     """
     chex.assert_rank(list(moments), 0)
-    chex.assert_type([*moments, x], float)
-    seen = Moments(x.mean(), (x**2).mean(), jnp.ones(()))
+    chex.assert_type([*moments, x, mask], float)
+    seen = Moments(masked_mean(x, mask), masked_mean(x**2, mask), jnp.ones(()))
     return jax.tree.map(lambda m, s: decay * m + (1 - decay) * s, moments, seen)
 
 

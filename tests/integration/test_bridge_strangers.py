@@ -60,6 +60,7 @@ def hello(other, **changes):
         **SHAPES._asdict(),
         "episode_limit": 20,
         "same_scale": True,
+        "max_return": 20.0,
         "jax": False,
         "host": "elsewhere",
         "pid": 1,

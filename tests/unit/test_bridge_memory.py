@@ -210,25 +210,57 @@ def test_an_episode_that_begins_knows_nothing_of_the_last():
         np.testing.assert_array_equal(a, b)
 
 
+def native_block(lane, limit):
+    """One lane as the native reader of blocks has it."""
+    whole = memory.FreshState(block_of(lane), rollout.beginning({}, 1, SPEC.n_agents))
+    return memory.read_block(jax.tree.map(jnp.asarray, whole), STORE, limit)
+
+
 def test_a_block_is_what_a_native_block_would_be():
-    """Lanes of whole episodes, cut at T, against the native reader of blocks."""
-    ticks, limit = 12, SPEC.episode_limit
+    """Lanes of whole episodes, padded to T, against the native reader of blocks."""
+    ticks, limit = 24, SPEC.episode_limit
     lanes = [[EPISODES[1], EPISODES[0]], [EPISODES[2], EPISODES[3], EPISODES[5]]]
     got = blocks.fresh(lanes, ticks, limit, {})
-    parts = [jax.tree.map(lambda x: x[:ticks], block_of(lane)) for lane in lanes]
-    block = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
-    whole = memory.FreshState(block, rollout.beginning({}, 2, SPEC.n_agents))
-    expected = memory.read_block(whole, STORE, limit)
+    lengths = [sum(e.length for e in lane) for lane in lanes]
+    assert max(lengths) < ticks and min(lengths) < max(lengths)
+    per_step = [n for n in got._fields if n not in ("carry", "final", "final_at")]
+    for b, (lane, length) in enumerate(zip(lanes, lengths, strict=True)):
+        expected = native_block(lane, limit)
+        for name in per_step:
+            ours, theirs = getattr(got, name)[:length, b], getattr(expected, name)[:, 0]
+            assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), name
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+        cuts = [t for t in expected.final_at[:-1, 0].tolist() if t < length]
+        assert [t for t in got.final_at[:-1, b].tolist() if t < ticks] == cuts
+        for k in range(len(cuts)):
+            for x, y in zip(got.final, expected.final, strict=True):
+                np.testing.assert_array_equal(x[k, b], y[k, 0])
+        rest = jax.tree.map(lambda x, b=b, n=length: x[n:, b], got._replace(carry=()))
+        assert not rest.mask.any() and not rest.obs.any() and not rest.reward.any()
+        assert rest.reset.all() and rest.terminated.all() and not rest.truncated.any()
+        assert (rest.avail == (np.arange(SPEC.n_actions) == 0)).all()
+        assert (rest.last_action == -1).all() and not rest.action.any()
     assert got.truncated.sum() == 1
-    for name in expected._fields:
-        pairs = zip(
-            jax.tree.leaves(getattr(got, name)),
-            jax.tree.leaves(getattr(expected, name)),
-            strict=True,
-        )
-        for a, b in pairs:
-            assert (a.shape, a.dtype) == (b.shape, b.dtype), name
-            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+def test_every_step_that_was_played_is_learnt_from_once():
+    """Lanes over random episode lengths, shorter and longer than a lane's share."""
+    over = {"train": {"worlds": 4, "steps_per_update": 20}, "total_steps": 10_000}
+    cfg, drawn = run_config(small_algo("mappo"), over=over), []
+    steps = SimpleNamespace(
+        launch=lambda draw: drawn.append(draw(None)), wait=lambda: None, pretraining=0
+    )
+    learner = SimpleNamespace(carry=lambda rows: {}, minibatch=2)
+    made, g = blocks.Blocks(cfg, steps, SPEC, learner), np.random.default_rng(0)
+    played = []
+    while len(drawn) < 5:
+        name = len(played) + 1
+        made.begin(name)
+        played.append(episode(name, int(g.integers(1, SPEC.episode_limit + 1))))
+        made.finished(played[-1])
+    learnt = np.concatenate([b.reward[b.mask > 0] for b in drawn])
+    expected = np.concatenate([one.reward for one in played])
+    np.testing.assert_array_equal(np.sort(learnt), np.sort(expected))
 
 
 def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
@@ -236,7 +268,7 @@ def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
     cfg = run_config(small_algo("mappo"), over=over)
     drawn = []
     steps = SimpleNamespace(
-        launch=lambda draw: drawn.append(draw(None)), wait=lambda: None
+        launch=lambda draw: drawn.append(draw(None)), wait=lambda: None, pretraining=0
     )
     learner = SimpleNamespace(
         carry=lambda rows: {"h": jnp.zeros((rows, 1))}, minibatch=2
@@ -256,7 +288,8 @@ def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
     made.begin(4)
     made.finished(episode(4, 6))
     (block,) = drawn
-    rewards = np.concatenate([episode(2, 5).reward, episode(4, 6).reward])[:8]
-    np.testing.assert_array_equal(block.reward[:, 0], episode(3, 8).reward)
-    np.testing.assert_array_equal(block.reward[:, 1], rewards)
+    rewards = np.concatenate([episode(2, 5).reward, episode(4, 6).reward])
+    np.testing.assert_array_equal(block.reward[:8, 0], episode(3, 8).reward)
+    np.testing.assert_array_equal(block.reward[:11, 1], rewards)
+    np.testing.assert_array_equal(block.mask.sum(0), [8, 11])
     assert made.open()

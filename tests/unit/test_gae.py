@@ -66,6 +66,6 @@ def test_moments_are_unbiased_from_the_start(batches):
     assert gae.location_scale(moments) == (0.0, 1.0)
     x = jnp.array([2.0, 4.0, 6.0])
     for _ in range(batches):
-        moments = gae.track(moments, x, 0.99)
+        moments = gae.track(moments, x, jnp.ones(x.shape), 0.99)
     mean, scale = gae.location_scale(moments)
     np.testing.assert_allclose([mean, scale], [4.0, np.std([2, 4, 6])], rtol=1e-3)

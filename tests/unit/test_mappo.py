@@ -76,6 +76,7 @@ def block(carry, seed=0):
         reward=jnp.array(rng.normal(size=(T, B)), jnp.float32),
         terminated=jnp.array(terminated),
         truncated=jnp.array(truncated),
+        mask=jnp.ones((T, B)),
         carry=carry,
         final=Observation(*seen(2, B), jnp.ones((2, B, N, A), bool)),
         final_at=jnp.array(at, jnp.int32),
@@ -232,6 +233,36 @@ def test_gradients_stay_in_their_groups():
     groups = {n: {g for g, x in s.items() if x > 0} for n, s in sums.items()}
     assert groups["actor"] == set(method.actor_groups)
     assert groups["critic"] == set(method.critic_groups)
+
+
+def test_padding_changes_nothing():
+    """Worlds that end before the block does, as lanes of a bridge do."""
+    *_, learner = make("mappo", role__hidden=6, value_norm=0.9)
+    fresh, more = block(learner.carry(B)), 3
+    fresh = fresh._replace(
+        terminated=fresh.terminated.at[-1].set(True),
+        truncated=fresh.truncated.at[-1].set(False),
+    )
+    nothing = {"reset": True, "terminated": True, "last_action": -1}
+
+    def longer(name, x):
+        pad = jnp.full((more, *x.shape[1:]), nothing.get(name, 0), x.dtype)
+        return jnp.concatenate([x, pad])
+
+    per_step = [n for n in fresh._fields if n not in ("carry", "final", "final_at")]
+    padded = fresh._replace(**{n: longer(n, getattr(fresh, n)) for n in per_step})
+    only_first = jnp.arange(A) == 0
+    padded = padded._replace(
+        avail=padded.avail.at[T:].set(only_first),
+        final_at=jnp.where(fresh.final_at == T, T + more, fresh.final_at),
+    )
+    state = jax.jit(learner.init)(jax.random.key(0))
+    outs = [
+        learner.update(state, x, jnp.zeros((), jnp.int32), jax.random.key(1))
+        for x in (fresh, padded)
+    ]
+    for x, y in zip(*map(jax.tree.leaves, outs), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])

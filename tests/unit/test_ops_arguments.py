@@ -62,8 +62,8 @@ CASES = {
     "gae.following": (gae.following, [TBN, f(K, B, N), i(K, B)], {}),
     "gae.standardised": (gae.standardised, [TBN, TBN], {}),
     "gae.track": (
-        lambda *m: gae.track(gae.Moments(*m[:3]), m[3], 0.9),
-        [f(), f(), f(), TBN],
+        lambda *m: gae.track(gae.Moments(*m[:3]), m[3], m[4], 0.9),
+        [f(), f(), f(), TBN, f(T, B)],
         {"rank": {3}},
     ),
     "gae.location_scale": (

@@ -23,7 +23,8 @@ BASE = {
     "mean_length": 6,
     "batch": 4,
     "rows": 4,
-    "row_length": 10,
+    "row_length": 8,
+    "burn_in": 3,
 }
 
 
@@ -158,19 +159,75 @@ def test_whole_episodes(ticks, store):
     assert drawn <= set(order[-12:]), "no older episode than the table holds"
 
 
-@pytest.mark.parametrize("ticks", [32, 96])
+BURN_IN = BASE["burn_in"]
+
+
+def check_filled_row(batch, b, episodes):
+    """Every slot of a row that begins anywhere is what really happened."""
+    where = [tuple(int(x) for x in slot) for slot in batch.state[:, b]]
+    for t, (name, at) in enumerate(where):
+        length, actions = episodes[name]
+        follows = t > 0 and where[t - 1] == (name, at - 1)
+        assert (batch.obs[t, b] == [[name, at, i] for i in range(N)]).all()
+        assert batch.reset[t, b] == (not follows)
+        before = actions[at - 1] if at and (follows or t == 0) else [-1] * N
+        unknown = t == 0 and (batch.last_action[t, b] == -1).all()  # overwritten
+        assert unknown or (batch.last_action[t, b] == before).all()
+        if t == len(batch.mask):
+            continue
+        real = at < length and where[t + 1] == (name, at + 1)
+        assert batch.mask[t, b] <= (real and t >= BURN_IN)
+        done = real and at == length - 1
+        assert batch.terminated[t, b] == (done and length < LIMIT)
+        assert batch.truncated[t, b] == (done and length == LIMIT)
+        if real:
+            assert (batch.action[t, b] == actions[at]).all()
+            assert batch.reward[t, b] == pytest.approx(name / 2**16 + at, rel=1e-6)
+    return where
+
+
+@pytest.mark.parametrize("ticks", [24, 32, 96])
 def test_rows_of_real_steps(ticks):
+    """Before and after the ring has wrapped, and across its seam."""
     played, replay = play(ticks, seed=ticks), replay_of(sampling="filled")
     episodes, _ = truth(played)
     state = filled(replay, played, ticks, 8)
-    for batch in samples(replay, state):
+    began = set()
+    for batch in samples(replay, state, 20):
+        assert not batch.mask[:BURN_IN].any() and batch.mask[BURN_IN:].mean() > 0.4
         for b in range(4):
-            seen = check_row(batch, b, episodes)
-            assert len(seen) >= 2 and len(set(seen)) == len(seen)
-            # Only slots of terminal observations hold no transition.
-            lost = batch.mask[:, b] == 0
-            ends = batch.terminated[:, b] | batch.truncated[:, b]
-            assert (lost[1:] == ends[:-1]).all() and not lost[0]
+            where = check_filled_row(batch, b, episodes)
+            assert len(set(where)) == len(where), "no slot twice in a row"
+            began.add(where[0][1])
+    assert began >= set(range(LIMIT - 1)), "rows begin at every step of an episode"
+
+
+@pytest.mark.parametrize("ticks", [40, 120])
+def test_every_stored_step_is_learnt_from_equally_often(ticks):
+    """Chi-square over all transitions there are, of episodes of random lengths."""
+    played = play(ticks, seed=7)
+    replay = replay_of(sampling="filled", rows=1, mean_length=12)
+    state = filled(replay, played, ticks, 8)
+    keys = jax.random.split(jax.random.key(1), (20_000, 2))
+
+    def learnt(key):
+        """One step of one row, uniform over what the row may learn from."""
+        batch = replay.sample(state, key[0])
+        at = jax.random.randint(key[1], (), BURN_IN, batch.mask.shape[0])
+        return batch.state[at, 0], batch.mask[at, 0]
+
+    slots, mask = jax.tree.map(np.asarray, jax.jit(jax.vmap(learnt))(keys))
+    steps, counts = np.unique(slots[mask > 0], axis=0, return_counts=True)
+    stored = np.minimum(np.asarray(state.head), 48).sum()
+    begun = int((np.asarray(state.head) > 48).sum())
+    ends = np.asarray(state.slots.flags == 4).sum()
+    # A terminal slot, a newest slot whose successor is not there yet, and the first
+    # steps of a lane that has been overwritten cannot be learnt from.
+    assert len(steps) >= stored - ends - WORLDS - begun * BURN_IN
+    assert {int(at) for _, at in steps} == set(range(LIMIT))
+    expected = counts.mean()
+    chi2, freedom = ((counts - expected) ** 2 / expected).sum(), len(counts) - 1
+    assert chi2 < freedom + 4 * np.sqrt(2 * freedom)
 
 
 def test_stores_give_bit_identical_batches():
@@ -240,7 +297,7 @@ def test_warmup_guarantees_a_full_batch():
             state, block_of(replay.store, played, 0, replay.warmup_ticks)
         )
         batch = replay.sample(state, jax.random.key(0))
-        assert (batch.mask.sum(0) > 0).all()
+        assert (batch.mask.sum(0) > 0).all() and replay.full(state)
 
 
 def test_auto_takes_the_smaller_store():
@@ -258,7 +315,7 @@ def test_auto_takes_the_smaller_store():
     [
         ({"episodes": 6}, r"replay\.episodes: 6 .* allowed: at least 16"),
         ({"batch": 13}, r"replay\.batch: got 13 rows"),
-        ({"sampling": "filled", "row_length": 40}, "at least 82"),
+        ({"sampling": "filled", "row_length": 40}, "at least 88"),
         ({"sampling": "some"}, r"replay\.sampling: got 'some'"),
     ],
 )

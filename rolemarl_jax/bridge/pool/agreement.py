@@ -26,7 +26,8 @@ class Agreement:
     def spec(self, name: str) -> EnvSpec:
         """The world as learners know it."""
         n, a, o, s = self.shapes
-        return EnvSpec(name, n, a, o, s, self.said["episode_limit"])
+        said = self.said
+        return EnvSpec(name, n, a, o, s, said["episode_limit"], said["max_return"])
 
     def hello(self, index: int, said: dict[str, Any]) -> str:
         """Compares a new worker; returns what is wrong with it, or nothing."""

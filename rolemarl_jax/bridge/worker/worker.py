@@ -98,6 +98,7 @@ class Worker:
             **game.shapes._asdict(),
             "episode_limit": game.episode_limit,
             "same_scale": game.same_scale,
+            "max_return": game.max_return,
             "jax": "jax" in sys.modules,
             **_host(),
         }

@@ -109,6 +109,7 @@ def trajectory_shapes(
         reward=rest.reward,
         terminated=rest.terminated,
         truncated=rest.truncated,
+        mask=rest.mask,
         carry=jax.eval_shape(lambda: carry(worlds)),
         final=Observation(
             obs=shaped((*final, *rest.obs.shape[2:]), jnp.float32),

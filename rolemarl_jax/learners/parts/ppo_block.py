@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.roles.parts.method import Carry, Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Params
 from rolemarl_jax.roles.parts.shaping import Shaping, shaped
@@ -101,15 +102,18 @@ def prepare(
     )
     target, aux = advantage + value * scale + mean, state.aux
     if cfg.value_norm is not None:
-        aux = {**aux, "value": gae.track(aux["value"], target, cfg.value_norm)}
+        aux = {
+            **aux,
+            "value": gae.track(aux["value"], target, block.mask, cfg.value_norm),
+        }
     mean, scale = _moments(aux)
-    choice = (block.avail.sum(-1) > 1).astype(jnp.float32)
+    choice = (block.avail.sum(-1) > 1) * block.mask[..., None]
     old = Old(
         log_prob=jnp.asarray(categorical(logits, block.avail).log_prob(block.action)),
         value=value,
         advantage=gae.standardised(advantage, choice),
         target=(target - mean) / scale,
-        weight=choice / jnp.maximum(choice.mean(), 1e-6),
+        weight=choice / jnp.maximum(masked_mean(choice, block.mask), 1e-6),
     )
     return old, aux
 

@@ -48,6 +48,7 @@ class Game:
         step: plays one step of ``actions``.
         info: versions and whatever else a record should have, after a ``reset``.
         close: ends the simulator.
+        max_return: return of a perfect episode, if it is known.
         same_scale: whether ``scale`` must be equal in all workers.
         scale: the divisor of rewards, 0 if there is none.
         restarts: of the game within this process, so far.
@@ -60,6 +61,7 @@ class Game:
     step: Callable[[list[int]], Outcome]
     info: Callable[[], dict[str, Any]]
     close: Callable[[], None]
+    max_return: float | None = None
     same_scale: bool = True
     scale: Callable[[], float] = lambda: 0.0
     restarts: Callable[[], int] = lambda: 0

@@ -113,6 +113,7 @@ class Battle:
 def game(
     build: Callable[[int], Any],
     *,
+    max_return: float | None,
     same_scale: bool,
     versions: Callable[[Any], dict[str, Any]],
     save_replay: Callable[[Any, str], str],
@@ -121,7 +122,7 @@ def game(
 
     Args:
         build: makes the environment, the n-th again; it should take another seed
-            then, or what failed fails again. same_scale: see ``Game``.
+            then, or what failed fails again. max_return, same_scale: see ``Game``.
         versions: of a running environment. save_replay: environment, folder.
     """
     battle = Battle(build)
@@ -143,6 +144,7 @@ def game(
             first["state_shape"],
         ),
         episode_limit=int(first["episode_limit"]),
+        max_return=max_return,
         same_scale=same_scale,
         reset=battle.reset,
         step=battle.step,

@@ -155,6 +155,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         raise SetupError("this world is broken, as asked for; set env.broken=false")
     return battle.game(
         build=lambda again: ScriptedEnv(settings, seed + again),
+        max_return=20.0,
         same_scale=True,
         versions=lambda _: {"seed": seed, "game_version": "scripted"},
         save_replay=lambda *_: "",

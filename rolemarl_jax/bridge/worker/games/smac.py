@@ -15,6 +15,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     rest = {k: v for k, v in settings.items() if k != "sc2_timeout_s"}
     return battle.game(
         build=lambda again: module.StarCraft2Env(seed=seed + again, **rest),
+        max_return=starcraft.max_return(settings),
         same_scale=True,
         versions=lambda env: starcraft.versions("smac", env, seed),
         save_replay=starcraft.save_replay,

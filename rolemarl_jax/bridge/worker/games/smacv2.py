@@ -34,6 +34,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
 
     return battle.game(
         build=build,
+        max_return=starcraft.max_return(settings),
         same_scale=False,  # it follows the first team of enemies that was drawn
         versions=lambda env: starcraft.versions("smacv2", env, seed),
         save_replay=starcraft.save_replay,

@@ -130,6 +130,13 @@ def _check_map(package: str, name: str, game: Path) -> None:
         )
 
 
+def max_return(settings: dict[str, Any]) -> float | None:
+    """Return of a battle won without a loss; unscaled, only a running game knows it."""
+    if settings["reward_sparse"]:
+        return 1.0
+    return settings["reward_scale_rate"] if settings["reward_scale"] else None
+
+
 def versions(package: str, env: Any, seed: int) -> dict[str, Any]:
     """Game and package versions of a running environment."""
     from importlib import metadata
