@@ -63,12 +63,13 @@ def q_of(method, params, batch):
     return method.q_values(params, batch.inputs, {}, zeros)[0].q
 
 
-def intrinsic(params, obs, q, shared, standardise=True):
+def intrinsic(params, obs, avail, q, shared, standardise=True):
     """Q^p in NumPy, `[T, B, N]`."""
     values = []
     if standardise:
-        q = q - q.mean(-1, keepdims=True)
-        q = q / np.sqrt(q.var(-1, keepdims=True) + 1e-5)
+        there = np.where(avail, q, np.nan)
+        mean, variance = (f(there, -1, keepdims=True) for f in (np.nanmean, np.nanvar))
+        q = np.where(avail, (q - mean) / np.sqrt(variance + 1e-5), 0)
     for i in range(N):
         ids = np.broadcast_to(np.eye(N)[i], (*obs.shape[:2], N))
         seen = [obs[:, :, i], *([ids] if shared else []), q[:, :, i]]

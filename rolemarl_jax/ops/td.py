@@ -22,6 +22,22 @@ def mask_unavailable(q: Array, avail: Array) -> Array:
     return jnp.where(avail, q, UNAVAILABLE)
 
 
+def standardised_available(q: Array, avail: Array) -> Array:
+    """Values with mean 0 and variance 1 over the available actions; 0 for the others.
+
+    Args:
+        q: `[..., A]`. avail: `[..., A]` bool; where one action or none is available,
+            all values are 0.
+    """
+    chex.assert_equal_shape([q, avail])
+    chex.assert_type([q, avail], [float, bool])
+    count = jnp.maximum(avail.sum(-1, keepdims=True), 1)
+    mean = jnp.where(avail, q, 0.0).sum(-1, keepdims=True) / count
+    centred = jnp.where(avail, q - mean, 0.0)
+    variance = (centred**2).sum(-1, keepdims=True) / count
+    return centred * jax.lax.rsqrt(variance + 1e-5)
+
+
 def chosen(q: Array, action: Array) -> Array:
     """Values of the given actions: `[..., A]`, `[...]` int to `[...]`."""
     chex.assert_shape(action, q.shape[:-1])

@@ -123,7 +123,6 @@ def decoding_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:
 def contrastive_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """InfoNCE over the agents of each transition (eq. 4)."""
     embedding, obs = _embedding(setup, params, ctx), ctx.batch.obs[:-1]
-    loss = contrastive.contrastive_loss(
+    return contrastive.contrastive_loss(
         setup.encoders, params, embedding, obs, ctx.batch.mask
     )
-    return LossOut({"contrastive": loss})

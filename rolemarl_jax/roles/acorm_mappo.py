@@ -14,6 +14,7 @@ from rolemarl_jax.config import Size, config, require_divisor
 from rolemarl_jax.nets.agents import blank_inputs
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
 from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
@@ -162,15 +163,15 @@ def decoding_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:
     next_obs = jnp.concatenate([block.obs[1:], block.obs[:1]])
     # The observation after the last step of an episode or block is not there.
     known = jnp.concatenate([~block.reset[1:], jnp.zeros_like(block.reset[:1])])
+    known = known.astype(jnp.float32)
     embedding = _embedding(setup, params, ctx)
     loss = contrastive.decoder_loss(setup.encoders, params, embedding, next_obs)
-    return LossOut({"decoder": loss * known / known.mean()})
+    return LossOut({"decoder": loss * known / masked_mean(known, block.mask)})
 
 
 def contrastive_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """InfoNCE over the agents of each step (eq. 4)."""
     embedding, block = _embedding(setup, params, ctx), ctx.batch
-    loss = contrastive.contrastive_loss(
+    return contrastive.contrastive_loss(
         setup.encoders, params, embedding, block.obs, block.mask
     )
-    return LossOut({"contrastive": loss})

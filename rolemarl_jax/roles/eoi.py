@@ -22,6 +22,7 @@ from rolemarl_jax.config import (
 )
 from rolemarl_jax.nets.agents import blank_inputs, features, unshared
 from rolemarl_jax.nets.layers import MLP
+from rolemarl_jax.ops import td
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
@@ -85,7 +86,8 @@ class Config(IndividualityConfig):
 
     Attributes:
         standardise: the IVF reads action values scaled to mean 0 and variance 1 over
-            actions, so that it cannot be pleased by ever larger ones.
+            the available actions, so that it cannot be pleased by ever larger ones;
+            the others read 0.
         positive_distance: weight of the classifier's other regulariser.
         window: steps back that positives come from.
         borrow: share of the rows in which agents learn from each other's experience.
@@ -145,22 +147,24 @@ def _init(setup: Setup, key: Key) -> Params:
     return {
         **setup.utility.init(key),
         **setup.classifier.init(key),
-        "ivf": setup.ivf.init(named(key, "ivf"), _read(setup, x, q)),
+        "ivf": setup.ivf.init(named(key, "ivf"), _read(setup, x, q > 0, q)),
     }
 
 
-def _read(setup: Setup, x: Inputs, q: Array) -> Array:
+def _read(setup: Setup, x: Inputs, avail: Array, q: Array) -> Array:
     """Input of the IVF: observation, agent's index if it is shared, action values."""
     shared = setup.cfg.agent.shared
     inputs = features(x, setup.spec.n_actions, last_action=False, agent_id=shared)
     if setup.cfg.standardise:
-        q = jax.nn.standardize(q, axis=-1)
+        q = td.standardised_available(q, avail)
     return jnp.concatenate([inputs, q], axis=-1)
 
 
-def intrinsic_values(setup: Setup, ivf: Params, x: Inputs, q: Array) -> Array:
+def intrinsic_values(
+    setup: Setup, ivf: Params, x: Inputs, avail: Array, q: Array
+) -> Array:
     """Intrinsic value of each agent's action values, `[T, B, N]`."""
-    return setup.ivf.apply(ivf, _read(setup, x, q))[..., 0]
+    return setup.ivf.apply(ivf, _read(setup, x, avail, q))[..., 0]
 
 
 def ivf_phase(loss: LossFn, tau: float) -> Phase:
@@ -182,22 +186,22 @@ def ivf_phase(loss: LossFn, tau: float) -> Phase:
 
 
 def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
-    """Eq. 6: TD error with the probability of one's own index as reward.
+    """Eq. 6: TD error with ``Classifier.reward`` as reward.
 
     The reward is that of the classifier as it now is. The target judges the target
     utility network's values.
     """
-    x, state = ctx.batch.inputs, ctx.state
+    x, avail, state = ctx.batch.inputs, ctx.batch.avail, ctx.state
     zeros = setup.utility.carry(ctx.batch.reward.shape[1])
     q, target_q = (
         setup.utility.q_values(groups, x, {}, zeros)[0].q
         for groups in (params, state.target)
     )
-    p_own = setup.classifier.own(params, ctx.batch.obs[:-1])
-    next_value = intrinsic_values(setup, state.aux["ivf"], x, target_q)[1:]
+    reward = setup.classifier.reward(params, ctx.batch.obs[:-1])
+    next_value = intrinsic_values(setup, state.aux["ivf"], x, avail, target_q)[1:]
     goes_on = 1.0 - ctx.batch.terminated[..., None]
-    target = p_own + state.hypers["gamma"] * goes_on * next_value
-    value = intrinsic_values(setup, params["ivf"], x, q)[:-1]
+    target = reward + state.hypers["gamma"] * goes_on * next_value
+    value = intrinsic_values(setup, params["ivf"], x, avail, q)[:-1]
     error = value - jax.lax.stop_gradient(target)
     metrics = {"value": masked_mean(value, ctx.batch.mask)}
     return LossOut({"ivf": (error**2).mean(-1)}, metrics)
@@ -208,9 +212,10 @@ def individuality(setup: Setup, params: Params, ctx: Context, out: AgentOut) -> 
 
     Summed over agents, so that each one's own weights feel the paper's alpha.
     """
-    x, q = jax.tree.map(lambda v: v[:-1], (ctx.batch.inputs, out.q))
+    given = ctx.batch.inputs, ctx.batch.avail, out.q
+    now = jax.tree.map(lambda v: v[:-1], given)
     fixed = jax.lax.stop_gradient(params["ivf"])
-    return {"individuality": -intrinsic_values(setup, fixed, x, q).sum(-1)}
+    return {"individuality": -intrinsic_values(setup, fixed, *now).sum(-1)}
 
 
 def borrowed(setup: Setup, ctx: Context) -> tuple[Batch, Array]:

@@ -52,10 +52,11 @@ def test_intrinsic_value_loss(batch, algo, scaled):
     q, target_q = (
         np.asarray(q_of(method, p, batch)) for p in (state.params, state.target)
     )
-    value = intrinsic(state.params["ivf"], obs, q, shared, scaled)[:-1]
-    ahead = intrinsic(state.aux["ivf"], obs, target_q, shared, scaled)[1:]
+    avail = np.asarray(batch.avail)
+    value = intrinsic(state.params["ivf"], obs, avail, q, shared, scaled)[:-1]
+    ahead = intrinsic(state.aux["ivf"], obs, avail, target_q, shared, scaled)[1:]
     goes_on = 1.0 - np.asarray(batch.terminated, float)[..., None]
-    reward = own(probabilities(state.params, obs[:-1]))
+    reward = own(probabilities(state.params, obs[:-1])) - 1 / N
     error = value - (reward + GAMMA * goes_on * ahead)
     np.testing.assert_allclose(losses["ivf"], (error**2).mean(-1), rtol=1e-4)
     assert set(method.phases[1].lr) == {"ivf"}
@@ -100,14 +101,16 @@ def test_auxiliary_gradient(batch, algo, scaled):
 
     # Float64 differences of the NumPy form, a column of actions at a time.
     ivf = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params["ivf"])
-    obs = np.asarray(batch.obs[:-1], np.float64)
+    obs, avail = np.asarray(batch.obs[:-1], np.float64), np.asarray(batch.avail[:-1])
     q = np.asarray(q_of(method, state.params, batch)[:-1], np.float64)
     slope = np.zeros_like(q)
     for a in range(A):
         up, down = q.copy(), q.copy()
         up[..., a] += 1e-6
         down[..., a] -= 1e-6
-        values = [intrinsic(ivf, obs, x, algo == "eoi", scaled) for x in (up, down)]
+        values = [
+            intrinsic(ivf, obs, avail, x, algo == "eoi", scaled) for x in (up, down)
+        ]
         slope[..., a] = (values[0] - values[1]) / 2e-6
     weight = jnp.asarray(-slope * np.asarray(batch.mask)[..., None, None], jnp.float32)
 

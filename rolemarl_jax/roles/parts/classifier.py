@@ -39,8 +39,17 @@ class Classifier:
     log_p: Callable[[Params, Array], Array]
 
     def own(self, params: Params, obs: Array) -> Array:
-        """``P(i | o_i)``, the intrinsic reward: `[..., N, O]` to `[..., N]`."""
+        """``P(i | o_i)``: `[..., N, O]` to `[..., N]`."""
         return jnp.exp(identity.own(self.log_p(params, obs)))
+
+    def reward(self, params: Params, obs: Array) -> Array:
+        """``P(i | o_i) - 1 / N``, the intrinsic reward: `[..., N, O]` to `[..., N]`.
+
+        The paper's is ``P``. What chance gives is taken off, so that an agent is paid
+        for being known, not for a long episode; where all episodes are equally long
+        that is the same task.
+        """
+        return self.own(params, obs) - 1.0 / obs.shape[-2]
 
 
 def make_classifier(widths: tuple[int, ...], spec: EnvSpec) -> Classifier:

@@ -1,13 +1,14 @@
 """What ACORM's methods share: encoders, contrastive learning, pre-training."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import (
+    Above0,
     ConfigError,
     Fraction,
     Natural,
@@ -21,9 +22,10 @@ from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser, soft_update
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden
-from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, Params, Phase
+from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, LossOut, Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key, LearnerState
 
 
@@ -35,7 +37,11 @@ class ContrastiveConfig:
         embedding: units of the trajectory encoder, E.
         role: Z, features of a role.
         layer_norm: whether there is one before the role's sigmoid.
-        clusters: K of K-means.
+        clusters: K of K-means, or none for 3, or fewer than the agents.
+        similarity: of a query and a key: ``bilinear`` (ACORM eq. 4), or ``cosine``,
+            bilinear between what they are without the middle of their range, at unit
+            length, over ``temperature``.
+        temperature: of the latter.
         kmeans_iterations: of Lloyd's algorithm.
         contrastive: whether the InfoNCE loss is used.
         contrastive_lr: its learning rate.
@@ -53,7 +59,9 @@ class ContrastiveConfig:
     embedding: Size
     role: Size
     layer_norm: bool
-    clusters: Positive
+    clusters: Positive | None
+    similarity: Literal["bilinear", "cosine"]
+    temperature: Above0
     kmeans_iterations: Natural
     contrastive: bool
     contrastive_lr: NonNegative
@@ -87,6 +95,7 @@ class Encoders(NamedTuple):
 
     Attributes:
         cfg: what they are made of.
+        clusters: K of K-means.
         spec: of the world.
         last_action: whether the trajectory encoder reads it besides the observation.
         trajectory: a GRU, `[T, B, N, in]` to `[T, B, N, E]`.
@@ -95,6 +104,7 @@ class Encoders(NamedTuple):
     """
 
     cfg: ContrastiveConfig
+    clusters: int
     spec: EnvSpec
     last_action: bool
     trajectory: Recurrent
@@ -110,13 +120,16 @@ def make_encoders(
     Raises:
         ConfigError: more clusters than agents.
     """
-    if not 1 <= cfg.clusters <= spec.n_agents:
+    # With as many clusters as agents, no two agents would ever be alike.
+    clusters = cfg.clusters or max(1, min(3, spec.n_agents - 1))
+    if clusters > spec.n_agents:
         raise ConfigError(
-            f"algo.role.clusters: got {cfg.clusters}, allowed: 1 to the number of "
+            f"algo.role.clusters: got {clusters}, allowed: 1 to the number of "
             f"agents, {spec.n_agents} in {spec.name}"
         )
     return Encoders(
         cfg=cfg,
+        clusters=clusters,
         spec=spec,
         last_action=last_action,
         trajectory=Recurrent(cfg.embedding, cfg.embedding),
@@ -137,9 +150,16 @@ def init_encoders(nets: Encoders, key: Key) -> Params:
         ),
         "role": roles,
         "key": jax.tree.map(jnp.copy, roles),
-        "similarity": jax.random.uniform(named(key, "w"), (cfg.role, cfg.role)),
+        "similarity": _first_similarity(cfg, named(key, "w")),
         "decoder": nets.decoder.init(named(key, "decoder"), e),
     }
+
+
+def _first_similarity(cfg: ContrastiveConfig, key: Key) -> Array:
+    """W before training: the authors' draw, or the identity between directions."""
+    if cfg.similarity == "cosine":
+        return jnp.eye(cfg.role)
+    return jax.random.uniform(key, (cfg.role, cfg.role))
 
 
 def read(nets: Encoders, x: Inputs) -> Array:
@@ -180,10 +200,11 @@ def decoder_loss(
 
 def contrastive_loss(
     nets: Encoders, params: Params, embedding: Array, obs: Array, mask: Array
-) -> Array:
+) -> LossOut:
     """InfoNCE over the agents of each step, `[T, B]` (ACORM eq. 4).
 
-    Positives are the agents of one cluster. No gradient reaches the embedding.
+    Positives are the agents of one cluster. No gradient reaches the embedding. Metric
+    ``chance``: the loss of roles that tell nothing, which the clusters' sizes give.
 
     Args:
         embedding: `[T, B, N, E]`. obs: `[T, B, N, O]`. mask: `[T, B]`.
@@ -193,11 +214,23 @@ def contrastive_loss(
     query = nets.to_role.apply(params["role"], embedding)
     keys = nets.to_role.apply(params["key"], embedding)
     alive = obs.any(-1) if cfg.mask_dead else None
-    labels = kmeans(embedding, cfg.clusters, cfg.kmeans_iterations, alive)
+    labels = kmeans(embedding, nets.clusters, cfg.kmeans_iterations, alive)
+    if cfg.similarity == "cosine":
+        query, keys = directions(query), directions(keys) / cfg.temperature
     loss = bilinear_info_nce(query, keys, params["similarity"], labels, alive)
+    chance = bilinear_info_nce(
+        jnp.zeros_like(query), keys, params["similarity"], labels, alive
+    )
     if not cfg.norm_by_active:
         loss = loss * mask.mean() / mask.any(axis=1).mean()
-    return loss
+    return LossOut({"contrastive": loss}, {"chance": masked_mean(chance, mask)})
+
+
+def directions(role: Array) -> Array:
+    """Roles `[..., Z]` in (0, 1) as unit vectors from the middle of that range."""
+    centred = role - 0.5
+    square = (centred**2).sum(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(square + 1e-12)
 
 
 def momentum(cfg: ContrastiveConfig) -> AfterFn:

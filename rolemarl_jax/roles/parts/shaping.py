@@ -61,7 +61,7 @@ class EoiConfig:
 
     Attributes:
         name: of the shaping, ``eoi``.
-        alpha: weight of ``P(i | o_i)``; ``None`` takes the number of the world's
+        alpha: weight of ``P(i | o_i) - 1 / N``; ``None`` takes the number of its
             family.
         per_env: weights by family, with an entry ``default``.
         widths: hidden layers of the classifier.
@@ -86,7 +86,7 @@ def _none(_: NoneConfig, __: EnvSpec) -> Shaping:
 
 
 def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
-    """``r_i = r + alpha P(i | o_i)`` (EOI eq. 1)."""
+    """``r_i = r + alpha (P(i | o_i) - 1 / N)`` (EOI eq. 1, less what chance gives)."""
     net = make_classifier(cfg.widths, spec)
     learn = classifier_phase(
         paper_losses(net, cfg.window),
@@ -96,7 +96,7 @@ def _eoi(cfg: EoiConfig, spec: EnvSpec) -> Shaping:
         },
     )
     return Shaping(
-        bonus=lambda state, obs: state.hypers["alpha"] * net.own(state.params, obs),
+        bonus=lambda state, obs: state.hypers["alpha"] * net.reward(state.params, obs),
         init=net.init,
         phases=(learn,),
         hypers={"classifier_lr": cfg.lr, "alpha": _alpha(cfg, spec)},
