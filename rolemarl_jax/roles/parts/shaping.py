@@ -61,8 +61,8 @@ class EoiConfig:
 
     Attributes:
         name: of the shaping, ``eoi``.
-        alpha: weight of ``P(i | o_i) - 1 / N``; ``None`` takes the number of its
-            family.
+        alpha: weight of ``P(i | o_i) - 1 / N``; ``None`` takes that of the
+            world's family.
         per_env: weights by family, with an entry ``default``.
         widths: hidden layers of the classifier.
         lr: its learning rate.
