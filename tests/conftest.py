@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ sys.path.insert(0, str(REPO / "tests"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(REPO / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Most tests compile a program and run it for a moment: half the time to compile.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -38,14 +41,28 @@ def shared_dir() -> Path:
     return REPO / "tests" / "data" / "shared"
 
 
-@pytest.fixture
-def quick_compile() -> Iterator[None]:
-    """Programs that run briefly: less optimisation, half the time to compile."""
+@pytest.fixture(scope="module", autouse=True)
+def _optimised_where_trained(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs of these folders run long enough for XLA's optimisations to pay."""
+    with _optimised(request.path.parent.name in ("golden", "probes")):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _optimised_where_slow(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So do those of slow tests."""
+    with _optimised(request.node.get_closest_marker("slow") is not None):
+        yield
+
+
+@contextmanager
+def _optimised(wanted: bool) -> Iterator[None]:
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", before and not wanted)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

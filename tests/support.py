@@ -42,6 +42,13 @@ def load_algo(name, over=None):
     return merge(out, over or {})
 
 
+def load_paper(name, over=None):
+    """The same with what ``run=paper`` sets."""
+    path = REPO / "configs" / "algo" / "preset" / f"paper_{name}.yaml"
+    preset = yaml.safe_load(path.read_text(encoding="utf8"))
+    return merge(load_algo(name, preset), over or {})
+
+
 def learner_of(name, spec, over=None):
     return make_learner(load_algo(name, over), spec)
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import Authors, learner_of, load_algo, torch_gru, torch_linear
+from support import Authors, learner_of, load_paper, torch_gru, torch_linear
 
 from rolemarl_jax.config import build
+from rolemarl_jax.learners import make_learner
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import td
 from rolemarl_jax.ops.cluster import kmeans
@@ -47,7 +48,7 @@ def qmix(shared_dir):
 def ours(shared_dir):
     """ACORM's data, batch, method, mixer and parameters."""
     data = Authors(shared_dir, "acorm")
-    algo = load_algo("acorm", {"mixer": {"own_state_encoder": False}})
+    algo = load_paper("acorm", {"mixer": {"own_state_encoder": False}})
     method, mixer = make_method(algo["role"], SPEC), make_mixer(algo["mixer"], SPEC)
     last = indices(data["in/last_onehot_a_n"])
     return data, batch_of(data, last), method, mixer, acorm_params(data)
@@ -321,7 +322,7 @@ def test_acorm_learner_differs_from_it_by_the_target_only(ours):
     batch = batch._replace(terminated=jnp.ones_like(batch.terminated))
     one_step = {"reward_scale": 1.0, "td_lambda": 0.0}
     over = {**one_step, "mixer": {"own_state_encoder": False}}
-    learner = learner_of("acorm", SPEC, over)
+    learner = make_learner(load_paper("acorm", over), SPEC)
     fresh = jax.jit(learner.init)(jax.random.key(0))
     params = {**params, "decoder": fresh.params["decoder"]}
     state = fresh._replace(params=params, target={g: params[g] for g in fresh.target})
@@ -332,6 +333,6 @@ def test_acorm_learner_differs_from_it_by_the_target_only(ours):
 
 
 def test_config_is_the_authors(ours):
-    """Sizes of the default configuration are those that the numbers were made with."""
-    role = build(acorm.Config, load_algo("acorm")["role"], "algo.role")
+    """Sizes with ``run=paper`` are those that the numbers were made with."""
+    role = build(acorm.Config, load_paper("acorm")["role"], "algo.role")
     assert (role.hidden, role.embedding, role.role, role.clusters) == (64, 128, 64, 3)

@@ -27,7 +27,6 @@ from rolemarl_jax.report import loggers
 from rolemarl_jax.run import observer, session
 from rolemarl_jax.types import EnvSpec
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 COLUMNS = [
     *("seed", "env_steps", "updates", "stage", "split"),
     *("return", "win_rate", "episode_length", "episodes"),

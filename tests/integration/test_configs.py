@@ -56,7 +56,6 @@ def test_traces_at_real_size(name):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", ALGOS)
 def test_runs(name):
     """Two iterations of each stage and an evaluation, two seeds: finite, and moving."""

@@ -86,7 +86,6 @@ def forced(count):
 
 
 @pytest.mark.parametrize("count", [4, 8])
-@pytest.mark.usefixtures("quick_compile")
 def test_devices_change_nothing(count, alone):
     found = forced(count)
     assert found["devices"] == count

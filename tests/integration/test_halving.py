@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from probes import worlds
 from support import run_config, small_algo
 
@@ -16,7 +15,6 @@ from rolemarl_jax.run import observer, runner
 from rolemarl_jax.sweep import chunks, halving
 from rolemarl_jax.sweep.shares import ALONE
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 WORLD = worlds.probe(worlds.KINDS.index("match"))
 
 

@@ -9,7 +9,6 @@ import pytest
 import rolemarl_jax
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_page_runs(repo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (repo / "docs" / "library.md").read_text(encoding="utf8")

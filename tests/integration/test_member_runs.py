@@ -18,7 +18,6 @@ from rolemarl_jax.program.program import Cursor, make_program
 from rolemarl_jax.report import findings, loggers
 from rolemarl_jax.run import observer, runner
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))
 LONGER = ("acorm", "r3dm", "roma", "eoi", "acorm_mappo", "eoi_ippo", "eoi_maac")
 # Phases that are due at once, and policies that move so far that ratios are clipped.

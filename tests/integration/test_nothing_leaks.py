@@ -12,7 +12,6 @@ from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.types import AgentState, Inputs, Observation
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 LENGTHS = np.array([6, 3, 1, 4])
 CORE = ("iql", "qmix", "acorm")

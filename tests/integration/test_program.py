@@ -12,7 +12,6 @@ from support import run_config, small_algo
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import Cursor, make_program
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 ENV = worlds.probe(worlds.KINDS.index("match"))
 SMALL = {
     "replay": {"episodes": 64, "batch": 8},

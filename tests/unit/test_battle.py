@@ -21,7 +21,6 @@ from rolemarl_jax.types import Env
 YAML = Path(__file__).parents[2] / "configs" / "env" / "smax.yaml"
 DEFAULTS = yaml.safe_load(YAML.read_text())
 STOP = 4
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def rules_of(**changes: object) -> Rules:

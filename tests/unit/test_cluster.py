@@ -10,7 +10,6 @@ from sklearn.cluster import KMeans
 
 from rolemarl_jax.ops import cluster, contrastive
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 kmeans = jax.jit(cluster.kmeans, static_argnums=(1, 2))
 bilinear_info_nce = jax.jit(contrastive.bilinear_info_nce)
 

@@ -23,13 +23,6 @@ DEFAULTS = yaml.safe_load(YAML.read_text())
 SUBSTEP = 1 / 16
 
 
-@pytest.fixture(autouse=True)
-def compile_briefly(request: pytest.FixtureRequest) -> None:
-    """Short tests save on compiling, long ones on running."""
-    if request.node.get_closest_marker("slow") is None:
-        request.getfixturevalue("quick_compile")
-
-
 def config_of(**changes: object) -> smax.Config:
     """SMAX as its YAML file has it, but for ``changes``."""
     return build(smax.Config, DEFAULTS | changes, "env")

@@ -11,7 +11,6 @@ from rolemarl_jax.nets.layers import GRU, MLP, Linear
 from rolemarl_jax.ops import scan
 from rolemarl_jax.types import Inputs
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 T, B, N, H = 7, 2, 3, 5
 gru = jax.jit(scan.gru)
 

@@ -26,7 +26,9 @@ def make(shared=False, **changes):
     sizes = {"policy_widths": [7, 7], "critic_width": W, "heads": HEADS}
     values = algo("maac", shared=shared, **sizes, **changes)
     cfg = build(maac.Config, values, "algo")
-    nets = make_networks(SPEC, cfg.policy_widths, W, HEADS, shared=shared, normalised=True)
+    nets = make_networks(
+        SPEC, cfg.policy_widths, W, HEADS, shared=shared, normalised=True
+    )
     learner = make_learner(values, SPEC)
     state = jax.jit(learner.init)(jax.random.key(0))
     drift = jax.tree.map(lambda x: 1.1 * x + 0.01, state.target)

@@ -10,7 +10,6 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder, attend
 from rolemarl_jax.nets.mixers import make_mixer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 T, B, N, Z = 4, 2, SPEC.n_agents, 6
 MIXERS = {
     name: load_algo(algo)["mixer"]

@@ -46,7 +46,6 @@ def start(phase):
     )
 
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 BATCH = random_batch(SPEC, lengths=[6, 3, 4])
 KEY = jax.random.key(0)
 

@@ -13,7 +13,6 @@ from rolemarl_jax.config import ConfigError, ReplayConfig, build
 from rolemarl_jax.experience.replay import Block, make_replay
 from rolemarl_jax.experience.store import make_store
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 LIMIT, WORLDS, N, A = 7, 3, 2, 3
 ENV = counting(LIMIT, N, A)
 BASE = {

@@ -15,7 +15,6 @@ from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.learners.parts.phases import nothing_done
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 LIMIT, WORLDS, N = 5, 4, 2
 ENV = counting(LIMIT, N, 3)
 STORE = make_store("observations", ENV)

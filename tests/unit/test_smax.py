@@ -81,7 +81,6 @@ def test_packed_worlds_look_the_same(name: str) -> None:
     assert seen.state.min() >= 0.0 and seen.state.max() == 1.0
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name,shown", [("3s5z_vs_3s6z", False), ("3s_vs_5z", True)])
 def test_observations_are_jaxmarl_s(name: str, shown: bool) -> None:
     """Observations, raw state and availability equal the simulator's own."""
@@ -116,7 +115,6 @@ def keys(n: int) -> jax.Array:
     return jax.random.split(jax.random.key(3), n)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_time_limit_truncates_and_keeps_the_last_world(env: Env, step) -> None:
     """Nobody fights: LIMIT steps, then truncation; the world is not reset."""
     assert env.spec.episode_limit == LIMIT
@@ -153,7 +151,6 @@ def duel(env: Env, ours: float, theirs: float, step: int) -> object:
     return jax.vmap(env.unpack)(many)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("at", [0, LIMIT - 1])
 @pytest.mark.parametrize(
     "ours,theirs,won", [(40.0, 5.0, True), (5.0, 40.0, False), (5.0, 5.0, False)]
@@ -201,7 +198,6 @@ def test_rollout_observations_come_back_from_replay(env: Env) -> None:
     assert len(np.unique(packed.action)) > 5
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_custom_teams_are_in_the_order_given(backend: str) -> None:
     """Types of a custom map follow the configuration."""
@@ -215,7 +211,6 @@ def test_custom_teams_are_in_the_order_given(backend: str) -> None:
     assert seen.state.shape == (env.spec.state_dim,)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_random_types_on_request(backend: str) -> None:
     """SMACv2's flags can be put on any map."""
