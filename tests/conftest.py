@@ -59,7 +59,7 @@ def _optimised_where_slow(request: pytest.FixtureRequest) -> Iterator[None]:
 def _optimised(wanted: bool) -> Iterator[None]:
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", before and not wanted)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

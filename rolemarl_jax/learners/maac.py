@@ -53,7 +53,6 @@ class Config:
         shaping: of the reward.
         shared: one set of weights for all agents, which then read their index, instead
             of one each.
-        normalised: LayerNorm of observations where they come in.
         policy_widths: hidden layers of a policy.
         critic_width: units of the critic's layers, all heads together.
         heads: of its attention.
@@ -76,7 +75,6 @@ class Config:
     learner: str
     shaping: dict[str, Any]
     shared: bool
-    normalised: bool
     policy_widths: tuple[Size, ...]
     critic_width: Size
     heads: Size
@@ -129,12 +127,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         cfg=cfg,
         spec=spec,
         nets=make_networks(
-            spec,
-            cfg.policy_widths,
-            cfg.critic_width,
-            cfg.heads,
-            shared=cfg.shared,
-            normalised=cfg.normalised,
+            spec, cfg.policy_widths, cfg.critic_width, cfg.heads, shared=cfg.shared
         ),
         shaping=make_shaping(cfg.shaping, spec),
     )

@@ -131,20 +131,14 @@ class Networks:
 
 
 def make_networks(
-    spec: EnvSpec,
-    widths: tuple[int, ...],
-    width: int,
-    heads: int,
-    *,
-    shared: bool,
-    normalised: bool,
+    spec: EnvSpec, widths: tuple[int, ...], width: int, heads: int, *, shared: bool
 ) -> Networks:
     """Networks for one world.
 
     Args:
         widths: hidden layers of a policy. width: units of the critic's layers.
         heads: of its attention. shared: whether agents share weights; they then read
-            their index besides the observation. normalised: LayerNorm of observations.
+            their index besides the observation.
     """
     n, size = spec.n_agents, spec.obs_dim
 
@@ -154,10 +148,9 @@ def make_networks(
         net = Leaky(widths, normalised, last_linear=last_linear)
         return per_agent(net, n, shared=shared)
 
-    first = size if normalised else 0
-    policy = each((*widths, spec.n_actions), first, last_linear=True)
-    own = each((width,), first, last_linear=False)
-    acted = each((width,), first, last_linear=False)
+    policy = each((*widths, spec.n_actions), size, last_linear=True)
+    own = each((width,), size, last_linear=False)
+    acted = each((width,), size, last_linear=False)
     head = each((width, spec.n_actions), 0, last_linear=True)
     others = Others(heads, width)
     inputs = size + (n if shared else 0)

@@ -26,9 +26,7 @@ def make(shared=False, **changes):
     sizes = {"policy_widths": [7, 7], "critic_width": W, "heads": HEADS}
     values = algo("maac", shared=shared, **sizes, **changes)
     cfg = build(maac.Config, values, "algo")
-    nets = make_networks(
-        SPEC, cfg.policy_widths, W, HEADS, shared=shared, normalised=True
-    )
+    nets = make_networks(SPEC, cfg.policy_widths, W, HEADS, shared=shared)
     learner = make_learner(values, SPEC)
     state = jax.jit(learner.init)(jax.random.key(0))
     drift = jax.tree.map(lambda x: 1.1 * x + 0.01, state.target)
@@ -270,7 +268,7 @@ def test_shaped_reward():
         hidden = np.maximum(hidden, 0) if i < 2 else hidden
     p = np.exp(hidden) / np.exp(hidden).sum(-1, keepdims=True)
     own = np.diagonal(p, axis1=-2, axis2=-1)
-    np.testing.assert_allclose(got, 1 + 0.5 * own, rtol=1e-4)
+    np.testing.assert_allclose(got, 1 + 0.5 * (own - 1 / N), rtol=1e-4)
     none = make_shaping({"name": "none"}, SPEC)
     np.testing.assert_array_equal(
         shaped(none, learner_state(none, {}), jnp.ones((2, 3)), obs), 1.0
@@ -283,12 +281,16 @@ def test_alpha_is_the_given_one_the_familys_or_the_default():
     def alpha(name, **changes):
         spec = EnvSpec(name, N, A, OBS, 2, 9)
         shaping = make_shaping(values | changes, spec)
-        params = jax.tree.map(jnp.zeros_like, shaping.init(jax.random.key(0)))
+        params = shaping.init(jax.random.key(0))
+        # A bias that is certain of the first agent.
+        params["classifier"]["params"]["Linear_2"]["bias"] += 100 * jnp.eye(N)[0]
         state = learner_state(shaping, params)
-        return float(shaping.bonus(state, jnp.ones((N, OBS)))[0]) * N
+        bonus = shaping.bonus(state, jnp.ones((N, OBS)))
+        np.testing.assert_allclose(bonus[1], -bonus[0] / (N - 1), rtol=1e-4)
+        return float(bonus[0]) / (1 - 1 / N)
 
     got = [alpha("smax/3m"), alpha("pac_men"), alpha("smax/3m", alpha=0.3)]
-    np.testing.assert_allclose(got, [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(got, [0.1, 0.2, 0.3], rtol=1e-4)
     with pytest.raises(ConfigError, match=r"algo\.shaping\.per_env: missing key"):
         alpha("smax/3m", per_env={"smax": 0.1})
     with pytest.raises(ConfigError, match=r"algo\.shaping\.window: got 0"):
