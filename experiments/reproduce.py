@@ -11,12 +11,14 @@ from typing import Any
 
 from experiments.door import cli
 from experiments.studies import conduct, results
-from experiments.studies.study import load, runs
+from experiments.studies.study import Run, load, runs
+from rolemarl_jax.config import ConfigError, nearest
 
 OPTIONS: dict[str, Any] = {
     "study": ...,  # file of configs/study
     "scale": "paper",  # smoke: a few minutes, to see that everything runs
     "runs": "runs/studies",  # results go to <runs>/<study>/<scale>/<world>/<algo>
+    "algos": [],  # only these, for a piece of the study; all if empty
     "docs": None,  # folder of results.md; docs, at scale=smoke that of the results
 }
 
@@ -38,16 +40,26 @@ def main(
 def _main(options: dict[str, Any], execute: conduct.Execute) -> None:
     name, scale = str(options["study"]), str(options["scale"])
     study, folder = load(name), Path(str(options["runs"])) / name / scale
-    planned = runs(study, folder, scale)
     docs = Path(str(options["docs"] or (folder if scale == "smoke" else "docs")))
+    planned = runs(study, folder, docs / "results" / name, scale)
+    wanted = _wanted(options["algos"], planned)
     tell = partial(print, flush=True)
-    done = conduct.conduct(name, study, planned, docs, execute, tell)
+    done = conduct.conduct(name, study, planned, wanted, docs, execute, tell)
     if done.stopped:
         sys.exit(cli.STOPPED)
     print(results.write(docs, name, study, planned))
     if done.failed:
         print(f"failed: {', '.join(map(str, done.failed))}", file=sys.stderr)
         sys.exit(1)
+
+
+def _wanted(algos: list[Any], planned: Sequence[Run]) -> list[Run]:
+    """The runs of some algorithms, or all."""
+    known = sorted({run.algo for run in planned})
+    for algo in algos:
+        if algo not in known:
+            raise ConfigError(f"algos: got '{algo}'; {nearest(str(algo), known)}")
+    return [run for run in planned if not algos or run.algo in algos]
 
 
 if __name__ == "__main__":

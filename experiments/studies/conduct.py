@@ -1,6 +1,5 @@
 """Runs what is missing of a study, and keeps its tables up to date meanwhile."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.door import cli
-from experiments.studies import results
+from experiments.studies import kept, results
 from experiments.studies.study import Run, Standing, Study, standing
 
 Execute = Callable[[Sequence[str]], int]
@@ -46,6 +45,7 @@ def conduct(
     name: str,
     study: Study,
     planned: Sequence[Run],
+    wanted: Sequence[Run],
     docs: Path,
     execute: Execute,
     tell: Callable[[str], None],
@@ -55,7 +55,7 @@ def conduct(
     Args:
         name: of the study.
         study: its text and measure.
-        planned: all of its runs.
+        planned: all of its runs. wanted: those to be made now.
         docs: folder of ``results.md``.
         execute: trains one run from its command line and returns an exit status.
         tell: is given a line before the first run, and one before each.
@@ -63,17 +63,16 @@ def conduct(
     Raises:
         ConfigError: a folder holds a run of another configuration; none was begun.
     """
-    before = [standing(run) for run in planned]
+    before = [standing(run) for run in wanted]
     tell(f"{study.title}: {_counts(before)}")
     failed: list[Path] = []
-    for number, (run, now) in enumerate(zip(planned, before, strict=True), 1):
+    for number, (run, now) in enumerate(zip(wanted, before, strict=True), 1):
         if now.stage == "finished":
             continue
-        if now.stage == "unsaved":
-            # It was stopped before its first checkpoint, and has to begin anew.
-            shutil.rmtree(run.folder)
-        tell(f"[{number}/{len(planned)}] {run.folder}")
+        tell(f"[{number}/{len(wanted)}] {run.folder}")
         status = execute(now.arguments)
+        if not status:
+            kept.keep(run.folder, run.kept)
         results.write(docs, name, study, planned)
         if status == cli.STOPPED:
             return Conducted(failed, stopped=True)

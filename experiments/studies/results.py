@@ -73,7 +73,7 @@ def table(measure: str, runs: Sequence[Run]) -> str:
 
 def _row(measure: str, run: Run) -> str:
     """A table's row; dashes for a run that has not finished."""
-    found = summary.read(run.folder)
+    found = summary.read(run.results)
     if found is None:
         return f"| {run.algo} | not finished |{' |' * (len(COLUMNS) - 1)}"
     cells = (
@@ -95,11 +95,11 @@ def _short(commit: str | None) -> str:
 
 def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | None:
     """Curves of all runs that have measured anything; of many, a panel each."""
-    measured = [run for run in runs if (run.folder / rundir.METRICS).is_file()]
+    measured = [run for run in runs if (run.results / rundir.METRICS).is_file()]
     if not measured:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    sources = {run.algo: run.folder for run in measured}
+    sources = {run.algo: run.results for run in measured}
     if len(sources) > OVERLAID:
         return plotting.multiples(sources, path, measure, world)
     return plotting.curves(sources, path, world)

@@ -7,13 +7,14 @@ from typing import Literal, NamedTuple
 import yaml
 
 from experiments.door import compose, resume
+from experiments.studies import kept
 from rolemarl_jax.config import ConfigError, Count, Positive, build, config, nearest
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import summary
 
 FOLDER = compose.CONFIGS / "study"
 SCALES = ("paper", "smoke")
-Stage = Literal["missing", "unsaved", "begun", "finished"]
+Stage = Literal["missing", "begun", "finished"]
 
 
 @config
@@ -78,13 +79,21 @@ class Run(NamedTuple):
         world: its name, by which tables are told apart.
         algo: file of ``configs/algo``.
         folder: its run directory.
+        kept: where its results stay.
         arguments: of ``experiments.run``.
     """
 
     world: str
     algo: str
     folder: Path
+    kept: Path
     arguments: tuple[str, ...]
+
+    @property
+    def results(self) -> Path:
+        """Where its summary and curve are to be read."""
+        done = (self.folder / rundir.SUMMARY).is_file()
+        return self.folder if done or not self.kept.is_dir() else self.kept
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,7 @@ class Standing:
     """Where a run stands.
 
     Attributes:
-        stage: ``missing``, ``unsaved`` (begun without a checkpoint), ``begun`` or
-            ``finished``.
+        stage: ``missing``, ``begun`` or ``finished``.
         arguments: of ``experiments.run``, that it takes to go on.
     """
 
@@ -114,8 +122,8 @@ def load(name: str) -> Study:
     return build(Study, yaml.safe_load(text), f"study.{name}")
 
 
-def runs(study: Study, folder: Path, scale: str) -> list[Run]:
-    """All runs of a study, world by world, below ``folder``.
+def runs(study: Study, folder: Path, kept: Path, scale: str) -> list[Run]:
+    """All runs of a study, world by world, below ``folder``; results below ``kept``.
 
     Raises:
         ConfigError: an unknown scale, or a run that cannot be composed.
@@ -123,13 +131,15 @@ def runs(study: Study, folder: Path, scale: str) -> list[Run]:
     if scale not in SCALES:
         raise ConfigError(f"scale: got '{scale}'; {nearest(scale, SCALES)}")
     return [
-        _run(study, world, algo, folder, scale)
+        _run(study, world, algo, (folder, kept), scale)
         for world in study.worlds
         for algo in study.algos
     ]
 
 
-def _run(study: Study, world: World, algo: Algorithm, folder: Path, scale: str) -> Run:
+def _run(
+    study: Study, world: World, algo: Algorithm, homes: tuple[Path, Path], scale: str
+) -> Run:
     """One run; of several values for a key the last one holds."""
     last = (*study.smoke, *algo.smoke) if scale == "smoke" else ()
     every = (
@@ -143,24 +153,22 @@ def _run(study: Study, world: World, algo: Algorithm, folder: Path, scale: str) 
     name = "-".join(str(env[key]) for key in ("name", "map") if key in env)
     # Two files of configs/env may describe worlds of one name.
     where = name if name.startswith(world.env) else world.env
-    path = folder / where / algo.algo
-    return Run(where, algo.algo, path, (*arguments, f"run_dir={path}"))
+    path, kept = (home / where / algo.algo for home in homes)
+    return Run(where, algo.algo, path, kept, (*arguments, f"run_dir={path}"))
 
 
 def standing(run: Run) -> Standing:
-    """Where a run stands: nothing there, nothing saved, to be resumed, or finished.
+    """Where a run stands: nothing there, to be resumed, or finished.
 
     Raises:
         ConfigError: its folder holds a run of another configuration.
     """
     if not (run.folder / rundir.CONFIG).is_file():
-        return Standing("missing", run.arguments)
+        made = kept.holds(run.kept, run.arguments)
+        return Standing("finished" if made else "missing", run.arguments)
     resumed = (*run.arguments, "resume=true")
     cfg = resume.resolve(compose.composed(resumed))
     found = summary.read(run.folder)
     if found is not None and found.env_steps >= cfg.total_steps:
         return Standing("finished", resumed)
-    saved = (run.folder / rundir.CHECKPOINTS).glob("*")
-    if any(path.name.isdigit() for path in saved):
-        return Standing("begun", resumed)
-    return Standing("unsaved", run.arguments)
+    return Standing("begun", resumed)

@@ -1,6 +1,7 @@
 """Studies: what is run, what is kept, and which part of the results they own."""
 
 import json
+import shutil
 
 import pytest
 
@@ -104,14 +105,32 @@ def test_a_stopped_run_is_resumed_and_a_failed_one_does_not_stop_the_rest(tmp_pa
         go(second)
     assert failed.value.code == 1
     assert [call[-1] == "resume=true" for call in second.calls] == [True, False]
-    # Without a checkpoint there is nothing to resume.
+    # With or without a checkpoint: a run without one begins anew.
     folder = tmp_path / "runs/studies/tiny/paper/pac_men/vdn"
     (folder / "checkpoints" / "64").rmdir()
     third = Stub()
     go(third)
-    assert [call[-1] for call in third.calls] == [
-        f"run_dir={folder.relative_to(tmp_path)}"
-    ]
+    assert [call[-1] for call in third.calls] == ["resume=true"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_study_in_pieces(tmp_path):
+    """Results that were kept count in another checkout, unless made otherwise."""
+    go(Stub(), "algos=iql")
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "| iql | 2.00 [" in text and "| vdn | not finished |" in text
+    shutil.rmtree(tmp_path / "runs")
+    second = Stub()
+    go(second)
+    assert [call[0] for call in second.calls] == ["algo=vdn"]
+    assert (tmp_path / "docs" / "results.md").read_text().count("not finished") == 0
+    rows = loggers.read(tmp_path / "docs/results/tiny/pac_men/iql/metrics.jsonl")
+    assert {row["split"] for row in rows} == {"test"}
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("dots=2", "dots=3"))
+    shutil.rmtree(tmp_path / "runs")
+    third = Stub()
+    go(third)
+    assert [call[0] for call in third.calls] == ["algo=vdn", "algo=iql"]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -148,7 +167,7 @@ def test_win_rates_have_three_digits(tmp_path):
     facts = {"seeds": 5, "env_steps": 300000, "commit": "0123456789ab+changes"}
     record = {"last_three": {"win_rate": found}, "device": "cpu x 1", **facts}
     (tmp_path / "summary.json").write_text(json.dumps(record))
-    text = results.table("win_rate", [Run("w", "acorm", tmp_path, ())])
+    text = results.table("win_rate", [Run("w", "acorm", tmp_path, tmp_path, ())])
     row = (
         "| acorm | 0.250 [0.125, 0.500] | 5 | 300,000 | 0123456789+changes | cpu x 1 |"
     )
@@ -158,7 +177,7 @@ def test_win_rates_have_three_digits(tmp_path):
 @pytest.mark.parametrize("scale", study.SCALES)
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_can_be_composed(name, scale, tmp_path):
-    planned = study.runs(study.load(name), tmp_path, scale)
+    planned = study.runs(study.load(name), tmp_path, tmp_path / "kept", scale)
     assert len({run.folder for run in planned}) == len(planned)
     for run in planned:
         resume.resolve(compose.composed(run.arguments))
@@ -170,6 +189,7 @@ def test_every_study_can_be_composed(name, scale, tmp_path):
         (["study=tiny2"], "study: got 'tiny2'; known: tiny; did you mean 'tiny'?"),
         (["study=tiny", "scale=papers"], "scale: got 'papers'; known: paper, smoke"),
         ([], "study: missing"),
+        (["study=tiny", "algos=vdm"], "algos: got 'vdm'; known: iql, vdn; did you"),
         (["study=bad"], "study.bad.measure: got 'loss'"),
     ],
 )

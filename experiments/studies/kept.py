@@ -1,0 +1,47 @@
+"""What stays of a study's finished runs beside its tables, small enough to commit.
+
+So a study is made in pieces, on several machines and days: a run whose configuration
+has been kept with its results is not made again.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.door import compose
+from experiments.door.resume import FREE
+from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.report import loggers, summary
+
+
+def keep(run_dir: Path, kept: Path) -> None:
+    """Copies configuration, summary and the rows of evaluations of a finished run."""
+    kept.mkdir(parents=True, exist_ok=True)
+    rows = loggers.read(run_dir / rundir.METRICS)
+    tests = (json.dumps(row) for row in rows if row["split"] == "test")
+    files.write_text(kept / rundir.METRICS, "".join(f"{row}\n" for row in tests))
+    for name in (rundir.CONFIG, rundir.SUMMARY):
+        files.write_text(kept / name, (run_dir / name).read_text(encoding="utf8"))
+
+
+def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
+    """Whether results lie there of the run that this command line makes."""
+    if summary.read(kept) is None or not (kept / rundir.CONFIG).is_file():
+        return False
+    stored = yaml.safe_load((kept / rundir.CONFIG).read_text(encoding="utf8"))
+    cfg = build(RunConfig, {**compose.composed(arguments).values, "run_dir": ""}, "")
+    return _meant(stored) == _meant(rundir.plain(dataclasses.asdict(cfg)))
+
+
+def _meant(values: dict[str, Any]) -> dict[str, Any]:
+    """Leaves that decide what a run learns."""
+    free = tuple(key for key in FREE if key != "total_steps")
+    return {
+        key: value
+        for key, value in rundir.leaves(values)
+        if not any(key == one or key.startswith(f"{one}.") for one in free)
+    }
