@@ -29,8 +29,12 @@ WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
 # What a run has written goes on, or stays; beside it no other run begins.
 TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
 
-# Keys of a section that older runs lack.
-LATER = {"hypers": {}, "coordinator": None, "processes": None, "process": None}
+# Keys of a section that older runs lack, as they were then.
+LATER = {
+    "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
+    "replay": {"burn_in": 0},
+}
+CONTRASTIVE = {"similarity": "bilinear", "temperature": 1.0}
 
 
 def load(run_dir: Path | str) -> dict[str, Any]:
@@ -43,12 +47,18 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = yaml.safe_load(path.read_text(encoding="utf8"))
-    # Older runs have no such sections or keys.
-    sweep = {**LATER, **values.get("sweep", {})}
-    algo = values["algo"]
+    later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}
+    return {"bridge": {}, **values, "algo": _algo(values["algo"]), **later}
+
+
+def _algo(stored: dict[str, Any]) -> dict[str, Any]:
+    """The stored algorithm, with keys that older ones lack."""
+    algo, role = dict(stored), stored.get("role", {})
     if algo.get("learner") == "qmix":
-        algo = {"precision": "float32", **algo}
-    return {"bridge": {}, **values, "algo": algo, "sweep": sweep}
+        algo.setdefault("precision", "float32")
+    if "kmeans_iterations" in role:
+        algo["role"] = {**CONTRASTIVE, **role}
+    return algo
 
 
 def load_config(run_dir: Path | str) -> RunConfig:

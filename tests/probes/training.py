@@ -21,8 +21,6 @@ FAST = {
     "critic_lr": 5e-3,
     "tau": 0.05,
     "reward_scale": 1.0,
-    # As rewards, a tenth of what it is in battles: larger, it moves the optimum.
-    "loss_scales": {"individuality": 5e-3},
     "optimiser": {"decay": 1.0},
     "target": {"mode": "soft", "tau": 0.05},
     "epsilon": {"start": 1.0, "finish": 1.0},
