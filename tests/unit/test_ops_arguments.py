@@ -162,6 +162,11 @@ CASES = {
         {"kind": {0}},
     ),
     "td.mask_unavailable": (td.mask_unavailable, [f(B, N, A), b(B, N, A)], {}),
+    "td.standardised_available": (
+        td.standardised_available,
+        [f(B, N, A), b(B, N, A)],
+        {},
+    ),
     "td.chosen": (td.chosen, [f(B, N, A), i(B, N)], {}),
     "td.lambda_targets": (
         td.lambda_targets,

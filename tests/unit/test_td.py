@@ -111,6 +111,23 @@ def test_chosen_and_masked():
     np.testing.assert_array_equal(best, np.where(avail, q, -np.inf).argmax(-1))
 
 
+def test_standardised_available():
+    """Unavailable actions shape no moment; without a choice there is nothing to read."""
+    g = np.random.default_rng(0)
+    q, avail = g.normal(3.0, 2.0, (20, 6)), g.random((20, 6)) < 0.6
+    avail[0], avail[1] = False, np.arange(6) == 2
+    q[~avail] = 1e6
+    got = td.standardised_available(jnp.asarray(q, jnp.float32), jnp.asarray(avail))
+    for row, values, there in zip(np.asarray(got), q, avail, strict=True):
+        assert (row[~there] == 0).all()
+        if there.sum() < 2:
+            assert not row.any()
+            continue
+        own = values[there]
+        expected = (own - own.mean()) / np.sqrt(own.var() + 1e-5)
+        np.testing.assert_allclose(row[there], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_masked_mean():
     g = np.random.default_rng(1)
     x, mask = g.normal(size=(4, 3)), g.integers(0, 2, (4, 3)).astype(float)
