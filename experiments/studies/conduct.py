@@ -68,11 +68,12 @@ def conduct(
     failed: list[Path] = []
     for number, (run, now) in enumerate(zip(wanted, before, strict=True), 1):
         if now.stage == "finished":
+            kept.keep(run)
             continue
         tell(f"[{number}/{len(wanted)}] {run.folder}")
         status = execute(now.arguments)
         if not status:
-            kept.keep(run.folder, run.kept)
+            kept.keep(run)
         results.write(docs, name, study, planned)
         if status == cli.STOPPED:
             return Conducted(failed, stopped=True)

@@ -7,7 +7,7 @@ has been kept with its results is not made again.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -18,14 +18,26 @@ from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import loggers, summary
 
 
-def keep(run_dir: Path, kept: Path) -> None:
+class Homes(Protocol):
+    """Where a run of a study lies (``study.Run``)."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def kept(self) -> Path: ...  # noqa: D102
+
+
+def keep(run: Homes) -> None:
     """Copies configuration, summary and the rows of evaluations of a finished run."""
-    kept.mkdir(parents=True, exist_ok=True)
-    rows = loggers.read(run_dir / rundir.METRICS)
+    if not (run.folder / rundir.SUMMARY).is_file():
+        return  # made elsewhere, and kept already
+    run.kept.mkdir(parents=True, exist_ok=True)
+    rows = loggers.read(run.folder / rundir.METRICS)
     tests = (json.dumps(row) for row in rows if row["split"] == "test")
-    files.write_text(kept / rundir.METRICS, "".join(f"{row}\n" for row in tests))
+    files.write_text(run.kept / rundir.METRICS, "".join(f"{row}\n" for row in tests))
     for name in (rundir.CONFIG, rundir.SUMMARY):
-        files.write_text(kept / name, (run_dir / name).read_text(encoding="utf8"))
+        text = (run.folder / name).read_text(encoding="utf8")
+        files.write_text(run.kept / name, text)
 
 
 def holds(kept: Path, arguments: tuple[str, ...]) -> bool:

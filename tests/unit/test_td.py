@@ -112,7 +112,7 @@ def test_chosen_and_masked():
 
 
 def test_standardised_available():
-    """Unavailable actions shape no moment; without a choice there is nothing to read."""
+    """Unavailable actions shape no moment; without a choice there is nothing."""
     g = np.random.default_rng(0)
     q, avail = g.normal(3.0, 2.0, (20, 6)), g.random((20, 6)) < 0.6
     avail[0], avail[1] = False, np.arange(6) == 2
