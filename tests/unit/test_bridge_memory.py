@@ -12,6 +12,7 @@ from support import SPEC, learner_of, run_config, small_algo
 from rolemarl_jax.bridge import blocks, training
 from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience import memory, replay, rollout
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import UpdateOut
@@ -293,3 +294,25 @@ def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
     np.testing.assert_array_equal(block.reward[:11, 1], rewards)
     np.testing.assert_array_equal(block.mask.sum(0), [8, 11])
     assert made.open()
+
+
+@pytest.mark.parametrize(("algo", "most"), [("mappo", 2 * (8 - 1 + 8)), ("iql", 31)])
+def test_a_run_that_may_end_before_its_first_update_is_refused(algo, most):
+    """Blocks of two lanes of 8 steps and more; three episodes of 8 and their ends."""
+    assert SPEC.episode_limit == 8
+    over = {"total_steps": most - 1}
+    over |= {"train": {"worlds": 2, "steps_per_update": 16}} if algo == "mappo" else {}
+    over |= {"replay": {"batch": 3, "episodes": 16}} if algo == "iql" else {}
+    two = {"minibatch": 2} if algo == "mappo" else {}
+    cfg, learner = run_config(small_algo(algo), over=over), learner_of(algo, SPEC, two)
+    state = learner.init(jax.random.key(0))
+    steps = training.Steps(learner, jax.random.key(0), state, training.Counters())
+
+    def made(cfg):
+        if algo == "mappo":
+            return blocks.Blocks(cfg, steps, SPEC, learner)
+        return training.Replayed(cfg, steps, SPEC, 1)
+
+    with pytest.raises(ConfigError, match=f"total_steps: got {most - 1}.* {most} env"):
+        made(cfg)
+    made(dataclasses.replace(cfg, total_steps=most))
