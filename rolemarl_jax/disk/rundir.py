@@ -34,7 +34,7 @@ LATER = {
     "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
     "replay": {"burn_in": 0},
 }
-CONTRASTIVE = {"similarity": "bilinear", "temperature": 1.0}
+CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
 
 
 def load(run_dir: Path | str) -> dict[str, Any]:

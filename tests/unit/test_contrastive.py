@@ -28,7 +28,7 @@ def made(spec, **role):
 
 def test_cosine_form_and_its_chance_against_numpy():
     batch = random_batch(WIDE, T=4, B=3, lengths=[4, 2, 4])
-    method, phase, state = made(WIDE, norm_by_active=True, temperature=0.3)
+    method, phase, state = made(WIDE, norm_by_active=True, contrastive_temperature=0.3)
     w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
     state = state._replace(params={**state.params, "similarity": jnp.asarray(w)})
     out = jax.jit(phase.loss)(state.params, Context(state, batch, jax.random.key(0)))

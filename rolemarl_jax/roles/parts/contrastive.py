@@ -40,8 +40,8 @@ class ContrastiveConfig:
         clusters: K of K-means, or none for 3, or fewer than the agents.
         similarity: of a query and a key: ``bilinear`` (ACORM eq. 4), or ``cosine``,
             bilinear between what they are without the middle of their range, at unit
-            length, over ``temperature``.
-        temperature: of the latter.
+            length, over ``contrastive_temperature``.
+        contrastive_temperature: of the latter.
         kmeans_iterations: of Lloyd's algorithm.
         contrastive: whether the InfoNCE loss is used.
         contrastive_lr: its learning rate.
@@ -61,7 +61,7 @@ class ContrastiveConfig:
     layer_norm: bool
     clusters: Positive | None
     similarity: Literal["bilinear", "cosine"]
-    temperature: Above0
+    contrastive_temperature: Above0
     kmeans_iterations: Natural
     contrastive: bool
     contrastive_lr: NonNegative
@@ -216,7 +216,7 @@ def contrastive_loss(
     alive = obs.any(-1) if cfg.mask_dead else None
     labels = kmeans(embedding, nets.clusters, cfg.kmeans_iterations, alive)
     if cfg.similarity == "cosine":
-        query, keys = directions(query), directions(keys) / cfg.temperature
+        query, keys = directions(query), directions(keys) / cfg.contrastive_temperature
     loss = bilinear_info_nce(query, keys, params["similarity"], labels, alive)
     chance = bilinear_info_nce(
         jnp.zeros_like(query), keys, params["similarity"], labels, alive
