@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch_draws
 import yaml
 
 from rolemarl_jax.config import RunConfig, build
@@ -99,9 +100,8 @@ SPEC = EnvSpec("tiny", 3, 5, 7, 6, 8)
 class Authors:
     """One file of numbers from the authors' code (``parity/`` of the shared folder).
 
-    The committed copy has no parameters: they are PyTorch's default initialisation
-    from seed 0, uniform numbers that the Mersenne Twister gives back bit for bit, so
-    that ``init.json`` with their places in the stream replaces megabytes.
+    The committed copy has no parameters: they are PyTorch's initialisation from seed 0,
+    so that ``init.json`` with their places in its stream replaces megabytes.
     """
 
     def __init__(self, folder, name):
@@ -114,27 +114,13 @@ class Authors:
         return self._data[key]
 
     def drawn(self):
-        """Parameters as PyTorch drew them: ``{module/name: array}``."""
-        last = max(at + np.prod(shape) for at, shape, _ in self.places.values())
-        twister = np.random.MT19937()
-        twister._legacy_seeding(0)
-        bits = twister.random_raw(int(last)) & (2**24 - 1)
-        return {
-            name: _uniform(bits[at : at + int(np.prod(shape))], *bounds).reshape(shape)
-            for name, (at, shape, bounds) in self.places.items()
-        }
+        """Parameters ``{module/name: array}`` as PyTorch drew them."""
+        return torch_draws.drawn(self.places)
 
     def parameters(self):
         """Stored parameters where the file has them, else the drawn ones."""
         stored = {k[3:]: v for k, v in self._data.items() if k.startswith("p0/")}
         return stored or self.drawn()
-
-
-def _uniform(bits, low, high):
-    """PyTorch's float32 uniform: one fused multiply-add of 24 random bits."""
-    low, high = np.float32(low), np.float32(high)
-    unit = bits.astype(np.float64) * 2.0**-24
-    return (unit * np.float64(high - low) + np.float64(low)).astype(np.float32)
 
 
 def torch_linear(p, name):

@@ -117,5 +117,6 @@ def make(cfg: Config) -> Remote:
         "start_positions": told.pop("start_positions"),
         **told.pop("more_capabilities"),
     }
-    name = f"smacv2/{cfg.map}-{cfg.units}v{cfg.enemies}"
+    # Ends as the papers name such a battle: terran_5_vs_5.
+    name = f"smacv2/{cfg.map}_{cfg.units}_vs_{cfg.enemies}"
     return Remote(name, "smacv2", told)

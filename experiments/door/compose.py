@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from experiments.door.by_map import by_map
 from rolemarl_jax.config import ConfigError, nearest
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -24,6 +25,8 @@ GLOBAL_GROUPS = ("run",)
 NOT_GROUPS = ("study",)
 # Mappings whose names the command line chooses.
 OPEN = ("sweep.hypers",)
+
+OmegaConf.register_new_resolver("by_map", by_map, replace=True)
 
 
 class Composed(NamedTuple):

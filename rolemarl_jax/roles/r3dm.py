@@ -14,7 +14,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import Above0, ConfigError, Finite, Positive, UpTo1, config
+from rolemarl_jax.config import (
+    Above0,
+    ConfigError,
+    Finite,
+    Positive,
+    UpTo1,
+    config,
+    entry_for,
+)
 from rolemarl_jax.nets.agents import Recurrent, crossed, features
 from rolemarl_jax.nets.rssm import RSSM
 from rolemarl_jax.ops.intrinsic import policy_divergence
@@ -63,7 +71,7 @@ class Config(acorm.Config):
         beta2: likewise.
         beta3: likewise.
         temperature: of the own policy in the divergence; ``None`` takes beta1.
-        per_map: weights by map name, with an entry ``default``.
+        per_map: weights by map (see ``config.entry_for``), with an entry ``default``.
         clip: bound on the reward before alpha, ``None`` for none.
         normalise: step of a running mean square that the reward is divided by the
             root of, ``None`` for no such division.
@@ -145,9 +153,10 @@ def _weights(cfg: Config, spec: EnvSpec) -> dict[str, float]:
         raise ConfigError("algo.role.per_map: missing key default")
     chosen = {f.name: getattr(cfg, f.name) for f in fields(Weights)}
     where = spec.name.rpartition("/")[2]
-    table = cfg.per_map.get(where, cfg.per_map["default"])
+    entry = entry_for(where, cfg.per_map)
+    table = cfg.per_map[entry or "default"]
     missing = {n: getattr(table, n) for n, value in chosen.items() if value is None}
-    if missing and where not in cfg.per_map:
+    if missing and entry is None:
         taken = ", ".join(f"{name}={value}" for name, value in missing.items())
         logging.getLogger(__name__).warning(
             "algo.role.per_map has no entry for %s; taking its default: %s",

@@ -1,7 +1,6 @@
 """World models, intrinsic reward and TD loss against the authors' PyTorch code.
 
-The committed file holds the role-agnostic model only (its weights are normal draws that
-cannot be had without PyTorch); what needs the other models runs where the full file is.
+The episodes are those of ACORM's file.
 """
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import load_algo, torch_gru, torch_linear
+from support import Authors, load_algo, torch_gru, torch_linear
 
 from rolemarl_jax.config import build
 from rolemarl_jax.nets.mixers import make_mixer
@@ -30,44 +29,34 @@ THEIRS = {"world_role": "wm_role", "world": "wm"}
 
 @pytest.fixture(scope="module")
 def data(shared_dir):
-    with np.load(shared_dir / "parity" / "r3dm.npz") as file:
-        return dict(file)
+    return Authors(shared_dir, "r3dm")
 
 
 @pytest.fixture(scope="module")
-def full(data):
-    if "p0/wm_role/dynamics.W" not in data:
-        pytest.skip("the committed file holds the role-agnostic model only")
-    return data
+def theirs(data):
+    """The authors' parameters by name."""
+    return data.parameters()
 
 
-def major(x):
-    return jnp.asarray(np.swapaxes(x, 0, 1))
-
-
-def batch_of(data):
+@pytest.fixture(scope="module")
+def batch(shared_dir):
     """Time-major batch from the authors' arrays, which are batch-major."""
-    one_hot = data["in/last_onehot_a_n"]
-    last = np.where(one_hot.any(-1), one_hot.argmax(-1), -1).astype(np.int32)
-    mask = major(data["in/active"][..., 0])
+    data = Authors(shared_dir, "acorm")
+
+    def major(name):
+        return jnp.asarray(np.swapaxes(data[f"in/{name}"], 0, 1))
+
+    one_hot, mask = major("last_onehot_a_n") > 0, major("active")[..., 0]
     T, B = mask.shape
-
-    def either(name, shape):
-        return major(data[name]) if name in data else jnp.zeros((T, B, *shape))
-
     return Batch(
-        obs=major(data["in/obs_n"]),
-        state=jnp.pad(
-            either("in/s", (120,)), ((0, "in/s" not in data), (0, 0), (0, 0))
-        ),
-        avail=jnp.ones((T + 1, B, 5, 11), bool)
-        if "in/avail_a_n" not in data
-        else major(data["in/avail_a_n"]) > 0,
-        last_action=major(last),
+        obs=major("obs_n"),
+        state=major("s"),
+        avail=major("avail_a_n") > 0,
+        last_action=jnp.where(one_hot.any(-1), one_hot.argmax(-1), -1),
         reset=jnp.zeros((T + 1, B), bool).at[0].set(True),
-        action=either("in/a_n", (5,)).astype(jnp.int32),
-        reward=either("in/r", (1,))[..., 0],
-        terminated=either("in/dw", (1,))[..., 0] > 0,
+        action=major("a_n").astype(jnp.int32),
+        reward=major("r")[..., 0],
+        terminated=major("dw")[..., 0] > 0,
         truncated=jnp.zeros((T, B), bool),
         mask=mask,
     )
@@ -83,10 +72,10 @@ def head(p, names, norms, out=None):
     return layers
 
 
-def model_params(data, name):
+def model_params(theirs, name):
     """Parameters of one of the authors' world models, under our names."""
-    start = f"p0/{name}/"
-    p = {k[len(start) :]: x for k, x in data.items() if k.startswith(start)}
+    start = f"{name}/"
+    p = {k[len(start) :]: x for k, x in theirs.items() if k.startswith(start)}
     encoder, decoder, dyn = (
         "encoder._mlp.layers.Encoder_",
         "heads.decoder._mlp.",
@@ -135,9 +124,8 @@ def recurrent(p, first, gru, last):
     return {"params": parts}
 
 
-def acorm_params(data):
+def acorm_params(p):
     """Utility network, mixer and role encoder."""
-    p = {k[3:]: x for k, x in data.items() if k.startswith("p0/")}
     embedding, role = (
         "recl/agent_embedding_net.",
         "recl/role_embedding_net.role_embeding",
@@ -204,13 +192,13 @@ def unroll(method, params, batch):
 
 
 @pytest.fixture(scope="module")
-def ours(full):
-    """Batch, method, mixer, parameters and what the agents compute."""
+def ours(theirs, batch):
+    """Method, mixer, parameters and what the agents compute."""
     algo = load_algo("r3dm", {"mixer": {"own_state_encoder": False}})
     method, mixer = make_method(algo["role"], SPEC), make_mixer(algo["mixer"], SPEC)
-    params, batch = acorm_params(full), batch_of(full)
+    params = acorm_params(theirs)
     out = jax.jit(lambda p: unroll(method, p, batch))(params)
-    return batch, method, mixer, params, out
+    return method, mixer, params, out
 
 
 def state_of(method, params, worlds):
@@ -219,19 +207,18 @@ def state_of(method, params, worlds):
     return LearnerState(params, {}, {}, aux, hypers)
 
 
-def test_agnostic_world_model_loss(data):
-    batch = batch_of(data)
+def test_agnostic_world_model_loss(data, theirs, batch):
     role = jnp.zeros((*batch.obs.shape[:3], 0))
     loss, error = jax.jit(lambda p: authors_loss(p, "world", batch, role))(
-        model_params(data, "wm")
+        model_params(theirs, "wm")
     )
     np.testing.assert_allclose(loss, data["out/step0/losses"][1], rtol=1e-5)
-    theirs = data["out/step0/metric/wm/vector_obs_loss"]
-    np.testing.assert_allclose(error, theirs, rtol=1e-5)
+    expected = data["out/step0/metric/wm/vector_obs_loss"]
+    np.testing.assert_allclose(error, expected, rtol=1e-5)
 
 
-def test_divergence_and_entropies(data):
-    batch, params, net = batch_of(data), model_params(data, "wm"), NETS["world"]
+def test_divergence_and_entropies(data, theirs, batch):
+    params, net = model_params(theirs, "wm"), NETS["world"]
     drive = jax.nn.one_hot(batch.last_action, 11)
     none = jnp.zeros((*drive.shape[:-1], 0))
     seen = net.apply(
@@ -248,18 +235,18 @@ def test_divergence_and_entropies(data):
         "prior_ent": entropy(prior),
         "post_ent": entropy(seen.log_probs),
     }.items():
-        theirs = data[f"out/step0/metric/wm/{name}"]
-        np.testing.assert_allclose((value * mask).mean(), theirs, rtol=1e-5)
+        expected = data[f"out/step0/metric/wm/{name}"]
+        np.testing.assert_allclose((value * mask).mean(), expected, rtol=1e-5)
 
 
-def test_role_world_model_loss(full, ours):
-    batch, *_, out = ours
+def test_role_world_model_loss(data, theirs, batch, ours):
+    out = ours[-1]
     loss, error = jax.jit(
         lambda p: authors_loss(p, "world_role", batch, out.feats["role"])
-    )(model_params(full, "wm_role"))
-    np.testing.assert_allclose(loss, full["out/step0/losses"][0], rtol=1e-5)
-    theirs = full["out/step0/metric/wm_role/vector_obs_loss"]
-    np.testing.assert_allclose(error, theirs, rtol=1e-5)
+    )(model_params(theirs, "wm_role"))
+    np.testing.assert_allclose(loss, data["out/step0/losses"][0], rtol=1e-5)
+    expected = data["out/step0/metric/wm_role/vector_obs_loss"]
+    np.testing.assert_allclose(error, expected, rtol=1e-5)
 
 
 def bonus(method, params, worlds, batch, out):
@@ -270,49 +257,49 @@ def bonus(method, params, worlds, batch, out):
     return found.reward / state.hypers["alpha"], found.metrics
 
 
-def test_intrinsic_reward(full, ours):
-    batch, method, _, params, out = ours
-    worlds = {name: model_params(full, f"t{THEIRS[name]}") for name in NETS}
+def test_intrinsic_reward(data, theirs, batch, ours):
+    method, _, params, out = ours
+    worlds = {name: model_params(theirs, f"t{THEIRS[name]}") for name in NETS}
     reward, metrics = jax.jit(lambda: bonus(method, params, worlds, batch, out))()
-    theirs = np.swapaxes(full["out/intrinsic_reward"], 0, 1)
-    np.testing.assert_allclose(reward, theirs, rtol=1e-5, atol=2e-5)
-    for ours_, name in {
+    expected = np.swapaxes(data["out/intrinsic_reward"], 0, 1)
+    np.testing.assert_allclose(reward, expected, rtol=1e-5, atol=2e-5)
+    for term, name in {
         "policy": "policy",
         "dynamics": "obs",
         "latent": "dreamer",
     }.items():
         np.testing.assert_allclose(
-            metrics[f"intrinsic_{ours_}"],
-            full[f"out/rew/{name}_intrinsic_mean"],
+            metrics[f"intrinsic_{term}"],
+            data[f"out/rew/{name}_intrinsic_mean"],
             rtol=1e-5,
             atol=1e-7,
         )
 
 
-def trained(full, name, batch, role):
+def trained(theirs, name, batch, role):
     """A target model after the authors' first step: Adam, then two moves of .005."""
-    params = model_params(full, THEIRS[name])
+    params = model_params(theirs, THEIRS[name])
     grads = jax.grad(lambda p: authors_loss(p, name, batch, role)[0])(params)
     adam = optax.adam(1e-4, eps=1e-8)
     steps, _ = adam.update(grads, adam.init(params))
     new = optax.apply_updates(params, steps)
-    target = model_params(full, f"t{THEIRS[name]}")
+    target = model_params(theirs, f"t{THEIRS[name]}")
     moved = soft_update(soft_update(target, new, 0.005), new, 0.005)
     return moved, optax.tree.norm(grads)
 
 
-def test_td_loss_after_the_world_models_step(full, ours):
+def test_td_loss_after_the_world_models_step(data, theirs, batch, ours):
     """Their TD step reads the world models' copies after their first update.
 
     The target utility network starts at t = 1 with a zero state; the target mixer
     reads the online state encoder and roles.
     """
-    batch, method, mixer, params, out = ours
+    method, mixer, params, out = ours
     role = out.feats["role"]
-    after = jax.jit(lambda: {n: trained(full, n, batch, role) for n in NETS})()
+    after = jax.jit(lambda: {n: trained(theirs, n, batch, role) for n in NETS})()
     worlds = {name: pair[0] for name, pair in after.items()}
     norms = [after[name][1] for name in ("world_role", "world")]
-    np.testing.assert_allclose(norms, full["out/step0/grad_norms"][:2], rtol=1e-5)
+    np.testing.assert_allclose(norms, data["out/step0/grad_norms"][:2], rtol=1e-5)
 
     def loss():
         taken = td.chosen(out.q[:-1], batch.action)
@@ -332,6 +319,6 @@ def test_td_loss_after_the_world_models_step(full, ours):
         return td.masked_mean((total - goal) ** 2, batch.mask), added
 
     value, added = jax.jit(loss)()
-    theirs = full["out/step0/metric/rewards/intrinisc_reward_mean"]
-    np.testing.assert_allclose(added.mean(), theirs, rtol=1e-5)
-    np.testing.assert_allclose(value, full["out/step0/losses"][2], rtol=1e-5)
+    expected = data["out/step0/metric/rewards/intrinisc_reward_mean"]
+    np.testing.assert_allclose(added.mean(), expected, rtol=1e-5)
+    np.testing.assert_allclose(value, data["out/step0/losses"][2], rtol=1e-5)

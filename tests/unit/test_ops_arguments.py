@@ -215,8 +215,10 @@ def test_only_what_fits_is_taken(name):
 
 def test_any_precision_will_do():
     half = partial(like, jnp.bfloat16)
-    jax.eval_shape(td.mask_unavailable, half(N, A), b(N, A))
-    jax.eval_shape(latent.straight_through, half(B, S, C), f(B, S))
+    masked = jax.eval_shape(td.mask_unavailable, half(N, A), b(N, A))
+    drawn = jax.eval_shape(latent.straight_through, half(B, S, C), f(B, S))
+    assert (masked.shape, masked.dtype) == ((N, A), jnp.bfloat16)
+    assert (drawn.shape, drawn.dtype) == ((B, S, C), jnp.bfloat16)
 
 
 @pytest.mark.parametrize(

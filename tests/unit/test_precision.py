@@ -66,11 +66,13 @@ def test_losses_are_close_to_those_of_float32(name):
     found = {}
     for precision in ("float32", "bfloat16"):
         learner, state, batch = update_of(name, precision)
-        metrics = learner.update(state, batch, 0, KEY).metrics
+        # The hundredth update, in which contrastive learning is due, too.
+        metrics = learner.update(state, batch, 99, KEY).metrics
         found[precision] = {k: float(v) for k, v in metrics.items() if "loss" in k}
     full, low = found["float32"], found["bfloat16"]
+    assert np.isfinite(list(full.values())).all()
     for key, value in full.items():
-        np.testing.assert_allclose(low[key], value, rtol=0.05, atol=0.02, err_msg=key)
+        np.testing.assert_allclose(low[key], value, rtol=0.05, atol=1e-3, err_msg=key)
     assert low["td/loss_td"] != full["td/loss_td"], "nothing was rounded"
 
 

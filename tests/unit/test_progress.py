@@ -75,10 +75,13 @@ def test_human_units():
     assert progress.size(3 * 2**40) == "3.0 TiB"
 
 
-def test_silence():
+def test_silence(capfd):
     shown = progress.silent()
+    shown.header("acorm on smax/3m", {"device": "cpu x 2"})
     shown.update(Status("train", 1, 2, 3, 4))
-    shown.close({})
+    shown.note("checkpoint at 500")
+    shown.close({"curves": "runs/a/curves.png"})
+    assert capfd.readouterr() == ("", "")
 
 
 def test_members_and_those_that_diverged_are_named():

@@ -118,8 +118,9 @@ def test_world_models_train_along_with_each_stage():
 
 
 def test_an_update_moves_copies_once_and_follows_the_mean_square():
-    learner, batch = small_learner(normalise=0.1), random_batch(SPEC)
-    before = begun(learner)
+    # With the default rate, copies move by less than numbers are compared to.
+    learner = small_learner(normalise=0.1, world={"lr": 0.1})
+    batch, before = random_batch(SPEC), begun(learner)
     after, metrics, _ = stepped(learner, before, batch)
     for name in MODELS:
         expected = jax.tree.map(
@@ -129,6 +130,10 @@ def test_an_update_moves_copies_once_and_follows_the_mean_square():
             jax.tree.leaves(after.aux[name]), jax.tree.leaves(expected), strict=True
         ):
             close(x, y, 1e-6)
+        moved = jax.tree.map(
+            lambda t, x: float(abs(x - t).max()), before.aux[name], after.aux[name]
+        )
+        assert max(jax.tree.leaves(moved)) > 4e-4
     expected = 0.9 + 0.1 * metrics["td/intrinsic_square"]
     close(after.aux["intrinsic_square"], expected)
     unused = stepped(small_learner(), before, batch).state
@@ -158,11 +163,12 @@ def played(steps=6, lengths=None):
 
 
 @functools.cache
-def reward_of(steps=6, lengths=None, **over):
+def reward_of(steps=6, lengths=None, square=1.0, **over):
     batch, state, out = played(steps, lengths)
+    aux = {**state.aux, "intrinsic_square": jnp.float32(square)}
     method = make_method(merge(small_algo("r3dm")["role"], over), SPEC)
     hypers = {name: jnp.float32(value) for name, value in method.hypers.items()}
-    state = state._replace(hypers={**state.hypers, **hypers})
+    state = state._replace(hypers={**state.hypers, **hypers}, aux=aux)
     bonus = jax.jit(method.intrinsic)(Context(state, batch, jax.random.key(4)), out)
     return np.asarray(bonus.reward), {k: float(x) for k, x in bonus.metrics.items()}
 
@@ -186,9 +192,11 @@ def test_clip_bounds_the_reward_before_alpha():
 
 
 def test_normaliser_divides_by_the_root_of_the_mean_square():
-    """Which is 1 to begin with."""
+    """Of the batches before; it is 1 to begin with."""
     plain, _ = reward_of(alpha=0.5)
     close(reward_of(alpha=0.5, normalise=0.1)[0], plain)
+    close(reward_of(square=4.0, alpha=0.5, normalise=0.1)[0], plain / 2)
+    close(reward_of(square=4.0, alpha=0.5)[0], plain)
 
 
 # Ablations of the paper's figures 5 to 7, by key.
