@@ -91,16 +91,6 @@ def nearest(got: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}{hint}"
 
 
-def entry_for(name: str, keys: Iterable[str]) -> str | None:
-    """The key that a map's name is, or ends with behind an underscore.
-
-    So ``zerg_5_vs_5`` stands for SMAX's ``smacv2_zerg_5_vs_5`` and for SMACv2's
-    ``10gen_zerg_5_vs_5``.
-    """
-    fits = (key for key in keys if f"_{name}".endswith(f"_{key}"))
-    return next(fits, None)
-
-
 def parse_bytes(text: str) -> int:
     """``80GB``, ``512 MB``, ``1.5e9``: a number of bytes, units of a thousand.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rolemarl_jax.config import entry_for
+from rolemarl_jax.maps import entry_for
 
 
 def by_map(default: Any, table: Mapping[str, Any], *, _root_: DictConfig) -> Any:

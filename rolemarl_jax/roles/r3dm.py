@@ -21,8 +21,8 @@ from rolemarl_jax.config import (
     Positive,
     UpTo1,
     config,
-    entry_for,
 )
+from rolemarl_jax.maps import entry_for
 from rolemarl_jax.nets.agents import Recurrent, crossed, features
 from rolemarl_jax.nets.rssm import RSSM
 from rolemarl_jax.ops.intrinsic import policy_divergence
@@ -71,7 +71,7 @@ class Config(acorm.Config):
         beta2: likewise.
         beta3: likewise.
         temperature: of the own policy in the divergence; ``None`` takes beta1.
-        per_map: weights by map (see ``config.entry_for``), with an entry ``default``.
+        per_map: weights by map (see ``maps.entry_for``), with an entry ``default``.
         clip: bound on the reward before alpha, ``None`` for none.
         normalise: step of a running mean square that the reward is divided by the
             root of, ``None`` for no such division.

@@ -7,7 +7,7 @@ import envs
 from envs.battle.maps import MAPS
 from experiments.door import compose
 from experiments.door.by_map import map_name
-from rolemarl_jax.config import entry_for
+from rolemarl_jax.maps import entry_for
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.types import EnvSpec, Remote
 
