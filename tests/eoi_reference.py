@@ -67,9 +67,10 @@ def intrinsic(params, obs, avail, q, shared, standardise=True):
     """Q^p in NumPy, `[T, B, N]`."""
     values = []
     if standardise:
-        there = np.where(avail, q, np.nan)
-        mean, variance = (f(there, -1, keepdims=True) for f in (np.nanmean, np.nanvar))
-        q = np.where(avail, (q - mean) / np.sqrt(variance + 1e-5), 0)
+        count = np.maximum(avail.sum(-1, keepdims=True), 1)
+        mean = (q * avail).sum(-1, keepdims=True) / count
+        variance = ((q - mean) ** 2 * avail).sum(-1, keepdims=True) / count
+        q = (q - mean) * avail / np.sqrt(variance + 1e-5)
     for i in range(N):
         ids = np.broadcast_to(np.eye(N)[i], (*obs.shape[:2], N))
         seen = [obs[:, :, i], *([ids] if shared else []), q[:, :, i]]

@@ -147,8 +147,9 @@ def test_agents_feel_their_own_intrinsic_value_only(batch):
 
     def alone(agent, i):
         q = method.q_values({"agent": agent}, batch.inputs, {}, {})[0].q[:-1]
-        x = jax.tree.map(lambda v: v[:-1], batch.inputs)
-        return -eoi.intrinsic_values(setup, state.params["ivf"], x, q)[..., i].sum()
+        x, avail = jax.tree.map(lambda v: v[:-1], (batch.inputs, batch.avail))
+        ivf = state.params["ivf"]
+        return -eoi.intrinsic_values(setup, ivf, x, avail, q)[..., i].sum()
 
     together = jax.jit(jax.grad(total))(state.params["agent"])
     single = jax.jit(jax.grad(alone))
