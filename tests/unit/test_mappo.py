@@ -333,7 +333,7 @@ def test_pretraining_counts_gradient_steps():
     *_, learner = make("acorm_mappo", **SMALL, **changes)
     assert [(s.name, s.updates) for s in learner.pretraining] == [
         ("embedding", 3),
-        ("contrastive", 15),
+        ("contrastive", 6),
     ]
     state, fresh = jax.jit(learner.init)(jax.random.key(0)), block(learner.carry(B))
     update = learner.pretraining[0].update

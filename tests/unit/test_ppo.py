@@ -44,7 +44,8 @@ def test_ppo_losses_against_numpy(value_clip):
     avail = rng.random((T, B, N, A)) < 0.6
     np.put_along_axis(avail, action[..., None], True, -1)
     log_prob = np.log(rng.uniform(0.2, 0.6, (T, B, N)))
-    seq = Sequences(None, None, jnp.array(avail), jnp.array(action), None, None)
+    mask = jnp.array(rng.random((T, B)) < 0.7, jnp.float32)
+    seq = Sequences(None, None, jnp.array(avail), jnp.array(action), mask, None)
     known = Old(
         log_prob=jnp.array(log_prob, jnp.float32),
         value=jnp.array(old, jnp.float32),
@@ -56,11 +57,13 @@ def test_ppo_losses_against_numpy(value_clip):
     out = jax.jit(partial(losses_of, cfg, stub()))(params, seq, known)
 
     want = {name: np.zeros((T, B)) for name in out.losses}
+    outside = np.zeros((T, B, N))
     for t, b, n in np.ndindex(T, B, N):
         p = np.exp(logits[t, b, n]) * avail[t, b, n]
         p = p / p.sum()
         ratio = p[action[t, b, n]] / np.exp(log_prob[t, b, n])
         a, w = advantage[t, b, n], weight[t, b, n] / N
+        outside[t, b, n] = (abs(ratio - 1) > 0.2) * weight[t, b, n]
         gain = min(ratio * a, min(max(ratio, 0.8), 1.2) * a)
         error = (value[t, b, n] - target[t, b, n]) ** 2
         if value_clip:
@@ -71,7 +74,11 @@ def test_ppo_losses_against_numpy(value_clip):
         want["critic"][t, b] += error / N
     for name, x in want.items():
         np.testing.assert_allclose(out.losses[name], x, rtol=2e-4, atol=2e-5)
-    assert out.metrics["clip_fraction"] != 0
+    fraction = outside[np.asarray(mask) > 0].mean()
+    np.testing.assert_allclose(out.metrics["clip_fraction"], fraction, rtol=1e-4)
+    np.testing.assert_allclose(
+        out.metrics["value"], value[np.asarray(mask) > 0].mean(), rtol=1e-4
+    )
 
 
 def test_clip_by_hand():
@@ -79,7 +86,7 @@ def test_clip_by_hand():
     half = jnp.log(jnp.full((1, 1, 1, 2), 0.5))
     for old, advantage, want in [(0.25, 2.0, -2.4), (0.25, -2.0, 4.0), (1.0, 2.0, -1)]:
         avail, action = jnp.ones((1, 1, 1, 2), bool), jnp.zeros((1, 1, 1), int)
-        seq = Sequences(None, None, avail, action, None, None)
+        seq = Sequences(None, None, avail, action, jnp.ones((1, 1)), None)
         known = Old(
             log_prob=jnp.log(jnp.full((1, 1, 1), old)),
             value=jnp.zeros((1, 1, 1)),
