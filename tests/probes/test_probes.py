@@ -3,16 +3,23 @@
 The core algorithms run by default, all others of ``configs/algo`` with ``-m slow``.
 """
 
+import json
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from probes import worlds
-from probes.training import train
+from probes.training import train, untrained
 from support import ALGOS, load_algo
+
+from rolemarl_jax.roles import acorm
 
 CORE = ("iql", "vdn", "qmix", "acorm")
 VALUES = ("constant_terminated", "constant_truncated", "observation", "delayed")
 # Without a mixer that represents the game, these value what exploration earns.
 SAFE = ("iql", "vdn")
+# Role methods whose agents share all weights and know no index.
+BY_TRAJECTORY = ("acorm", "acorm_mappo", "r3dm")
 # Their targets hold intrinsic rewards, or none at all.
 PLAIN_VALUES = ("plain", "acorm", "roma")
 
@@ -38,6 +45,11 @@ def recurrent(algo):
     return algo["learner"] != "maac" and role.get("agent", role).get("recurrent", True)
 
 
+def tells_apart(name):
+    """Whether agents read their index, or have weights of their own."""
+    return load_algo(name).get("role", {}).get("name") not in BY_TRAJECTORY
+
+
 def solvable(name):
     """Worlds that the algorithm's inputs and memory suffice for."""
     algo = load_algo(name)
@@ -47,8 +59,8 @@ def solvable(name):
     if recurrent(algo):
         kinds.append("memory")
         if agent.get("last_action", True):
-            kinds.append("two_roles")
-    return kinds
+            kinds.append("lot")
+    return [*kinds, "duties"] if tells_apart(name) else kinds
 
 
 def solvable_pairs():
@@ -98,19 +110,69 @@ def test_no_coordination(name):
     assert train(name)[0]["coordination"].mean() == pytest.approx(7 / 8)
 
 
-def test_role_blind_policy_earns_half():
-    """The proposition of ``worlds``: neither index nor last action, exactly 1.5."""
-    returns, _ = train("qmix", '{"role": {"agent_id": false, "last_action": false}}')
-    np.testing.assert_array_equal(returns["two_roles"], worlds.BLIND)
-    np.testing.assert_array_equal(returns["ids"], worlds.BLIND)
+# Telling agents apart, and remembering what one did; see ``worlds``.
+
+NO_INDEX = {"role": {"agent_id": False}}
+FORGETFUL = {"role": {"agent_id": False, "recurrent": False}}
+UNAWARE = {"role": {"agent_id": False, "last_action": False}}
+
+
+def test_memory_solves_the_lot_and_not_the_duties():
+    """QMIX without the index: control for both, and it does learn."""
+    kinds = ("match", "lot", "duties")
+    returns, _ = train("qmix", json.dumps(NO_INDEX), kinds)
     assert returns["match"].mean() == worlds.BEST["match"]
+    assert returns["lot"].mean() == worlds.BEST["lot"]
+    np.testing.assert_array_equal(returns["duties"], worlds.CEILING["duties"])
 
 
-@pytest.mark.parametrize("name", ["iql", "vdn", "qmix"])
-def test_index_breaks_symmetry(name):
-    assert train(name)[0]["ids"].mean() == pytest.approx(worlds.BEST["ids"])
+@pytest.mark.parametrize(
+    ("name", "over", "kind"),
+    [
+        ("qmix", UNAWARE, "lot"),
+        ("qmix", FORGETFUL, "lot"),
+        ("qmix", NO_INDEX, "duties"),
+        ("acorm", {}, "duties"),
+    ],
+)
+def test_what_nobody_can(name, over, kind):
+    """The ceilings hold for any weights and in every episode."""
+    returns = untrained(name, over, kind)
+    np.testing.assert_array_equal(returns, worlds.CEILING[kind])
 
 
-def test_no_symmetry_breaking_without_index():
-    """ACORM's roles come from trajectories, and these are equal."""
-    np.testing.assert_array_equal(train("acorm")[0]["ids"], worlds.BLIND)
+def test_nor_does_chance_help():
+    """Histories are drawn, and differ; the mean is the ceiling, to four errors."""
+    returns = untrained("qmix", NO_INDEX, "duties", epsilon=0.5, episodes=4096)
+    assert len(set(returns[0])) > 3
+    error = returns.std(1) / np.sqrt(returns.shape[1])
+    assert (abs(returns.mean(1) - worlds.CEILING["duties"]) < 4 * error).all()
+
+
+def test_the_index_is_enough():
+    """Untrained weights that read it are not all at the ceiling."""
+    returns = untrained("qmix", {}, "duties")
+    assert (returns != worlds.CEILING["duties"]).any()
+
+
+@pytest.mark.parametrize("name", params(n for n in ALGOS if not tells_apart(n)))
+def test_roles_from_trajectories_do_not_break_symmetry(name):
+    """Trained, they earn what the proposition says and no more."""
+    np.testing.assert_array_equal(train(name)[0]["duties"], worlds.CEILING["duties"])
+
+
+@pytest.mark.slow
+def test_roles_are_a_memory_of_the_lot(monkeypatch):
+    """ACORM with a utility network that forgets each step: its role remembers.
+
+    Without the role, that network is the forgetful QMIX above.
+    """
+    plain = acorm.q_values
+
+    def forgetful(setup, params, x, feats, carry):
+        x = x._replace(reset=jnp.ones_like(x.reset))
+        return plain(setup, params, x, feats, carry)
+
+    monkeypatch.setattr(acorm, "q_values", forgetful)
+    returns, _ = train.__wrapped__("acorm", kinds=("lot",))
+    assert returns["lot"].mean() == worlds.BEST["lot"]

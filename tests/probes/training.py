@@ -1,7 +1,7 @@
-"""Training on all probes at once, in one compiled program."""
+"""Training on all probes at once, in one compiled program, and playing untrained."""
 
 import json
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,10 @@ import numpy as np
 from probes import worlds
 from support import merge, run_config, small_algo
 
+from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import Cursor, make_program
+from rolemarl_jax.types import AgentState
 
 # Fast learning and uniform exploration: probes test what is learned, not how soon.
 # One-step targets, for Peng's Q(lambda) would learn the value of the exploration.
@@ -60,11 +62,12 @@ def common(changes, values):
 
 
 @cache
-def train(name, over="{}"):
-    """Trains one algorithm on every probe.
+def train(name, over="{}", kinds=worlds.KINDS):
+    """Trains one algorithm on probes.
 
     Args:
         over: changes to the configuration, as JSON.
+        kinds: of probes, all by default.
 
     Returns:
         Greedy returns ``{kind: [episode]}``, and metrics of the last part,
@@ -75,7 +78,7 @@ def train(name, over="{}"):
     iterations = ITERATIONS[algo["learner"]]
     learner = make_learner(algo, worlds.SPEC)
     cfg = run_config(algo)
-    discounts = jnp.asarray([worlds.DISCOUNTS[kind] for kind in worlds.KINDS])
+    discounts = jnp.asarray([worlds.DISCOUNTS[kind] for kind in kinds])
 
     def run(kind, gamma):
         program = make_program(cfg, worlds.probe(kind), learner)
@@ -90,15 +93,45 @@ def train(name, over="{}"):
         state, tallies = jax.lax.scan(part, state, calls(program, iterations))
         return program.evaluate(state).ret[0], tallies
 
-    kinds = jnp.arange(len(worlds.KINDS))
+    indices = jnp.asarray([worlds.KINDS.index(kind) for kind in kinds])
     returns, tallies = jax.tree.map(
-        np.asarray, jax.jit(jax.vmap(run))(kinds, discounts)
+        np.asarray, jax.jit(jax.vmap(run))(indices, discounts)
     )
     means = {
         name: x[:, -1, 0] / np.maximum(tallies.counts[name][:, -1, 0], 1)
         for name, x in tallies.sums.items()
     }
-    return dict(zip(worlds.KINDS, returns, strict=True)), {
-        kind: {name: x[i] for name, x in means.items()}
-        for i, kind in enumerate(worlds.KINDS)
+    return dict(zip(kinds, returns, strict=True)), {
+        kind: {name: x[i] for name, x in means.items()} for i, kind in enumerate(kinds)
     }
+
+
+def untrained(name, over, kind, epsilon=0.0, seeds=4, episodes=64):
+    """Returns `[seed, episode]` of policies as they are initialised, widely spread."""
+    learner = make_learner(merge(small_algo(name), over), worlds.SPEC)
+    env = worlds.probe(worlds.KINDS.index(kind))
+    carry, n_agents = learner.carry(episodes), worlds.SPEC.n_agents
+
+    def step(state, game, key):
+        world, agents, ret = game
+        act, play = jax.random.split(key)
+        seen = jax.vmap(env.observe)(world)
+        actions, carry = learner.act(state, agents, seen, epsilon, act)
+        world, now = jax.vmap(env.step)(
+            jax.random.split(play, episodes), world, actions
+        )
+        agents = AgentState(carry, actions, jnp.zeros(episodes, bool))
+        return (world, agents, ret + now.reward), None
+
+    def run(key):
+        state = learner.init(key)
+        wide = jax.tree.map(lambda x: 3 * x, state.params)
+        keys = jax.random.split(key, worlds.LENGTHS[worlds.KINDS.index(kind)])
+        world = jax.vmap(env.reset)(jax.random.split(key, episodes))
+        begun = beginning(carry, episodes, n_agents)
+        step_ = partial(step, state._replace(params=wide))
+        return jax.lax.scan(step_, (world, begun, jnp.zeros(episodes)), keys)[0][2]
+
+    return np.asarray(
+        jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), seeds))
+    )

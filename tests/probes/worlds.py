@@ -12,8 +12,8 @@ action               three steps, half a point for each agent that takes action 
 match                three steps, half a point for each agent that repeats its cue
 memory               the cue of the first step has to be repeated in the third
 coordination         QMIX's two-step game, divided by 8
-two_roles            forced first actions, then each agent must go on with its own
-ids                  three steps, half a point to agent i for action i
+lot                  the first action, drawn by lot, has to be repeated in the end
+duties               of a public cue one agent does the same, the other the opposite
 ===================  ==================================================================
 
 ``coordination`` (Rashid et al. 2018, sec. 3 and appendix): agent 0's first action
@@ -23,28 +23,33 @@ VDN and IQL cannot: under uniform exploration their values of the second game ar
 of the additive fit, at most 6.5 for the team and 4.5 for a single agent, and they
 choose 7.
 
-``two_roles``: both agents always observe zeros. In the first step one agent, drawn by
-lot, can only take action 0 and the other only action 1, which neither observations nor
-state show. In each of the three steps that follow, half a point goes to each agent that
-repeats its first action; all actions are available. Optimum: 3.
+``lot``: both agents always observe zeros. In the first step one agent, drawn by lot,
+can only take action 0 and the other only action 1, which neither observations nor
+state show; in the second both can only take action 0. In each of the two that follow,
+half a point goes to each agent that repeats its first action. Best return: 2. It needs
+a memory of one's own actions: agents that do not read these, or that read the last one
+and have no memory, are equal in the last two steps, do the same, and one of them is
+right; they earn exactly 1. ACORM's roles are such a memory, but so is any recurrent
+network that reads last actions: no world tells a role that is a function of an agent's
+own trajectory from a network that remembers the same trajectory.
 
-    Proposition. A deterministic policy, memoryless or recurrent, that agents share and
-    that reads neither an agent's index nor its last action, earns exactly 1.5.
-    Proof. Both agents start from the same recurrent state and read the same
-    observations; by induction their states and so their action values are equal at each
-    step. From the second step on the available actions are equal too, and so are the
-    actions, whichever they are. Then exactly one of the agents is right in each of
-    three steps. QED.
+``duties``: at each of three steps both agents observe the same new cue; half a point
+goes to agent 0 for repeating it and to agent 1 for the opposite. Best return: 3.
 
-Nor does the index help, for it tells nothing of the lot: with it a policy that does not
-read last actions earns 1.5 in the mean. A policy with memory that reads its last action
-can earn 3. So can one whose roles come from the trajectory of observations and actions
-(ACORM). The lot matters: were roles tied to indices, QMIX's mixer, which weighs agents
-by index, would tell them apart and settle for one agent of the two.
+    Proposition. Agents that share a policy which does not read their index earn 1.5 in
+    the mean, whatever they remember of observations and actions, and however much of
+    it is drawn at random, roles included. If nothing is drawn, they earn 1.5 in every
+    episode.
+    Proof. Cues do not depend on actions. So, given the cues, the histories of both
+    agents have one distribution, by induction over the steps, and both repeat the cue
+    of a step with the same probability p. The expected reward is (p + 1 - p) / 2. If
+    nothing is drawn, both do the same, and one of them is right. QED.
 
-``ids``: as before, but the role is the index and no first action is forced. By the same
-proof a policy that does not read the index earns exactly 1.5 even if it reads last
-actions, because these are equal as well; so does ACORM, which has no index.
+So it needs what tells an agent from another: the index as an input (PyMARL's networks,
+ROMA's role encoder, EOI), or weights of its own. ACORM and R3DM have neither, and earn
+1.5: their roles differ only after trajectories have, as in ``lot``. That is what this
+world shows. It does not show that the roles of ROMA and EOI carry the duty, for their
+utility networks read the index as well.
 """
 
 from typing import NamedTuple
@@ -63,12 +68,13 @@ KINDS = (
     "match",
     "memory",
     "coordination",
-    "two_roles",
-    "ids",
+    "lot",
+    "duties",
 )
 LENGTHS = (6, 6, 1, 4, 3, 3, 3, 2, 4, 3)
-BEST = dict(zip(KINDS, (6, 6, None, 1, 3, 3, 1, 1, 3, 3), strict=True))
-BLIND = 1.5
+BEST = dict(zip(KINDS, (6, 6, None, 1, 3, 3, 1, 1, 2, 3), strict=True))
+# Of those who cannot tell agents apart.
+CEILING = {"lot": 1.0, "duties": 1.5}
 SPEC = EnvSpec("probe", 2, 2, 3, 4, 6)
 
 DISCOUNTS = dict.fromkeys(KINDS, 0.9) | {"constant_truncated": 0.5}
@@ -108,22 +114,27 @@ class State(NamedTuple):
 def probe(kind):
     """The probe of that index, an int or a traced int32."""
     kind = jnp.asarray(kind)
+    is_lot, is_duties = (kind == KINDS.index(name) for name in ("lot", "duties"))
+
+    def drawn(key):
+        cue = jax.random.bernoulli(key, shape=(2,)).astype(jnp.int8)
+        public = is_duties | (kind == KINDS.index("observation"))
+        return jnp.where(public, cue[0], cue)
 
     def reset(key):
-        zero, cue = jnp.zeros((), jnp.int8), _cue(key)
-        public = kind == KINDS.index("observation")
-        return State(zero, jnp.where(public, cue[0], cue), zero)
+        zero = jnp.zeros((), jnp.int8)
+        return State(zero, drawn(key), zero)
 
     def step(key, state, actions):
         t = state.t.astype(jnp.int32)
         reward = jax.lax.switch(kind, _REWARDS, t, state, actions).astype(jnp.float32)
         ended = t + 1 == jnp.array(LENGTHS)[kind]
         cut = kind == KINDS.index("constant_truncated")
-        again = kind == KINDS.index("match")
+        again = is_duties | (kind == KINDS.index("match"))
         two_step = kind == KINDS.index("coordination")
         after = State(
             (t + 1).astype(jnp.int8),
-            jnp.where(again, _cue(key), state.cue),
+            jnp.where(again, drawn(key), state.cue),
             jnp.where(two_step & (t == 0), actions[0] + 1, 0).astype(jnp.int8),
         )
         return after, Step(reward, ended & ~cut, ended & cut, ended & (reward >= 1))
@@ -131,17 +142,13 @@ def probe(kind):
     def observe(state):
         shown = jax.lax.switch(kind, _SHOWN, state)
         branch = jax.nn.one_hot(state.branch - 1, 2)
-        blind = kind == KINDS.index("two_roles")
         cue = 2.0 * state.cue - 1.0
-        forced = jnp.eye(2, dtype=bool)[_role(state)] | ~(blind & (state.t == 0))
+        forced = jnp.where(state.t == 0, _lot(state), 0)
+        avail = jnp.eye(2, dtype=bool)[forced] | ~(is_lot & (state.t < 2))
         seen = jnp.concatenate([(cue * shown)[:, None], jnp.tile(branch, (2, 1))], -1)
-        return Observation(seen, jnp.concatenate([cue * ~blind, branch]), forced)
+        return Observation(seen, jnp.concatenate([cue * ~is_lot, branch]), avail)
 
     return Env(SPEC, reset, step, observe, lambda state: state, lambda state: state)
-
-
-def _cue(key):
-    return jax.random.bernoulli(key, shape=(2,)).astype(jnp.int8)
 
 
 def _two_step(t, state, actions):
@@ -149,12 +156,8 @@ def _two_step(t, state, actions):
     return jnp.where(t == 0, 0, jnp.where(state.branch == 1, 7, game)) / 8
 
 
-def _roles(t, state, actions):
-    return (t > 0) * (actions == _role(state)).mean()
-
-
-def _role(state):
-    """What two_roles drew by lot: 0 for one agent, 1 for the other."""
+def _lot(state):
+    """What was drawn by lot: 0 for one agent, 1 for the other."""
     return state.cue[0] ^ jnp.arange(2)
 
 
@@ -167,8 +170,8 @@ _REWARDS = (
     lambda t, state, actions: (actions == state.cue).mean(),
     lambda t, state, actions: (t == 2) * (actions == state.cue).mean(),
     _two_step,
-    _roles,
-    lambda t, state, actions: (actions == jnp.arange(2)).mean(),
+    lambda t, state, actions: (t >= 2) * (actions == _lot(state)).mean(),
+    lambda t, state, actions: (actions == state.cue ^ jnp.arange(2)).mean(),
 )
 
 
@@ -186,7 +189,7 @@ _SHOWN = (
     lambda state: (state.t == 0).astype(jnp.float32),
     _nothing,
     _nothing,
-    _nothing,
+    lambda state: jnp.ones(()),
 )
 
 
