@@ -38,10 +38,10 @@ run: $(STAMP)
 	$(BIN)/python -m experiments.run algo=acorm env=smax $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m 'slow and not starcraft' $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not starcraft' $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

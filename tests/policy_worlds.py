@@ -112,12 +112,12 @@ def clock(limit=4, n_agents=2):
     return Env(spec, reset, step, observe, same, same)
 
 
-def two_roles(length=1, n_agents=2):
+def own_action(length=1, n_agents=2):
     """Reward 1 a step if agent i plays action i: equal agents earn at most 0.
 
     Observations hold the agent's index, so that a shared policy can tell.
     """
-    spec = EnvSpec("two_roles", n_agents, n_agents + 1, n_agents, 1, length)
+    spec = EnvSpec("own_action", n_agents, n_agents + 1, n_agents, 1, length)
 
     def observe(t):
         avail = jnp.ones((n_agents, n_agents + 1), bool).at[:, -1].set(False)

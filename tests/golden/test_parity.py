@@ -323,6 +323,7 @@ def test_acorm_td_loss_and_gradient_norms(ours, contrasted):
     np.testing.assert_allclose(norms, data["out/step0/grad_norms"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_acorm_learner_differs_from_it_by_the_target_only(ours):
     """With no bootstrap both conventions are one: the learner's loss is theirs."""
     _, batch, method, mixer, params = ours

@@ -85,7 +85,7 @@ def forced(count):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("count", [pytest.param(4, marks=pytest.mark.slow), 8])
 def test_devices_change_nothing(count, alone):
     found = forced(count)
     assert found["devices"] == count

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from probes import worlds
 from support import run_config, small_algo
 
@@ -68,6 +69,7 @@ def rows(cfg):
     return sorted(plain, key=lambda r: (r["seed"], r["env_steps"], r["split"]))
 
 
+@pytest.mark.slow
 def test_halves_go_on_where_the_chunk_was(tmp_path, monkeypatch, capsys):
     whole, halved = config(tmp_path / "a", 2), config(tmp_path / "b", 4)
     log: list = []

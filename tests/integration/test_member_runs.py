@@ -59,10 +59,10 @@ def trained(program, rate, values):
 @pytest.mark.parametrize(
     ("name", "by", "rate"),
     [
-        ("qmix", "map", "lr"),
         ("qmix", "vmap", "lr"),
-        ("mappo", "vmap", "actor_lr"),
-        ("maac", "vmap", "critic_lr"),
+        pytest.param("qmix", "map", "lr", marks=pytest.mark.slow),
+        pytest.param("mappo", "vmap", "actor_lr", marks=pytest.mark.slow),
+        pytest.param("maac", "vmap", "critic_lr", marks=pytest.mark.slow),
     ],
 )
 def test_a_member_that_diverges_leaves_the_others_alone(name, by, rate):

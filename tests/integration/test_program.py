@@ -161,6 +161,7 @@ def test_the_inspection_finds_lost_branches():
     assert branches(kept.jaxpr) == [2] and branches(lost.jaxpr) == []
 
 
+@pytest.mark.slow
 def test_metrics_count_only_what_ran():
     """The contrastive step is reported for the updates at which it was due."""
     over = {"role": {"contrastive_every": 3, "clusters": 2}}

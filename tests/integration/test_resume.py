@@ -90,7 +90,7 @@ def states(cfg):
     return found.step, [np.asarray(x) for x in jax.tree.leaves(plain)]
 
 
-@pytest.mark.parametrize("stop_at", [420, 700])
+@pytest.mark.parametrize("stop_at", [420, pytest.param(700, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
     with pytest.raises(KilledError):
         train(config(tmp_path), stop_at)
@@ -115,6 +115,7 @@ def test_a_checkpoint_cut_short_costs_no_more_than_itself(whole, tmp_path):
     np.testing.assert_equal(rows(tmp_path), rows(whole))
 
 
+@pytest.mark.slow
 def test_total_steps_may_grow(whole, tmp_path):
     shorter = config(tmp_path, total_steps=720)
     train(shorter)
@@ -123,6 +124,7 @@ def test_total_steps_may_grow(whole, tmp_path):
     assert last == [row for row in rows(whole) if row["env_steps"] == 960]
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_last_leg_stops_nothing(whole, tmp_path, monkeypatch):
     """The run is over and saved, as if nobody had asked."""
 

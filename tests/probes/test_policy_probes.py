@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from policy_worlds import algo, run_config, trained, two_roles
+from policy_worlds import algo, run_config, trained, own_action
 
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import make_program
@@ -27,21 +27,28 @@ TINY = {
 
 
 def returns(values, iterations, steps, **replay):
-    env = two_roles(length=2)
+    env = own_action(length=2)
     cfg = run_config(values, 16, steps, **replay)
     program = make_program(cfg, env, make_learner(values, env.spec))
     state = trained(program, iterations)
     return np.array(program.evaluate(state).ret)
 
 
-@pytest.mark.parametrize("name", ["mappo", "acorm_mappo", "eoi_ippo"])
-def test_two_roles_on_policy(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mappo",
+        pytest.param("acorm_mappo", marks=pytest.mark.slow),
+        pytest.param("eoi_ippo", marks=pytest.mark.slow),
+    ],
+)
+def test_own_action_on_policy(name):
     sizes = TINY["acorm_mappo" if name == "acorm_mappo" else "recurrent_policy"]
     values = algo(name, minibatch=None, actor_lr=5e-3, critic_lr=5e-3, **sizes)
     assert (returns(values, 25, 16 * 8) == 2).all()
 
 
-def test_two_roles_off_policy():
+def test_own_action_off_policy():
     sizes = {"policy_widths": [16], "critic_width": 16, "heads": 2, "batch": 64}
     values = algo("maac", **sizes, actor_lr=5e-3, critic_lr=5e-3, tau=0.02)
     replay = {"sampling": "episodes", "episodes": 400, "mean_length": 2, "batch": 32}

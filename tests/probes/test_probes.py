@@ -1,6 +1,6 @@
 """Every algorithm on every probe; see ``worlds`` for why the answers are what they are.
 
-The core algorithms run by default, all others of ``configs/algo`` with ``-m slow``.
+QMIX runs by default, all others of ``configs/algo`` with ``-m slow``.
 """
 
 import json
@@ -14,7 +14,7 @@ from support import ALGOS, load_algo
 
 from rolemarl_jax.roles import acorm
 
-CORE = ("iql", "vdn", "qmix", "acorm")
+CORE = ("qmix",)
 VALUES = ("constant_terminated", "constant_truncated", "observation", "delayed")
 # Without a mixer that represents the game, these value what exploration earns.
 SAFE = ("iql", "vdn")
@@ -104,6 +104,7 @@ def test_coordination(name):
     assert train(name)[0]["coordination"].mean() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAFE)
 def test_no_coordination(name):
     """They settle for the safe game, as derived in ``worlds``."""
@@ -117,6 +118,7 @@ FORGETFUL = {"role": {"agent_id": False, "recurrent": False}}
 UNAWARE = {"role": {"agent_id": False, "last_action": False}}
 
 
+@pytest.mark.slow
 def test_memory_solves_the_lot_and_not_the_duties():
     """QMIX without the index: control for both, and it does learn."""
     kinds = ("match", "lot", "duties")

@@ -217,6 +217,7 @@ def test_borrowed_experience(batch):
     assert changed > 3
 
 
+@pytest.mark.slow
 def test_borrowing_is_off_by_default_and_runs_when_on(batch):
     default = method_of("eoi")
     assert default.experience(Context(None, batch, None)) == (batch, None)

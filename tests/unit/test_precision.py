@@ -13,7 +13,15 @@ from rolemarl_jax.learners.parts.phases import in_precision
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Phase
 
 KEY = jax.random.key(0)
-ALGOS = "qmix", "acorm", "roma", "r3dm", "eoi", "eoi_explore"  # one of each method
+# One of each method.
+SOME = (
+    "qmix",
+    "eoi",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("acorm", "roma", "r3dm", "eoi_explore")
+    ),
+)
 
 
 def update_of(name, precision, seed=0):
@@ -36,7 +44,7 @@ def products(jaxpr):
                     yield from products(inner)
 
 
-@pytest.mark.parametrize("name", ALGOS)
+@pytest.mark.parametrize("name", SOME)
 def test_what_is_kept_stays_float32(name):
     learner, state, batch = update_of(name, "bfloat16")
     stages = [learner.update, *(stage.update for stage in learner.pretraining)]
@@ -61,7 +69,7 @@ def test_products_are_in_bfloat16(name):
     assert all(types == {"float32"} for types in products(jaxpr))
 
 
-@pytest.mark.parametrize("name", ALGOS)
+@pytest.mark.parametrize("name", SOME)
 def test_losses_are_close_to_those_of_float32(name):
     found = {}
     for precision in ("float32", "bfloat16"):

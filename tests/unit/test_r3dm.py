@@ -57,7 +57,8 @@ def trained(learner, updates):
 
 
 # With a contrastive step at every fifth update, the short run has one too.
-@pytest.mark.parametrize("updates", [6, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("updates", [6, 50])
 def test_without_weight_it_is_acorm_bit_for_bit(updates):
     expected = trained(acorm_learner(), updates)
     learner = small_learner(alpha=0.0, contrastive_every=5)
@@ -70,6 +71,7 @@ def test_without_weight_it_is_acorm_bit_for_bit(updates):
         assert not np.array_equal(moved, jax.tree.leaves(fresh.params[name])[0])
 
 
+@pytest.mark.slow
 def test_the_reward_reaches_the_values():
     learner, batch = small_learner(alpha=0.5), random_batch(SPEC)
     state = begun(learner)
@@ -117,6 +119,7 @@ def test_world_models_train_along_with_each_stage():
     assert equal == [True, False]
 
 
+@pytest.mark.slow
 def test_an_update_moves_copies_once_and_follows_the_mean_square():
     # With the default rate, copies move by less than numbers are compared to.
     learner = small_learner(normalise=0.1, world={"lr": 0.1})
@@ -202,6 +205,7 @@ def test_normaliser_divides_by_the_root_of_the_mean_square():
 # Ablations of the paper's figures 5 to 7, by key.
 
 
+@pytest.mark.slow
 def test_every_horizon_gives_a_reward_of_its_own():
     found = [reward_of(steps=12, alpha=1.0, horizon=k)[0] for k in (1, 2, 5, 10)]
     assert np.isfinite(found).all()
@@ -210,6 +214,7 @@ def test_every_horizon_gives_a_reward_of_its_own():
         assert not np.allclose(one[:-1], other[:-1], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_number_of_clusters_trains():
     spec = EnvSpec("tiny/8m", 8, 5, 7, 6, 8)
     batch = random_batch(spec)

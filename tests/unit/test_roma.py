@@ -193,6 +193,7 @@ def test_ablations_leave_losses_out_and_nothing_else(algo, scales):
     assert ablated == full | {"name": algo, "loss_scales": expected}
 
 
+@pytest.mark.slow
 def test_update_without_role_losses_does_not_feel_them(batch):
     learner = learner_of("roma_td", SPEC)
     state, key = jax.jit(learner.init)(jax.random.key(0)), jax.random.key(1)

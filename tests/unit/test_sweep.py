@@ -38,6 +38,7 @@ def test_no_bytes(text):
         fit.parse_bytes(text)
 
 
+@pytest.mark.slow
 def test_plan_holds_for_a_program_of_its_size():
     """What is planned for a chunk is what its program is compiled to need."""
     cfg = config(device_memory="2MB", fraction=1.0)
