@@ -34,7 +34,7 @@ def move(board: np.ndarray, position: Array, action: Array) -> Array:
 
 
 def views(board: np.ndarray, position: Array, layers: Sequence[Array]) -> Array:
-    """What agents see: walls, each layer, other agents; then where they are.
+    """What agents see: walls, each layer, other agents.
 
     Args:
         board: characters ``[H, W]``.
@@ -42,7 +42,7 @@ def views(board: np.ndarray, position: Array, layers: Sequence[Array]) -> Array:
         layers: what lies on the board, ``[H, W]`` each.
 
     Returns:
-        ``[N, (2 + layers) * 25 + 2]`` float32 in [0, 1].
+        ``[N, (2 + layers) * 25]`` float32 in [0, 1].
     """
     height, width = board.shape
     crowd = jnp.zeros((height, width)).at[position[:, 0], position[:, 1]].add(1.0)
@@ -56,7 +56,7 @@ def views(board: np.ndarray, position: Array, layers: Sequence[Array]) -> Array:
         window = (len(seen), VIEW, VIEW)
         return jax.lax.dynamic_slice(seen, (0, cell[0], cell[1]), window).reshape(-1)
 
-    return jnp.concatenate([jax.vmap(look)(position), place(board, position)], 1)
+    return jax.vmap(look)(position)
 
 
 def place(board: np.ndarray, position: Array) -> Array:

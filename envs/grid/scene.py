@@ -23,6 +23,7 @@ class Scene:
         start: cell ``[2]`` where all agents begin.
         n_agents: N.
         n_actions: A.
+        placed: whether agents see where on the board they are.
     """
 
     board: np.ndarray
@@ -30,6 +31,7 @@ class Scene:
     start: np.ndarray
     n_agents: int
     n_actions: int
+    placed: bool = True
 
 
 def make_env(
@@ -104,11 +106,12 @@ def look(
     """
     layer = board.spread(scene.board, scene.spots, marks)
     clock = step * np.float32(1 / horizon)
-    where = board.place(scene.board, position).reshape(-1)
+    where = board.place(scene.board, position)
+    obs = board.views(scene.board, position, [layer, *layers])
     scalars = [scalar[None] for scalar in (*more, clock)]
     return Observation(
-        obs=board.views(scene.board, position, [layer, *layers]),
-        state=jnp.concatenate([where, marks, *scalars]),
+        obs=jnp.concatenate([obs, where], 1) if scene.placed else obs,
+        state=jnp.concatenate([where.reshape(-1), marks, *scalars]),
         avail=jnp.ones((scene.n_agents, scene.n_actions), bool),
     )
 

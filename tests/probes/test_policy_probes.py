@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from policy_worlds import algo, run_config, trained, own_action
+from policy_worlds import algo, own_action, run_config, trained
 
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import make_program

@@ -170,12 +170,22 @@ def test_staying_at_the_first_fire_caps_at_four() -> None:
     out, world = play(env, script(near, [spray], [RIGHT, spray], [UP, spray]), 1)
     assert out.reward.sum() == 4 and world.tank[0, -1] == 0
     sweep = [spray, RIGHT, spray, RIGHT, spray, DOWN, spray, LEFT, spray, LEFT, spray]
-    far = [DOWN] * 4 + [RIGHT] * 3 + sweep
-    east = [RIGHT] * 5 + [pump] * 15
-    south = [DOWN] * 4 + [LEFT] + [pump] * 15
+    far = [DOWN] * 4 + [RIGHT] * 4 + sweep
+    east = [RIGHT] * 7 + [pump] * 13
+    south = [DOWN] * 7 + [pump] * 13
     out, world = play(env, script(near, far, east, south), 1)
     assert out.reward.sum() == 12 and out.won[0, -1]
-    assert world.tank[0, -1] == 4 + 30 - 12
+    assert world.tank[0, -1] == 4 + 26 - 12
+
+
+def test_help_is_far_from_the_first_fire() -> None:
+    """Firefighters: steps from the start to the rivers and to the second area."""
+    start = firefighters.SCENE.start
+    steps = abs(firefighters.RIVERS - start).sum(1)
+    assert steps.min() == 7
+    near = abs(firefighters.FIRES - start).sum(1) <= 3
+    assert near.sum() == 6
+    assert abs(firefighters.FIRES[~near] - start).sum(1).min() == 8
 
 
 def test_one_unit_of_water_puts_out_one_fire() -> None:
@@ -221,15 +231,22 @@ def test_protocol(name: str) -> None:
 
 
 def test_views_are_centred_on_the_agent() -> None:
-    """At the start of Firefighters: own fires, no river, three others on the cell."""
+    """At the start of Firefighters: own fires, no river, three others on the cell.
+
+    Agents see nothing else there; on the other boards they see their place.
+    """
     env = make("firefighters")
     seen = env.observe(env.reset(jax.random.key(0))).obs
-    wall, fire, river, others = seen[0, :-2].reshape(4, 5, 5)
+    wall, fire, river, others = seen[0].reshape(4, 5, 5)
     assert wall.sum() == 0 and river.sum() == 0
     assert fire.sum() == 6 and fire[1:3, 1:4].all()
     assert others[2, 2] == 1 and others.sum() == 1
     assert (seen == seen[0]).all()
-    np.testing.assert_allclose(seen[0, -2:], [0.3, 0.3])
+    env = make("pac_men")
+    seen = env.observe(env.reset(jax.random.key(0))).obs
+    where = pac_men.SCENE.start / (np.array(pac_men.SCENE.board.shape) - 1)
+    np.testing.assert_allclose(seen, np.tile(seen[0], (4, 1)))
+    np.testing.assert_allclose(seen[0, -2:], where, rtol=1e-6)
 
 
 def test_text() -> None:
