@@ -18,7 +18,8 @@ OPTIONS: dict[str, Any] = {
     "study": ...,  # file of configs/study
     "scale": "paper",  # smoke: a few minutes, to see that everything runs
     "runs": "runs/studies",  # results go to <runs>/<study>/<scale>/<world>/<algo>
-    "algos": [],  # only these, for a piece of the study; all if empty
+    "worlds": [],  # only these, for a piece of the study; all if empty
+    "algos": [],  # the same of algorithms
     "docs": None,  # folder of results.md; docs, at scale=smoke that of the results
 }
 
@@ -42,7 +43,7 @@ def _main(options: dict[str, Any], execute: conduct.Execute) -> None:
     study, folder = load(name), Path(str(options["runs"])) / name / scale
     docs = Path(str(options["docs"] or (folder if scale == "smoke" else "docs")))
     planned = runs(study, folder, docs / "results" / name, scale)
-    wanted = _wanted(options["algos"], planned)
+    wanted = _wanted(options, planned)
     tell = partial(print, flush=True)
     done = conduct.conduct(name, study, planned, wanted, docs, execute, tell)
     if done.stopped:
@@ -53,13 +54,17 @@ def _main(options: dict[str, Any], execute: conduct.Execute) -> None:
         sys.exit(1)
 
 
-def _wanted(algos: list[Any], planned: Sequence[Run]) -> list[Run]:
-    """The runs of some algorithms, or all."""
-    known = sorted({run.algo for run in planned})
-    for algo in algos:
-        if algo not in known:
-            raise ConfigError(f"algos: got '{algo}'; {nearest(str(algo), known)}")
-    return [run for run in planned if not algos or run.algo in algos]
+def _wanted(options: dict[str, Any], planned: Sequence[Run]) -> list[Run]:
+    """The runs of some worlds and algorithms, or all."""
+    wanted = list(planned)
+    for key, field in (("worlds", "world"), ("algos", "algo")):
+        known = sorted({getattr(run, field) for run in planned})
+        for one in options[key]:
+            if one not in known:
+                raise ConfigError(f"{key}: got '{one}'; {nearest(str(one), known)}")
+        some = options[key] or known
+        wanted = [run for run in wanted if getattr(run, field) in some]
+    return wanted
 
 
 if __name__ == "__main__":

@@ -193,6 +193,7 @@ def test_every_study_can_be_composed(name, scale, tmp_path):
         (["study=tiny", "scale=papers"], "scale: got 'papers'; known: paper, smoke"),
         ([], "study: missing"),
         (["study=tiny", "algos=vdm"], "algos: got 'vdm'; known: iql, vdn; did you"),
+        (["study=tiny", "worlds=3m"], "worlds: got '3m'; known: pac_men"),
         (["study=bad"], "study.bad.measure: got 'loss'"),
     ],
 )
