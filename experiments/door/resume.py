@@ -8,7 +8,14 @@ from typing import Any
 
 from experiments.door.compose import GLOBAL_GROUPS, Composed
 from rolemarl_jax.config import ConfigError, RunConfig, build
-from rolemarl_jax.disk.rundir import CONFIG, leaves, load, require_fresh, traces
+from rolemarl_jax.disk.rundir import (
+    CONFIG,
+    leaves,
+    load,
+    require_fresh,
+    require_plain,
+    traces,
+)
 
 # What may differ from the configuration that a run was started with.
 FREE = (
@@ -30,11 +37,14 @@ def resolve(new: Composed) -> RunConfig:
     """
     values = dict(new.values)
     if values.get("resume") is True:
-        return build(RunConfig, _resumed(new), "")
+        cfg = build(RunConfig, _resumed(new), "")
+        require_plain(cfg.run_dir)
+        return cfg
     chosen = values.get("run_dir") is not None
     if not chosen:
         values["run_dir"] = str(_unused(default_dir(new)))
     cfg = build(RunConfig, values, "")
+    require_plain(cfg.run_dir)
     shared = cfg.sweep.processes is not None or cfg.sweep.coordinator is not None
     if shared and not chosen:
         raise ConfigError(

@@ -4,7 +4,8 @@ A state is a mapping of named parts (``learner``, ``replay``, ...), each a pytre
 Parts are stored side by side, so an evaluation reads the learner without the
 replay. Orbax writes under a temporary name and renames, and older checkpoints are
 removed only after a newer one is complete: a crash costs at most what was being
-written. Typed keys, booleans, bfloat16 and optimiser states come back bit-equal.
+written. Typed keys, booleans, bfloat16 and optimiser states come back bit-equal: the
+record holds a digest of every part, compared when it is read.
 """
 
 import shutil
@@ -17,10 +18,13 @@ import jax
 import orbax.checkpoint as ocp
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import digests
+from rolemarl_jax.disk.rundir import require_plain
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import PyTree
 
 META = "meta"
+DIGESTS = "digests"  # in the record; checkpoints of older versions have none
 SPARE = 32 * 2**20  # bytes left free besides the checkpoint's own
 
 
@@ -54,20 +58,26 @@ def save(
         step: env steps a seed, the checkpoint's number; an older attempt at the
             same step is replaced.
         state: parts by name; any name but ``meta``.
-        meta: what JSON can hold.
+        meta: what JSON can hold, without ``digests``.
         keep: checkpoints that remain, the newest ones.
 
     Raises:
-        ConfigError: too little free space; nothing was written or removed.
+        ConfigError: too little free space, or a path that cannot be read again;
+            nothing was written or removed.
+        OSError: the checkpoint is not there after it was written.
     """
+    require_plain(directory)
     directory.mkdir(parents=True, exist_ok=True)
     _require_space(directory, tree_bytes(state))
     parts = {name: ocp.args.StandardSave(part) for name, part in state.items()}
+    record = {**meta, DIGESTS: digests.of_parts(state, meta)}
     with _manager(directory, keep) as manager:
         if step in manager.all_steps():
             manager.delete(step)
-        args = ocp.args.Composite(**parts, **{META: ocp.args.JsonSave(dict(meta))})
+        args = ocp.args.Composite(**parts, **{META: ocp.args.JsonSave(record)})
         manager.save(step, args=args, force=True)
+    if latest(directory) != step:
+        raise OSError(f"checkpoint {step} was written, and is not in {directory}")
 
 
 def latest(directory: Path) -> int | None:
@@ -141,13 +151,23 @@ def _steps(directory: Path, step: int | None) -> list[int]:
 def _read(
     directory: Path, step: int, abstract: Mapping[str, PyTree]
 ) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """One checkpoint; raises whatever orbax raises when it is not whole."""
+    """One checkpoint.
+
+    Raises:
+        OSError: a part is not what was saved.
+        Exception: whatever orbax raises where it is not whole.
+    """
     placed = {name: jax.tree.map(_placed, part) for name, part in abstract.items()}
     wanted = {name: ocp.args.StandardRestore(part) for name, part in placed.items()}
     with _manager(directory) as manager:
         args = ocp.args.Composite(**wanted, **{META: ocp.args.JsonRestore()})
         read = manager.restore(step, args=args)
-    return {name: read[name] for name in wanted}, dict(read[META])
+    state, meta = {name: read[name] for name in wanted}, dict(read[META])
+    kept = meta.pop(DIGESTS, None)
+    wrong = [] if kept is None else digests.faults(kept, state, meta)
+    if wrong:
+        raise OSError(f"not what was saved: {', '.join(wrong)}")
+    return state, meta
 
 
 def _placed(leaf: Any) -> Any:

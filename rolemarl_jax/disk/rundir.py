@@ -26,6 +26,9 @@ TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
 
+# The library that writes checkpoints does not find them again where a path has these.
+PATTERNS = "*?[\\"
+
 # What a run has written goes on, or stays; beside it no other run begins.
 TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
 
@@ -102,6 +105,21 @@ def require_fresh(run_dir: Path | str) -> None:
         raise ConfigError(
             f"run_dir: '{run_dir}' holds {', '.join(found)} of a run without its "
             f"{CONFIG}; choose another directory, or move these away"
+        )
+
+
+def require_plain(run_dir: Path | str) -> None:
+    """Refuses a path of which checkpoints would be written and not found again.
+
+    Raises:
+        ConfigError: it, or a folder above it, has a character of a pattern.
+    """
+    whole = str(Path(run_dir).resolve())
+    found = sorted({mark for mark in whole if mark in PATTERNS})
+    if found:
+        raise ConfigError(
+            f"run_dir: got a path with {' '.join(found)}, {whole}; allowed: any "
+            f"without {' '.join(PATTERNS)}, with which a checkpoint is not found again"
         )
 
 

@@ -55,8 +55,9 @@ def held(cfg: RunConfig) -> Iterator[None]:
 
     Raises:
         ConfigError: another process uses it, or a new run would mix with an old one;
-            or its disk is full.
+            or its disk is full; or checkpoints would not be found there.
     """
+    rundir.require_plain(cfg.run_dir)
     with files.full_disk_told(cfg.run_dir), lock.held(cfg.run_dir, "run_dir"):
         # Only now: one that was found fresh before may have been used meanwhile.
         if not cfg.resume:

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import checkpoint
+from rolemarl_jax.disk import checkpoint, digests
 from rolemarl_jax.trees import tree_bytes
 
 
@@ -110,6 +110,70 @@ def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(
         same(back.state, old if back.step == 1 else new)
     assert fell_back > len(files) // 3
     gc.collect()
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    old, new = state_of(0), state_of(1)
+    abstract, rng = jax.eval_shape(state_of), np.random.default_rng(0)
+    checkpoint.save(tmp_path, 1, old, {"tick": 1}, keep=2)
+    checkpoint.save(tmp_path, 2, new, {"tick": 2}, keep=2)
+    files = [p for p in sorted((tmp_path / "2").rglob("*")) if p.is_file()]
+    weights = np.array([p.stat().st_size for p in files])
+    fell_back = 0
+    for file in (*files, *rng.choice(files, 40, p=weights / weights.sum())):
+        whole = file.read_bytes()
+        if not whole:
+            continue
+        broken = bytearray(whole)
+        broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
+        file.write_bytes(broken)
+        back = checkpoint.restore(tmp_path, abstract)
+        file.write_bytes(whole)
+        fell_back += back.step == 1
+        assert (back.step == 1) == ("unreadable" in back.note)
+        assert back.meta == {"tick": back.step}
+        same(back.state, old if back.step == 1 else new)
+    assert fell_back > 20
+    gc.collect()
+
+
+def test_digests_tell_bytes_types_shapes_and_places():
+    x = jnp.arange(4.0)
+    trees = [
+        {"a": x},
+        {"b": x},
+        {"a": x.at[0].set(-0.0)},
+        {"a": x.reshape(2, 2)},
+        {"a": jax.lax.bitcast_convert_type(x, jnp.int32)},
+        {"a": x.astype(jnp.bfloat16)},
+        {"a": jax.random.split(jax.random.key(0), 2)},
+        {},
+    ]
+    assert len({digests.of(tree) for tree in trees}) == len(trees)
+    assert digests.of({"a": np.asarray(x)}) == digests.of({"a": x})
+    strided = np.stack([x, x], 1)[:, 0]
+    assert digests.of({"a": strided}) == digests.of({"a": x})
+
+
+def test_a_checkpoint_without_digests_is_read(tmp_path, monkeypatch):
+    """Those of older versions."""
+    monkeypatch.setattr(checkpoint, "DIGESTS", "another")
+    checkpoint.save(tmp_path, 1, state_of(), {}, keep=1)
+    monkeypatch.undo()
+    same(checkpoint.restore(tmp_path, jax.eval_shape(state_of)).state, state_of())
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?", "a\\b"])
+def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
+    """The folder itself, or one above it."""
+    for folder in (tmp_path / name, tmp_path / name / "x"):
+        with pytest.raises(ConfigError, match="run_dir: got a path with") as error:
+            checkpoint.save(folder, 1, state_of(), {}, keep=1)
+        assert name in str(error.value)
+    assert not list(tmp_path.iterdir())
+    checkpoint.save(tmp_path / "a {b} ü#%", 1, state_of(), {}, keep=1)
+    assert checkpoint.latest(tmp_path / "a {b} ü#%") == 1
 
 
 def test_no_checkpoint_and_none_readable_are_clear(tmp_path):

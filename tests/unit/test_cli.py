@@ -59,6 +59,7 @@ def test_every_preset_is_a_whole_configuration(run):
         ("seeds", r"'seeds': got no key=value"),
         ("algo=vdn,qmix", r"add --multirun"),
         ("resume=true", r"resume: got true without run_dir"),
+        ("run_dir='a[b]'", r"run_dir: got a path with \["),
         ("resume=1", r"resume: got 1; input should be a valid boolean"),
     ],
 )
