@@ -52,7 +52,8 @@ def run(
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
         Interrupted: the run was asked to stop; it is saved.
-        StoppedError: too few workers are left, or one does not fit; it is saved.
+        StoppedError: too few workers are left, or one does not fit; or learning
+            diverged. It is saved, with the last parameters whose numbers are finite.
     """
     loop = Loop(cfg, pool, learner, out)
     out.started(loop.header)
@@ -63,13 +64,17 @@ def run(
         try:
             while not loop.done() and not stop():
                 loop.advance(logger, stop)
-        except (PoolError, ConfigError) as error:
+        except (PoolError, ConfigError, DivergedError) as error:
             # The latter: of a worker that joined late and does not fit the others.
             loop.save()
             raise StoppedError(str(error)) from None
         if stop() and not loop.done():
             raise Interrupted
     return loop.record()
+
+
+class DivergedError(RuntimeError):
+    """Losses or parameters are no numbers any more."""
 
 
 class Loop:
@@ -129,6 +134,7 @@ class Loop:
             )
         )
         training.drain()
+        self._require_numbers()
         rows = [self._train_row()] if ledger.env_steps > logged else []
         if ledger.env_steps >= goal:
             rows.append(self._test_row())
@@ -178,6 +184,22 @@ class Loop:
         self._recent.append(without_arrays(episode))
         self._recorder.write(episode)
         self._training.finished(episode)
+        self._require_numbers()
+
+    def _require_numbers(self) -> None:
+        """Playing on would teach nothing.
+
+        Raises:
+            DivergedError: names the update.
+        """
+        at = self._training.steps.diverged_at
+        if at is not None:
+            rates = [name for name in self._cfg.algo if name.endswith("lr")]
+            raise DivergedError(
+                f"learning diverged at update {at} after {self._ledger.env_steps} env "
+                "steps: a loss or a parameter is no finite number. Parameters of "
+                f"before are kept; lower {' or '.join(f'algo.{n}' for n in rates)}"
+            )
 
     def _new_actor(self, split: str, start: int) -> Actor:
         key = rng.named(rng.root(self._cfg.seed), f"bridge {split}", start)

@@ -1,7 +1,8 @@
 """From finished episodes to updates, while acting goes on.
 
 Updates are launched and not waited for. Acting uses the newest parameters that are
-ready, so it is at most a few updates behind and never stands still for one.
+ready, so it is at most a few updates behind and never stands still for one. Numbers
+that are none are not learnt from, as in compiled worlds.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.replay import Whole, make_replay
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
+from rolemarl_jax.program.divergence import GOING_ON, keep_finite
 from rolemarl_jax.types import EnvSpec, Key, LearnerState, Observation, PyTree
 
 Metrics = dict[str, Any]
@@ -43,12 +45,17 @@ class Steps:
 
     Attributes:
         counters: where training is. acting: newest learner state that is ready.
+        diverged_at: the update whose numbers were no longer finite, of all stages, or
+            ``None``; it and those after it changed nothing.
     """
 
     def __init__(
         self, learner: Learner, key: Key, state: LearnerState, counters: Counters
     ) -> None:
         self.counters, self.acting = counters, state
+        self.diverged_at: int | None = None
+        self._diverged_at = jnp.asarray(GOING_ON, jnp.int32)
+        self._keep = jax.jit(keep_finite)
         self._key, self._latest = key, state
         stages: list[tuple[str, int | None, UpdateFn]] = [
             (stage.name, stage.updates, stage.update) for stage in learner.pretraining
@@ -78,7 +85,7 @@ class Steps:
             return False
         if not all(x.is_ready() for x in jax.tree.leaves(self._latest.params)):
             return True
-        self.acting = self._latest
+        self._arrived()
         return False
 
     def launch(self, draw: Callable[[Key], Any]) -> None:
@@ -92,8 +99,10 @@ class Steps:
         _, last, step = self._stages[stage - 1]
         t = jnp.asarray(update, jnp.int32)
         out = step(self._latest, draw(sample_key), t, update_key)
-        self._latest = out.state
-        self._metrics.append(out.metrics)
+        self._latest, metrics, self._diverged_at = self._keep(
+            self._latest, out, self._diverged_at, jnp.asarray(at.updates, jnp.int32)
+        )
+        self._metrics.append(metrics)
         self.counters = Counters(stage, update + 1, at.updates + 1)
         if last is not None and update + 1 >= last:
             self.counters = Counters(stage + 1, 0, at.updates + 1)
@@ -107,7 +116,13 @@ class Steps:
     def wait(self) -> None:
         """Returns when all updates are computed."""
         jax.block_until_ready(self._latest)
+        self._arrived()
+
+    def _arrived(self) -> None:
+        """What was launched is computed; acting uses it."""
         self.acting = self._latest
+        at = int(self._diverged_at)
+        self.diverged_at = None if at == GOING_ON else at
 
     def report(self) -> dict[str, float]:
         """Means of the metrics since the last report; phases that were not due

@@ -129,6 +129,23 @@ def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
     assert sum_of_updates(found) == meta["counters"][2] == expected
 
 
+def test_a_run_whose_learning_diverges_stops_and_keeps_what_was(tmp_path):
+    cfg = config(tmp_path / "run")
+    cfg = dataclasses.replace(cfg, algo={**cfg.algo, "lr": 1e38})
+    with pytest.raises(observer.StoppedError, match=r"diverged at update .* algo\.lr"):
+        train(cfg)
+    found = rows(cfg)
+    assert all(row["env_steps"] < 600 for row in found)
+    folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
+    learner = make_learner(cfg.algo, EnvSpec("scripted", 3, 4, 8, 6, 20))
+    shapes = jax.eval_shape(learner.init, jax.random.key(0))
+    stacked = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), shapes
+    )
+    kept = checkpoint.restore(folder, {"learner": stacked}).state["learner"]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept.params))
+
+
 def lost_in_training(cfg, files):
     """Ids that were begun and not finished."""
     ids = {int(path.stem) for path in files}

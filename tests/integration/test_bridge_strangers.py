@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import zmq
 from bridge_support import (
@@ -78,6 +79,12 @@ def remote(key_file, **changes):
     return pool(world(), **{"workers": 2, "remote": 1, **listen, **changes})
 
 
+def bytes_of_seen():
+    n, a, o, s = SHAPES
+    seen = p.Seen(np.zeros((n, o)), np.zeros(s), np.ones((n, a)))
+    return p.seen_frames(seen)
+
+
 def test_a_worker_of_another_shape_stops_the_run(key_file):
     with remote(key_file) as made:
         other = Impostor(made._crew.link.endpoint, token(key_file), key_file)
@@ -90,7 +97,15 @@ def test_a_worker_of_another_shape_stops_the_run(key_file):
         other.close()
 
 
-def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
+@pytest.mark.parametrize(
+    ("frames", "fields"),
+    [
+        ((b"1", b"2", b"3"), {}),
+        (bytes_of_seen(), {"reward": float("nan")}),
+        (bytes_of_seen(), {"scale": float("inf")}),
+    ],
+)
+def test_nonsense_costs_the_worker_its_place(key_file, frames, fields):
     with remote(key_file) as made:
         other = Impostor(made._crew.link.endpoint, token(key_file), key_file)
         other.say(p.JOIN, p.text_frame({}))
@@ -101,9 +116,8 @@ def test_messages_of_wrong_length_cost_the_worker_its_place(key_file):
         made.reset(1, 77)
         head, _ = other.hear()
         assert head.kind == p.RESET
-        other.say(
-            p.SEEN, b"1", b"2", b"3", slot=1, generation=head.generation, episode=77
-        )
+        place = {"slot": 1, "generation": head.generation, "episode": 77}
+        other.say(p.SEEN, *frames, **place, **fields)
         answers = []
         until(lambda: answers.extend(made.poll(0.02)) or answers)
         (answer,) = answers

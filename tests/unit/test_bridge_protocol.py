@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from bridge_support import SHAPES
 
+from rolemarl_jax.bridge.pool.agreement import Agreement
+from rolemarl_jax.bridge.pool.slots import Slot
 from rolemarl_jax.bridge.worker import protocol as p
 
 
@@ -71,7 +73,48 @@ def test_a_missing_frame_is_refused():
         p.read_seen(p.seen_frames(seen())[:2], SHAPES)
 
 
-@pytest.mark.parametrize("frames", [[], [b"{}", b"{}"], [b"[1]"], [b"\xff"]])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reward": float("nan")}, "reward nan"),
+        ({"reward": float("-inf")}, "reward -inf"),
+        ({"scale": float("inf")}, "divisor of rewards inf"),
+        ({"scale": float("nan")}, "divisor of rewards nan"),
+        ({"scale": -1.0}, "divisor of rewards -1"),
+    ],
+)
+def test_rewards_that_are_refused(fields, message):
+    header = p.unpack(p.pack(p.Header(p.SEEN, 0, **fields)))
+    with pytest.raises(p.ProtocolError, match=message):
+        p.require_finite(header)
+
+
+def said(*scales):
+    """What is said of each scale, by workers in that order."""
+    agreed = Agreement()
+    agreed.said = {"same_scale": True}
+    return [
+        agreed.scale(Slot(index, local=True, pause=0.0, scale=scale))
+        for index, scale in scales
+    ]
+
+
+def test_one_worker_alone_is_not_believed_where_others_agree():
+    """Else whoever says least has the others restarted, for ever."""
+    liar_first = said((0, 9.0), (1, 10.0), (2, 10.0), (1, 10.0), (0, 9.0))
+    wrong = "divides rewards by {}, others by {}"
+    # With one voice against another the smaller holds; a third decides.
+    assert liar_first == ["", wrong.format(10, 9), "", "", wrong.format(9, 10)]
+    assert said((0, 10.0), (1, 10.0), (2, 9.0)) == ["", "", wrong.format(9, 10)]
+    # A game that failed counts its enemies twice: the smallest of what is shared.
+    twice = said((0, 20.0), (1, 20.0), (2, 10.0), (3, 10.0), (0, 20.0), (2, 10.0))
+    assert twice[-2:] == [wrong.format(20, 10), ""]
+    assert said((0, 0.0), (1, 10.0)) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "frames", [[], [b"{}", b"{}"], [b"[1]"], [b"\xff"], [b'{"x": NaN}']]
+)
 def test_what_is_no_text(frames):
     with pytest.raises(p.ProtocolError):
         p.read_text(frames)

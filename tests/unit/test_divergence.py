@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import SPEC, random_batch
+from support import SPEC, random_batch, run_config, small_algo
 
+from experiments import run
 from rolemarl_jax.learners.parts.learner import UpdateOut
 from rolemarl_jax.learners.parts.phases import run_when_due
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
+from rolemarl_jax.report import findings, summary
 from rolemarl_jax.roles.parts.phase import LossOut, Phase
 from rolemarl_jax.types import LearnerState
 
@@ -71,3 +73,24 @@ def test_a_phase_tells_whether_its_losses_and_gradients_are_finite(value, every)
         before = LearnerState(params, {}, {"x": optax.EmptyState()}, {}, {"lr": 0.1})
         out = run_when_due(phase, before, BATCH, 0, 1.0, jax.random.key(0))
         assert bool(out.finite) == (fine or every == 2)
+
+
+@pytest.mark.parametrize(("frozen", "status"), [([0, 1], 1), ([1], None), ([], None)])
+def test_the_command_fails_where_nothing_learns_any_more(
+    tmp_path, capsys, frozen, status
+):
+    cfg = run_config(small_algo("qmix"), 2, {"run_dir": str(tmp_path)})
+    rows = [
+        {"seed": seed, "env_steps": 64, "split": "test", "return": 0.0}
+        | ({"frozen_at": 64} if seed in frozen else {})
+        for seed in (0, 1)
+    ]
+    summary.write(tmp_path, findings.summarise(cfg, rows, {}))
+    if status is None:
+        run._require_learners(cfg)
+        return
+    with pytest.raises(SystemExit) as error:
+        run._require_learners(cfg)
+    assert error.value.code == status
+    said = capsys.readouterr().err
+    assert "Nothing learns any more: 2 diverged" in said and "lower algo.lr" in said

@@ -1,6 +1,6 @@
 """What all workers of a learner have to have in common."""
 
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from rolemarl_jax.bridge.pool.slots import Slot
@@ -17,6 +17,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {}
+        self._scales: dict[int, str] = {}  # what each worker said last
 
     @property
     def shapes(self) -> p.Shapes:
@@ -41,14 +42,22 @@ class Agreement:
             f"the others {theirs[0]} with {theirs[1]}; give all hosts the same packages"
         )
 
-    def scale(self, slot: Slot, slots: Sequence[Slot]) -> str:
-        """Compares the divisor of rewards; a failure can only make it larger."""
-        if not self.said["same_scale"]:
+    def scale(self, slot: Slot) -> str:
+        """Compares the divisor of rewards; returns what is wrong with it, or nothing.
+
+        A failure of the game makes it larger, so the smallest is believed, but none
+        that one worker alone says where others agree.
+        """
+        if not (self.said["same_scale"] and slot.scale):
             return ""
-        others = [s.scale for s in slots if s.scale and s is not slot]
-        if others and slot.scale > min(others) * (1 + 1e-6):
-            return f"divides rewards by {slot.scale}, others by {min(others)}"
-        return ""
+        own = f"{slot.scale:.6g}"
+        self._scales[slot.index] = own
+        count = Counter(self._scales.values())
+        shared = [one for one, times in count.items() if times > 1]
+        believed = min(shared or count, key=float)
+        if own == believed:
+            return ""
+        return f"divides rewards by {own}, others by {believed}"
 
 
 def _shapes(said: dict[str, Any]) -> p.Shapes:

@@ -106,6 +106,7 @@ class Reception:
         """The observation after a reset or a step."""
         header, frames = message.header, message.frames
         _require_episode(slot, header)
+        p.require_finite(header)
         slot.state = IDLE
         if header.flags & p.INFO:
             slot.info |= p.read_text(frames[3:])
@@ -117,7 +118,7 @@ class Reception:
         if header.flags & p.ABORTED:
             self._crew.aborted(slot)
             return
-        wrong = self.agreed.scale(slot, self._crew.slots) if first else ""
+        wrong = self.agreed.scale(slot) if first else ""
         if wrong:
             self._crew.fail(slot, wrong)
             return

@@ -5,6 +5,7 @@ header, then either the arrays of one observation or one JSON text.
 """
 
 import json
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -151,6 +152,22 @@ def read_seen(frames: Sequence[bytes], shapes: Shapes) -> Seen:
     return Seen(obs, state, avail)
 
 
+def require_finite(header: Header) -> None:
+    """Refuses a reward, or a divisor of rewards, that nothing can be learnt from.
+
+    Raises:
+        ProtocolError: NaN or infinity, or a divisor below zero.
+    """
+    if not math.isfinite(header.reward):
+        raise ProtocolError(f"reward {header.reward}")
+    if not (math.isfinite(header.scale) and header.scale >= 0):
+        raise ProtocolError(f"divisor of rewards {header.scale}")
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def actions_frame(actions: np.ndarray) -> bytes:
     """Actions `[N]` as one frame."""
     return np.ascontiguousarray(actions, np.int32).tobytes()
@@ -176,11 +193,11 @@ def read_text(frames: Sequence[bytes]) -> dict[str, Any]:
     """The JSON object of a message's only frame.
 
     Raises:
-        ProtocolError: no such thing.
+        ProtocolError: no such thing, or NaN or infinity in it.
     """
     try:
         (frame,) = frames
-        values = json.loads(frame)
+        values = json.loads(frame, parse_constant=_no_number)
     except (ValueError, UnicodeDecodeError) as error:
         raise ProtocolError(f"no JSON: {error}") from None
     if not isinstance(values, dict):
