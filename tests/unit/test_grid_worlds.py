@@ -169,20 +169,23 @@ def test_staying_at_the_first_fire_caps_at_four() -> None:
     near = [spray, LEFT, spray, UP, spray, RIGHT, spray, RIGHT, spray, DOWN, spray]
     out, world = play(env, script(near, [spray], [RIGHT, spray], [UP, spray]), 1)
     assert out.reward.sum() == 4 and world.tank[0, -1] == 0
+    # The fourth unit is kept for the second area, whither one needs eight steps.
+    near = [spray, LEFT, spray, UP, spray, RIGHT, *[pump] * 4]
+    near += [spray, RIGHT, spray, DOWN, spray]
     sweep = [spray, RIGHT, spray, RIGHT, spray, DOWN, spray, LEFT, spray, LEFT, spray]
-    far = [DOWN] * 4 + [RIGHT] * 4 + sweep
-    east = [RIGHT] * 7 + [pump] * 13
-    south = [DOWN] * 7 + [pump] * 13
+    far = [DOWN] * 6 + [RIGHT] * 2 + sweep
+    east = [RIGHT] * 9 + [pump] * 11
+    south = [DOWN] * 9 + [pump] * 11
     out, world = play(env, script(near, far, east, south), 1)
     assert out.reward.sum() == 12 and out.won[0, -1]
-    assert world.tank[0, -1] == 4 + 26 - 12
+    assert world.tank[0, -1] == 4 + 22 - 12
 
 
 def test_help_is_far_from_the_first_fire() -> None:
     """Firefighters: steps from the start to the rivers and to the second area."""
     start = firefighters.SCENE.start
     steps = abs(firefighters.RIVERS - start).sum(1)
-    assert steps.min() == 7
+    assert steps.min() == 9
     near = abs(firefighters.FIRES - start).sum(1) <= 3
     assert near.sum() == 6
     assert abs(firefighters.FIRES[~near] - start).sum(1).min() == 8
