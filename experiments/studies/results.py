@@ -73,9 +73,12 @@ def table(measure: str, runs: Sequence[Run]) -> str:
 
 def _row(measure: str, run: Run) -> str:
     """A table's row; dashes for a run that has not finished."""
-    found = summary.read(run.results)
+    try:
+        found, why = summary.read(run.results), "not finished"
+    except ConfigError:
+        found, why = None, "damaged"
     if found is None:
-        return f"| {run.algo} | not finished |{' |' * (len(COLUMNS) - 1)}"
+        return f"| {run.algo} | {why} |{' |' * (len(COLUMNS) - 1)}"
     cells = (
         run.algo,
         stats.text(found.last_three[measure], FORMS[measure]),

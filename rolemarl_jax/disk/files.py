@@ -25,6 +25,22 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(scratch, path)
 
 
+def read_text(path: Path, key: str) -> str:
+    """UTF-8 text of a file.
+
+    Args:
+        path: of the file.
+        key: of the command line, which the message names.
+
+    Raises:
+        ConfigError: it cannot be read, or is no such text.
+    """
+    try:
+        return path.read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}: '{path}' cannot be read: {error}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text; readers see the old file or the new one."""
     with replacing(path) as scratch:

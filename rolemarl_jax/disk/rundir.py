@@ -37,6 +37,7 @@ LATER = {
     "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
     "replay": {"burn_in": 0},
 }
+SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
 CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
 
 
@@ -44,14 +45,37 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     """Stored configuration of a run, as plain containers.
 
     Raises:
-        ConfigError: there is no run in this directory.
+        ConfigError: there is no run in this directory, or its file is damaged.
     """
     path = Path(run_dir) / CONFIG
     if not path.is_file():
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
-    values = yaml.safe_load(path.read_text(encoding="utf8"))
+    values = _sections(path)
     later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}
     return {"bridge": {}, **values, "algo": _algo(values["algo"]), **later}
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """What a stored configuration holds; its sections are mappings.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    damaged = f"run_dir: '{path}' is damaged"
+    try:
+        values = yaml.safe_load(files.read_text(path, "run_dir"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{damaged}, no plain YAML: {where}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{damaged}: it holds no mapping of sections")
+    for name in SECTIONS:
+        if not isinstance(values.get(name), dict):
+            raise ConfigError(f"{damaged}: its section {name} is missing or no mapping")
+    for name in LATER:
+        if not isinstance(values.get(name, {}), dict):
+            raise ConfigError(f"{damaged}: its section {name} is no mapping")
+    return values
 
 
 def _algo(stored: dict[str, Any]) -> dict[str, Any]:
@@ -59,14 +83,22 @@ def _algo(stored: dict[str, Any]) -> dict[str, Any]:
     algo, role = dict(stored), stored.get("role", {})
     if algo.get("learner") == "qmix":
         algo.setdefault("precision", "float32")
-    if "kmeans_iterations" in role:
+    if isinstance(role, dict) and "kmeans_iterations" in role:
         algo["role"] = {**CONTRASTIVE, **role}
     return algo
 
 
 def load_config(run_dir: Path | str) -> RunConfig:
-    """Stored configuration of a run, as a record whose run_dir is where it lies now."""
-    return build(RunConfig, {**load(run_dir), "run_dir": str(run_dir)}, "")
+    """Stored configuration of a run, as a record whose run_dir is where it lies now.
+
+    Raises:
+        ConfigError: as ``load``, or a value is not what this version allows.
+    """
+    values = {**load(run_dir), "run_dir": str(run_dir)}
+    try:
+        return build(RunConfig, values, "")
+    except ConfigError as error:
+        raise ConfigError(f"run_dir: '{run_dir}/{CONFIG}' says\n{error}") from None
 
 
 def create(cfg: RunConfig) -> Path:

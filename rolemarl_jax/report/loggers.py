@@ -10,6 +10,7 @@ and ``frozen_at`` (env steps) once a member has diverged. The rows of one
 import json
 import math
 import uuid
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,18 @@ def jsonl(path: Path) -> Logger:
 
 
 def read(path: Path | str) -> list[Row]:
-    """Rows of a JSON Lines file; a line cut short is left out, null becomes NaN."""
-    with Path(path).open(encoding="utf8") as file:
-        rows = [row for _, row in _parsed(file) if row is not None]
+    """Rows of a JSON Lines file; null becomes NaN.
+
+    A last line that was cut short is left out, and so are damaged ones, with a warning
+    that says how many.
+    """
+    with Path(path).open(encoding="utf8", errors="surrogateescape") as file:
+        lines = list(_parsed(file))
+    rows = [row for _, row in lines if row is not None]
+    damaged = sum(row is None and line.endswith("\n") for line, row in lines)
+    if damaged:
+        text = f"{path}: {damaged} of {len(lines)} lines are damaged and left out"
+        warnings.warn(text, stacklevel=2)
     return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
 
@@ -118,7 +128,7 @@ def truncate_after(
         return 0
     dropped = 0
     with (
-        path.open(encoding="utf8") as old,
+        path.open(encoding="utf8", errors="surrogateescape") as old,
         files.replacing(path) as scratch,
         scratch.open("w", encoding="utf8") as new,
     ):
@@ -219,13 +229,23 @@ def _scalar(value: Any) -> Any:
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
-    """Lines with their rows; None where a crash cut a line short."""
+    """Lines with their rows; None where a line was cut short or is no row."""
     for line in lines:
         try:
             row = json.loads(line) if line.endswith("\n") else None
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
-        yield line, row
+        yield line, row if _is_row(row) else None
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a JSON value has what every row has, and plain values only."""
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(key), int) for key in ("seed", "env_steps"))
+        and isinstance(row.get("split"), str)
+        and all(x is None or isinstance(x, str | int | float) for x in row.values())
+    )
 
 
 def _means(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:

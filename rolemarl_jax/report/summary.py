@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Hypers
 from rolemarl_jax.report.stats import Interval
@@ -127,11 +128,28 @@ def write(run_dir: Path, values: Mapping[str, Any]) -> Path:
 
 
 def read(run_dir: Path) -> Summary | None:
-    """The summary of a finished run, None where there is none."""
+    """The summary of a finished run, None where there is none.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
     path = run_dir / rundir.SUMMARY
     if not path.is_file():
         return None
-    return parsed(json.loads(path.read_text(encoding="utf8")))
+    text = files.read_text(path, "run_dir")
+    try:
+        return parsed(json.loads(text))
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise ConfigError(
+            f"run_dir: '{path}' is damaged ({type(error).__name__}: {error}); without "
+            "it, resume=true makes it anew"
+        ) from None
 
 
 def parsed(values: Mapping[str, Any]) -> Summary:
