@@ -72,6 +72,7 @@ def meeting_words(process, port):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_sweep(tmp_path):
     """Each its own seed; together what one process trains."""
     port = free_port()

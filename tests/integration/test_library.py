@@ -9,6 +9,7 @@ import pytest
 import rolemarl_jax
 
 
+@pytest.mark.slow
 def test_the_page_runs(repo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (repo / "docs" / "library.md").read_text(encoding="utf8")

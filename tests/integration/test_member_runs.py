@@ -129,6 +129,7 @@ def rows(run_dir):
     return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
 
 
+@pytest.mark.slow
 def test_runs_of_members(tmp_path, monkeypatch):
     """Rows, the plain run among them, divergence, going on, evaluation."""
     own = small_algo("qmix")["lr"]
@@ -174,10 +175,7 @@ def test_runs_of_members(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "qmix",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in LONGER),
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("qmix", *LONGER)],
 )
 def test_every_hyper_parameter_is_read(name):
     """One member for each, which ends elsewhere than the first if it alone differs."""

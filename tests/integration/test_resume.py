@@ -104,6 +104,7 @@ def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_short_costs_no_more_than_itself(whole, tmp_path):
     with pytest.raises(KilledError):
         train(config(tmp_path), 900)
@@ -142,6 +143,7 @@ def test_a_stop_in_the_last_leg_stops_nothing(whole, tmp_path, monkeypatch):
     np.testing.assert_equal(rows(tmp_path), rows(whole))
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(whole, tmp_path):
     rundir.create(config(tmp_path))
     with pytest.raises(KilledError):

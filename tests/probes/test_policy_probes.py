@@ -48,6 +48,7 @@ def test_own_action_on_policy(name):
     assert (returns(values, 25, 16 * 8) == 2).all()
 
 
+@pytest.mark.slow
 def test_own_action_off_policy():
     sizes = {"policy_widths": [16], "critic_width": 16, "heads": 2, "batch": 64}
     values = algo("maac", **sizes, actor_lr=5e-3, critic_lr=5e-3, tau=0.02)

@@ -134,7 +134,7 @@ def test_memory_solves_the_lot_and_not_the_duties():
         ("qmix", UNAWARE, "lot"),
         ("qmix", FORGETFUL, "lot"),
         ("qmix", NO_INDEX, "duties"),
-        ("acorm", {}, "duties"),
+        pytest.param("acorm", {}, "duties", marks=pytest.mark.slow),
     ],
 )
 def test_what_nobody_can(name, over, kind):
@@ -143,6 +143,7 @@ def test_what_nobody_can(name, over, kind):
     np.testing.assert_array_equal(returns, worlds.CEILING[kind])
 
 
+@pytest.mark.slow
 def test_nor_does_chance_help():
     """Histories are drawn, and differ; the mean is the ceiling, to four errors."""
     returns = untrained("qmix", NO_INDEX, "duties", epsilon=0.5, episodes=4096)

@@ -62,6 +62,7 @@ def test_intrinsic_value_loss(batch, algo, scaled):
     assert set(method.phases[1].lr) == {"ivf"}
 
 
+@pytest.mark.slow
 def test_target_of_the_intrinsic_value_function_is_a_slow_copy(batch):
     # A rate at which a slow copy moves by more than numbers are compared to.
     learner = learner_of("eoi", SPEC, {"role": {"ivf_lr": 0.1}})

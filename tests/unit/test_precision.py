@@ -16,10 +16,9 @@ KEY = jax.random.key(0)
 # One of each method.
 SOME = (
     "qmix",
-    "eoi",
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("acorm", "roma", "r3dm", "eoi_explore")
+        for name in ("acorm", "roma", "r3dm", "eoi", "eoi_explore")
     ),
 )
 

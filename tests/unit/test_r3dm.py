@@ -100,6 +100,7 @@ def test_without_contrastive_learning_only_that_is_missing():
     assert phases[1] - phases[0] == {"contrastive"} and phases[0] <= phases[1]
 
 
+@pytest.mark.slow
 def test_world_models_train_along_with_each_stage():
     learner = small_learner()
     state = begun(learner)

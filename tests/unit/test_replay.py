@@ -282,6 +282,7 @@ def test_too_few_episodes_leave_empty_rows():
     assert empty.sum() == 12 - len(order) and not batch.state[:, empty].any()
 
 
+@pytest.mark.slow
 def test_warmup_guarantees_a_full_batch():
     """The slowest world imaginable: every episode has full length."""
     slow = replace(

@@ -13,7 +13,9 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import findings, loggers, summary
 
-STUDIES = sorted(path.stem for path in study.FOLDER.glob("*.yaml"))
+OTHERS = sorted(
+    {path.stem for path in study.FOLDER.glob("*.yaml")} - {"smax_3m"}  # the largest
+)
 TINY = """
 title: Two on a grid
 note: A note.
@@ -178,7 +180,9 @@ def test_win_rates_have_three_digits(tmp_path):
 @pytest.mark.parametrize(
     "scale", ["smoke", pytest.param("paper", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name", ["smax_3m", *(pytest.param(x, marks=pytest.mark.slow) for x in OTHERS)]
+)
 def test_every_study_can_be_composed(name, scale, tmp_path):
     planned = study.runs(study.load(name), tmp_path, tmp_path / "kept", scale)
     assert len({run.folder for run in planned}) == len(planned)

@@ -284,6 +284,7 @@ def test_losses_start_anew_with_an_episode(params):
         np.testing.assert_allclose(joined[name][5:, 0], apart[name][:, 1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_seeds_by_vmap(params, batch):
     """Several seeds at once do what each does alone."""
     method = method_of()
