@@ -24,9 +24,11 @@ def of(tree: PyTree) -> str:
     """
     found = hashlib.blake2b(digest_size=16)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        # Of a typed key both: its data alone may come back as plain numbers.
+        kind = leaf.dtype if _is_key(leaf) else ""
         x = np.ascontiguousarray(_plain(leaf))
         place = jax.tree_util.keystr(path)
-        found.update(f"{place} {x.dtype} {x.shape};".encode())
+        found.update(f"{place} {kind} {x.dtype} {x.shape};".encode())
         found.update(x.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
@@ -41,7 +43,11 @@ def faults(
 
 def _plain(leaf: Any) -> np.ndarray:
     """The leaf on the host; of typed keys their data."""
-    typed = hasattr(leaf, "dtype") and jax.dtypes.issubdtype(
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether an array holds typed keys."""
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(
         leaf.dtype, jax.dtypes.prng_key
     )
-    return np.asarray(jax.random.key_data(leaf) if typed else leaf)

@@ -152,6 +152,8 @@ def test_digests_tell_bytes_types_shapes_and_places():
     ]
     assert len({digests.of(tree) for tree in trees}) == len(trees)
     assert digests.of({"a": np.asarray(x)}) == digests.of({"a": x})
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert digests.of({"a": keys}) != digests.of({"a": jax.random.key_data(keys)})
     strided = np.stack([x, x], 1)[:, 0]
     assert digests.of({"a": strided}) == digests.of({"a": x})
 
