@@ -130,7 +130,7 @@ def truncate_after(
     with (
         path.open(encoding="utf8", errors="surrogateescape") as old,
         files.replacing(path) as scratch,
-        scratch.open("w", encoding="utf8") as new,
+        scratch.open("w", encoding="utf8", errors="surrogateescape") as new,
     ):
         for line, row in _parsed(old):
             ours = row is None or seeds is None or row["seed"] in seeds
