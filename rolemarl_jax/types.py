@@ -162,7 +162,7 @@ class Inputs(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A time-major sample of replay: T transitions and their T + 1 observations.
+    """A time-major sample of experience: T transitions, their T + 1 observations.
 
     A row may hold several episodes one after another. The slot of a terminal
     observation carries no transition: its ``mask`` is zero.
@@ -178,6 +178,7 @@ class Batch(NamedTuple):
     terminated: Array  # [T, B] bool
     truncated: Array  # [T, B] bool
     mask: Array  # [T, B] float32, 1 on real transitions
+    carry: PyTree = ()  # [B, ...] recurrent state before the first step, if it is known
 
     @property
     def inputs(self) -> Inputs:

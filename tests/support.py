@@ -1,6 +1,7 @@
 """What several tests need: configurations without Hydra, batches, the authors' data."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -33,14 +34,44 @@ def merge(base, over):
 
 def load_algo(name, over=None):
     """``configs/algo/<name>.yaml`` with its ``defaults`` list, and changes on top."""
-    path = REPO / "configs" / "algo" / f"{name}.yaml"
+    folder = REPO / "configs" / "algo"
+    asked = _defaults(folder / f"{name}.yaml")
+    learners = [e["override learner@_here_"] for e in asked if isinstance(e, dict)]
+    out = _composed(folder / f"{name}.yaml", *learners)
+    return merge(_resolved(out, out.get("learner")), over or {})
+
+
+def _defaults(path):
+    return yaml.safe_load(path.read_text(encoding="utf8")).get("defaults", [])
+
+
+def _composed(path, learner="qmix"):
+    """A file and those that its ``defaults`` name; ``learner`` is put in its place."""
     own = yaml.safe_load(path.read_text(encoding="utf8"))
     out = {}
-    entries = own.pop("defaults", ["_self_"])
-    # Entries that are mappings fill other sections than `algo`.
-    for entry in (entry for entry in entries if isinstance(entry, str)):
-        out = merge(out, own if entry == "_self_" else load_algo(entry))
-    return merge(out, over or {})
+    for entry in own.pop("defaults", ["_self_"]):
+        if entry == "_self_":
+            out = merge(out, own)
+        elif isinstance(entry, str):
+            out = merge(out, _composed(path.parent / f"{entry}.yaml", learner))
+        elif "learner@_here_" in entry:
+            part = path.parent / "learner" / f"{learner}.yaml"
+            out = merge(out, _composed(part))
+        # Other mappings fill other sections than `algo`.
+    return out
+
+
+def _resolved(values, learner):
+    """Values with what ``by_learner`` makes of them."""
+    if isinstance(values, dict):
+        return {key: _resolved(value, learner) for key, value in values.items()}
+    found = re.fullmatch(r"\$\{by_learner:(.*?),(\{.*\})\}", str(values))
+    if not found:
+        return values
+    default, table = (
+        yaml.safe_load(text.replace(":", ": ")) for text in found.groups()
+    )
+    return table.get(learner, default)
 
 
 def load_paper(name, over=None):
@@ -160,6 +191,8 @@ def _shrunk(key, value, small):
         return min(value, 3)
     if key in ("clusters", "heads"):
         return min(value, 2)
+    if key == "minibatch":
+        return min(value, 8)
     if any(word in key for word in ("every", "steps", "interval")):
         return value
     return min(value, 64 if key == "batch" else small)
@@ -185,15 +218,17 @@ SWEEP = {
 
 def run_config(algo, seeds=1, over=None):
     """A ``RunConfig`` for toy worlds: 8 of them, little between updates."""
-    replayed = algo["learner"] != "mappo"
+    replayed = algo["learner"] not in ("mappo", "pqn")
+    block = {"mappo": 256, "pqn": 64}
+    worlds = max(8, algo.get("minibatch") or 8)
     values = {
         "algo": algo,
         "env": {"name": "probe"},
         "logger": {"name": "none"},
         "bridge": {},
         "train": {
-            "worlds": 8,
-            "steps_per_update": 16 if replayed else 256,
+            "worlds": worlds,
+            "steps_per_update": block.get(algo["learner"], 16),
             "warmup_steps": None,
             "seeds_by": "map",
             "host_devices": 1,

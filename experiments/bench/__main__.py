@@ -34,7 +34,8 @@ OPTIONS = {
     "seeds": [],  # suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which
     "win_rate": 0.8,  # goal of suite=race
     "race_steps": 1_000_000,  # env steps after which suite=race gives up
-    "peer_lr": 5e-5,  # learning rate of the peer in suite=race
+    "peers": [],  # learners of JaxMARL's in suite=race, see its PEERS
+    "peer_lr": 5e-5,  # learning rate of the peer's QMIX in suite=race
     "seeds_by": ["map", "vmap"],  # of suite=sweep
     "workers": [1, 4, 8],  # of suite=bridge
 }

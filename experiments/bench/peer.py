@@ -23,6 +23,8 @@ CHUNK = 2048  # env steps between two rounds of its updates
 FILL = 34  # chunks after which it learns
 # Hidden units: widths of the mixer and its hypernetworks, chunks that are measured.
 SIZES = {64: (32, 64, 40), 512: (64, 256, 3)}
+# Not its configuration file's: a name, and the rate of its own sweeps.
+OWN = {"ALG_NAME": "qmix_rnn", "LR": 5e-5}
 OURS = (
     *("algo=qmix", "train.worlds=16", "train.steps_per_update=256"),
     *("replay.rows=32", "replay.row_length=128", "replay.burn_in=0"),
@@ -83,30 +85,34 @@ def as_peer(hidden: int, world: str) -> list[str]:
     ]
 
 
-def source(path: Path) -> str:
-    """Text of the peer's QMIX."""
-    return (path / FOLDER / "qmix_rnn.py").read_text("utf8")
+def source(path: Path, file: str) -> str:
+    """Text of one of the peer's learners."""
+    return (path / FOLDER / f"{file}.py").read_text("utf8")
 
 
-def module(path: Path, text: str) -> ModuleType:
-    """The peer's QMIX, of a text that may differ from its file's."""
-    found = ModuleType("qmix_rnn")
-    exec(compile(text, str(path / FOLDER / "qmix_rnn.py"), "exec"), found.__dict__)
+def module(path: Path, text: str, file: str) -> ModuleType:
+    """A learner of the peer's, of a text that may differ from its file's."""
+    found = ModuleType(file)
+    exec(compile(text, str(path / FOLDER / f"{file}.py"), "exec"), found.__dict__)
     return found
 
 
-def settings(path: Path, hidden: int, world: str) -> dict[str, Any]:
-    """The peer's own, with networks of our size and evaluation off."""
-    text = (path / FOLDER / "config" / "alg" / "ql_rnn_smax.yaml").read_text("utf8")
+def sizes(hidden: int) -> dict[str, int]:
+    """Widths of the peer's QMIX."""
     embed, hypernet, _ = SIZES[hidden]
     return {
-        **yaml.safe_load(text),
-        "ALG_NAME": "qmix_rnn",
-        "MAP_NAME": world,
         "HIDDEN_SIZE": hidden,
         "MIXER_EMBEDDING_DIM": embed,
         "MIXER_HYPERNET_HIDDEN_DIM": hypernet,
-        "LR": 5e-5,
+    }
+
+
+def settings(path: Path, name: str, world: str) -> dict[str, Any]:
+    """The peer's own, with evaluation off."""
+    text = (path / FOLDER / "config" / "alg" / f"{name}.yaml").read_text("utf8")
+    return {
+        **yaml.safe_load(text),
+        "MAP_NAME": world,
         "SEED": 0,
         "TEST_DURING_TRAINING": False,
         "TEST_INTERVAL": 0.05,
@@ -133,7 +139,8 @@ def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
     """
     import jax
 
-    peer, base = module(path, source(path)), settings(path, hidden, world)
+    peer = module(path, source(path, "qmix_rnn"), "qmix_rnn")
+    base = {**settings(path, "ql_rnn_smax", world), **sizes(hidden), **OWN}
 
     def seconds(total: int) -> float:
         train = compiled(peer, {**base, "TOTAL_TIMESTEPS": total}, seeds)

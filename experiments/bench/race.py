@@ -1,25 +1,30 @@
-"""CPU-seconds until a win rate is reached: JaxMARL's QMIX and ours.
+"""CPU-seconds and env steps until a win rate is held: our algorithms and JaxMARL's.
 
-The peer has its shipped settings but for the width of its networks (hidden 64, mixer
-32), at which it is fastest, and ``peer_lr``. Ours is the default run. Each seed is a
+Ours are default runs. The peer's QMIX has its shipped settings but for the width of
+its networks (hidden 64, mixer 32), at which it is fastest, and ``peer_lr``; its PQN-VDN
+runs as shipped (512 units, two layers) and at our sizes (64, one layer). Each seed is a
 program of its own. Seconds are those of learning, acting and evaluation, without
-compilation; both evaluate greedily in 128 worlds about every 10,000 env steps, the peer
-over the episodes that end within 128 steps. A win rate counts as reached when the mean
-of the last three evaluations is no less.
+compilation; all evaluate greedily in 128 worlds about every 10,000 env steps, the peer
+over the episodes that end within 128 steps. A win rate counts as held when the mean of
+the last three evaluations is no less.
 
-The peer runs as shipped and corrected: ``qmix_rnn.py`` multiplies what comes after step
-t by ``1 - dones[t]``, where ``dones[t]`` says that step t is an episode's first;
-corrected, it reads ``dones[t + 1]``.
+The peer's QMIX runs as shipped and corrected: ``qmix_rnn.py`` multiplies what comes
+after step t by ``1 - dones[t]``, where ``dones[t]`` says that step t is an episode's
+first; corrected, it reads ``dones[t + 1]``. Its PQN has no such fault.
 """
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.bench import peer
 from experiments.bench.timing import busy_seconds
 from experiments.bench.train import prepared
+from rolemarl_jax.config import ConfigError, nearest
 
+OURS = ("qmix", "mappo", "pqn_vdn", "pqn_qmix")
 MASK = '1 - minibatch.dones["__all__"][:-1]'
 CORRECTED = '1 - minibatch.dones["__all__"][1:]'
 HIDDEN = 64
@@ -35,30 +40,86 @@ class Point(NamedTuple):
     won: float
 
 
+class Peer(NamedTuple):
+    """One form of a learner of JaxMARL's."""
+
+    file: str
+    settings: str  # file of its configuration
+    chunk: int  # env steps between two rounds of updates
+    changes: dict[str, Any]
+    corrected: bool = False
+
+
+PEERS = {
+    "QMIX": Peer("qmix_rnn", "ql_rnn_smax", peer.CHUNK, peer.sizes(HIDDEN)),
+    "QMIX, mask corrected": Peer(
+        "qmix_rnn", "ql_rnn_smax", peer.CHUNK, peer.sizes(HIDDEN), corrected=True
+    ),
+    "PQN-VDN": Peer("pqn_vdn_rnn", "pqn_vdn_rnn_smax", 128 * 128, {}),
+    "PQN-VDN at our sizes": Peer(
+        "pqn_vdn_rnn",
+        "pqn_vdn_rnn_smax",
+        128 * 128,
+        {"HIDDEN_SIZE": HIDDEN, "NUM_LAYERS": 1},
+    ),
+}
+
+
 def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each side and seed.
 
     Raises:
-        ConfigError: no checkout of the peer is named.
+        ConfigError: no checkout of the peer is named, or one of its learners that is
+            not listed here.
     """
-    path = peer.checkout(options["peer"])
-    world, steps = options["map"], options["race_steps"]
+    world, rows = options["map"], []
     sides: dict[str, Callable[[int], Iterable[Point]]] = {
-        "ours": lambda seed: _ours(world, seed, steps)
+        name: partial(_ours, name, world, options["race_steps"])
+        for name in options["algo"] or OURS
     }
-    for name, source in {
-        "JaxMARL": peer.source(path),
-        "JaxMARL, mask corrected": corrected(peer.source(path)),
-    }.items():
-        module = peer.module(path, source)
-        config = peer.settings(path, HIDDEN, world) | {"LR": options["peer_lr"]}
-        sides[name] = lambda seed, m=module, c=config: _peer(m, c, seed, steps)
-    rows = []
+    for name in options["peers"]:
+        if name not in PEERS:
+            raise ConfigError(f"peers: got '{name}'; {nearest(name, PEERS)}")
+        path = peer.checkout(options["peer"])
+        sides[f"JaxMARL's {name}"] = partial(_peer, PEERS[name], path, options)
     for seed in options["seeds"] or range(5):
         for name, play in sides.items():
             rows.append(_row(name, world, seed, play(seed), options["win_rate"]))
             print(rows[-1], flush=True)
-    return rows
+    return rows + summary(rows, options["win_rate"])
+
+
+def summary(rows: list[dict[str, Any]], goal: float) -> list[dict[str, Any]]:
+    """Median and range over seeds, for sides in which every seed held the goal.
+
+    A side some of whose seeds did not has the seconds that it ran for as a bound.
+    """
+    key = f"busy seconds to {goal:g}"
+    found = []
+    for name in dict.fromkeys(row["learner"] for row in rows):
+        mine = [row for row in rows if row["learner"] == name]
+        held = [row for row in mine if row[key] is not None]
+        whole = len(held) == len(mine)
+        found.append(
+            {
+                "learner, all seeds": name,
+                "map": mine[0]["map"],
+                "held by": f"{len(held)} of {len(mine)}",
+                "median busy seconds": _middle(held, key) if whole else None,
+                "least and most": _range(held, key),
+                "median env steps": _middle(held, "env steps") if whole else None,
+            }
+        )
+    return found
+
+
+def _middle(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(row[key] for row in rows)
+
+
+def _range(rows: list[dict[str, Any]], key: str) -> str | None:
+    values = [row[key] for row in rows]
+    return f"{min(values):.1f} to {max(values):.1f}" if values else None
 
 
 def corrected(source: str) -> str:
@@ -92,7 +153,7 @@ def _row(
             break
     found, last = reached(seen, goal), seen[-1]
     return {
-        "QMIX of": who,
+        "learner": who,
         "map": world,
         "seed": seed,
         f"busy seconds to {goal:g}": found and found.seconds,
@@ -103,8 +164,8 @@ def _row(
     }
 
 
-def _ours(world: str, seed: int, steps: int) -> Iterator[Point]:
-    """Evaluations of the default run, as they come."""
+def _ours(name: str, world: str, steps: int, seed: int) -> Iterator[Point]:
+    """Evaluations of a default run, as they come."""
     import jax
     import jax.numpy as jnp
 
@@ -112,7 +173,8 @@ def _ours(world: str, seed: int, steps: int) -> Iterator[Point]:
     from rolemarl_jax.program.program import Cursor
     from rolemarl_jax.run.legs import lay_out
 
-    words = ["algo=qmix", f"env.map={world}", f"seed={seed}", f"total_steps={steps}"]
+    words = [f"algo={name}", f"env.map={world}", f"seed={seed}"]
+    words += [f"total_steps={steps}", "log_every=10000"]
     cfg, program = prepared(words, seeds=1)
     compiled = compile_program(program, cfg)
     began = busy_seconds()
@@ -126,20 +188,23 @@ def _ours(world: str, seed: int, steps: int) -> Iterator[Point]:
             yield Point(done, busy_seconds() - began, won)
 
 
-def _peer(
-    module: ModuleType, config: dict[str, Any], seed: int, steps: int
-) -> list[Point]:
+def _peer(side: Peer, path: Path, options: dict[str, Any], seed: int) -> list[Point]:
     """Evaluations of the peer; its training is one call, which none can stop."""
     import jax
 
-    interval = max(1, EVERY // peer.CHUNK)
+    steps, interval = options["race_steps"], max(1, EVERY // side.chunk)
+    text = peer.source(path, side.file)
+    module = peer.module(path, corrected(text) if side.corrected else text, side.file)
+    config = peer.settings(path, side.settings, options["map"]) | side.changes
     config |= {
         "TOTAL_TIMESTEPS": steps,
         "TEST_DURING_TRAINING": True,
-        "TEST_INTERVAL": interval / (steps // peer.CHUNK) + 1e-6,
+        "TEST_INTERVAL": interval / (steps // side.chunk) + 1e-6,
         "TEST_NUM_ENVS": WORLDS,
         "WANDB_MODE": "reported to us",
     }
+    if side.file == "qmix_rnn":
+        config["LR"] = options["peer_lr"]
     points: list[Point] = []
 
     def report(metrics: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from experiments.door.by_learner import by_learner
 from experiments.door.by_map import by_map
 from rolemarl_jax.config import ConfigError, nearest
 
@@ -26,7 +27,11 @@ NOT_GROUPS = ("study",)
 # Mappings whose names the command line chooses.
 OPEN = ("sweep.hypers",)
 
+# A key whose values are files of a folder inside another group: each brings keys along.
+LEARNER, LEARNER_GROUP = "algo.learner", "algo/learner"
+
 OmegaConf.register_new_resolver("by_map", by_map, replace=True)
+OmegaConf.register_new_resolver("by_learner", by_learner, replace=True)
 
 
 class Composed(NamedTuple):
@@ -84,7 +89,7 @@ def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
                         f"{key}: got '{name}'; {nearest(name, files[key])}"
                     )
             first.append(f"{key}={value.split(',')[0]}")
-    base, _ = _hydra(first)
+    base, _ = _hydra([*first, *_learner(pairs, first)])
     for key, value, text in pairs:
         if key not in files and text[0] not in "+~" and not _is_open(key):
             _require_key(key, value, base)
@@ -92,10 +97,14 @@ def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
 
 
 def opened(arguments: Iterable[str]) -> list[str]:
-    """Overrides in which new names of open mappings are marked as Hydra wants it."""
+    """Overrides in which new names of open mappings, and a learner, are written as
+    Hydra wants it.
+    """  # noqa: D205
 
     def marked(argument: str) -> str:
-        key = argument.partition("=")[0]
+        key, _, value = argument.partition("=")
+        if key == LEARNER and set(value.split(",")) <= set(_learners()):
+            return f"{LEARNER_GROUP}@algo={value}"
         return f"++{argument}" if _is_open(key) else argument
 
     return [marked(argument) for argument in arguments]
@@ -106,6 +115,32 @@ def plain(cfg: DictConfig, choices: Mapping[str, Any], job: int | None) -> Compo
     with _refusals():
         values = {str(key): _resolved(cfg[key]) for key in cfg}
     return Composed(values, _ours(choices), (), job)
+
+
+def _learner(pairs: Iterable[tuple[str, str, str]], groups: list[str]) -> list[str]:
+    """The first learner that is asked for, in place of the algorithm's own.
+
+    Raises:
+        ConfigError: there is no such learner, or the algorithm cannot have another.
+    """
+    asked = [value for key, value, _ in pairs if key == LEARNER]
+    if not asked:
+        return []
+    choices, own = _learners(), _hydra(groups)[0]["algo"]
+    if own["learner"] not in choices and asked != [own["learner"]]:
+        raise ConfigError(
+            f"{LEARNER}: got '{asked[0]}'; allowed with algo={own['name']}: "
+            f"{own['learner']}, which nothing else can take the place of"
+        )
+    for name in asked[-1].split(","):
+        if name not in (*choices, own["learner"]):
+            raise ConfigError(f"{LEARNER}: got '{name}'; {nearest(name, choices)}")
+    return opened([f"{LEARNER}={asked[-1].split(',')[0]}"])
+
+
+def _learners() -> list[str]:
+    """Learners that value-based algorithms can choose from."""
+    return sorted(path.stem for path in (CONFIGS / LEARNER_GROUP).glob("*.yaml"))
 
 
 def _is_open(key: str) -> bool:

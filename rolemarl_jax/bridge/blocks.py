@@ -16,8 +16,9 @@ from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.training import Steps, require_length
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.memory import check_minibatch
-from rolemarl_jax.learners.parts.learner import Learner
-from rolemarl_jax.types import EnvSpec, Observation, Trajectory
+from rolemarl_jax.experience.rows import slots_of
+from rolemarl_jax.learners.parts.learner import Experience, Learner
+from rolemarl_jax.types import Batch, EnvSpec, Observation, Trajectory
 
 
 class Blocks:
@@ -65,7 +66,7 @@ class Blocks:
         self._lanes[self._filling.pop(episode.id)].append(episode)
         if self.open() or self._filling:
             return
-        block = fresh(self._lanes, self._ticks, self._limit, self._carry())
+        block = self._block(self._lanes)
         self.steps.launch(lambda _: block)
         self.steps.wait()
         self._lanes = [[] for _ in self._lanes]
@@ -91,8 +92,14 @@ class Blocks:
             won=False,
         )
         lane = [empty] * -(-self._share // length)
-        block = fresh([lane] * len(self._lanes), self._ticks, length, self._carry())
-        self.steps.compile(block)
+        self.steps.compile(self._block([lane] * len(self._lanes)))
+
+    def _block(self, lanes: list[list[Episode]]) -> Experience:
+        """The lanes as the learner reads them."""
+        carry = self._learner.carry(len(lanes))
+        if self._learner.experience == "rows":
+            return rows(lanes, slots_of(self._ticks, self._learner.ends), carry)
+        return fresh(lanes, self._ticks, self._limit, carry)
 
     def _next(self) -> int | None:
         """The emptiest lane that is neither full nor being filled."""
@@ -103,9 +110,6 @@ class Blocks:
         }
         short = [i for i in length if length[i] < self._share]
         return min(short, key=length.__getitem__) if short else None
-
-    def _carry(self) -> Any:
-        return self._learner.carry(len(self._lanes))
 
 
 def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Trajectory:
@@ -129,6 +133,51 @@ def fresh(lanes: list[list[Episode]], ticks: int, limit: int, carry: Any) -> Tra
         final_at=at,
     )
     return jax.tree.map(jnp.asarray, block)
+
+
+def rows(lanes: list[list[Episode]], slots: int, carry: Any) -> Batch:
+    """A block of lanes as rows in which each terminal observation has its slot.
+
+    Args:
+        slots: T + 1; what a lane of very many short episodes has beyond is left out.
+        carry: recurrent state at the beginning of an episode.
+    """
+    columns = [_row(lane, slots) for lane in lanes]
+    steps = jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)
+    seen = ("obs", "state", "avail", "last_action", "reset")
+    cut = {name: x if name in seen else x[:-1] for name, x in steps.items()}
+    return jax.tree.map(jnp.asarray, Batch(**cut, carry=carry))
+
+
+def _row(lane: list[Episode], slots: int) -> dict[str, Any]:
+    """Fields of a ``Batch`` of one lane, zeros behind its end; T + 1 of each."""
+    step = [np.arange(one.length + 1) for one in lane]
+    end = [s == one.length - 1 for s, one in zip(step, lane, strict=True)]
+    by_itself = [np.full(one.length + 1, one.terminated) for one in lane]
+
+    def padded(parts: list[np.ndarray], value: Any = 0) -> np.ndarray:
+        whole = np.concatenate(parts)[:slots]
+        out = np.full((slots, *whole.shape[1:]), value, whole.dtype)
+        out[: len(whole)] = whole
+        return out
+
+    def transitions(parts: list[np.ndarray]) -> np.ndarray:
+        return padded([np.concatenate([x, np.zeros_like(x[:1])]) for x in parts])
+
+    return {
+        "obs": padded([one.obs for one in lane]),
+        "state": padded([one.state for one in lane]),
+        "avail": padded([one.avail for one in lane]),
+        "last_action": padded(
+            [np.concatenate([one.action[:1] * 0 - 1, one.action]) for one in lane], -1
+        ),
+        "reset": padded([s == 0 for s in step], True),
+        "action": transitions([one.action for one in lane]),
+        "reward": transitions([one.reward for one in lane]),
+        "terminated": padded([e & own for e, own in zip(end, by_itself, strict=True)]),
+        "truncated": padded([e & ~own for e, own in zip(end, by_itself, strict=True)]),
+        "mask": transitions([np.ones(one.length, np.float32) for one in lane]),
+    }
 
 
 def _column(lane: list[Episode], ticks: int) -> dict[str, Any]:

@@ -109,6 +109,6 @@ def _make_training(
     memory: PyTree = None,
 ) -> Training:
     """As the learner asks for it, with what replay holds already."""
-    if learner.experience == "fresh":
+    if learner.experience != "replay":
         return Blocks(cfg, steps, spec, learner)
     return Replayed(cfg, steps, spec, bridge.updates_per_episode, memory)

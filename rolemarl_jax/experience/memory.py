@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.replay import Block, make_replay
 from rolemarl_jax.experience.rollout import Worlds, beginning
+from rolemarl_jax.experience.rows import as_rows
 from rolemarl_jax.experience.store import Store
 from rolemarl_jax.learners.parts.learner import Experience, Learner
 from rolemarl_jax.trees import tree_bytes
@@ -73,8 +74,8 @@ def check_sampling(cfg: RunConfig, learner: Learner) -> None:
         ConfigError: names both.
     """
     name, sampling = cfg.algo.get("name", "this algorithm"), cfg.replay.sampling
-    if (learner.experience == "fresh") != (sampling == "fresh"):
-        on_policy = learner.experience == "fresh"
+    on_policy = learner.experience != "replay"
+    if on_policy != (sampling == "fresh"):
         raise ConfigError(
             f"replay.sampling: got '{sampling}', but algo={name} learns from "
             + (
@@ -141,11 +142,16 @@ def _fresh(store: Store, learner: Learner, cfg: RunConfig, ticks: int) -> Memory
     def add(_: FreshState, before: Worlds, block: Block) -> FreshState:
         return FreshState(block, before.agents)
 
+    def sample(state: FreshState, _: Key) -> Experience:
+        if learner.experience == "rows":
+            return as_rows(state.block, state.agents, store, learner.ends)
+        return read_block(state, store, spec.episode_limit)
+
     return Memory(
         store=store,
         init=init,
         add=add,
-        sample=lambda state, _: read_block(state, store, spec.episode_limit),
+        sample=sample,
         slot_bytes=tree_bytes(slot),
         warmup_ticks=0,
     )

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.nets.layers import GRU, Linear, Module, project
+from rolemarl_jax.nets.layers import GRU, Linear, Module, Standardise, project
 from rolemarl_jax.types import Array, EnvSpec, Inputs, PyTree
 
 
@@ -20,11 +20,13 @@ class Recurrent(Module):
         hidden: units of the first layer and of the GRU.
         out: outputs.
         layers: widths of ReLU layers between the GRU and the outputs.
+        normed: LayerNorm before the first ReLU.
     """
 
     hidden: int
     out: int
     layers: tuple[int, ...] = ()
+    normed: bool = False
 
     @nn.compact
     def __call__(self, x: Array, h0: Array, reset: Array) -> tuple[Array, Array]:
@@ -36,7 +38,8 @@ class Recurrent(Module):
         Returns:
             Outputs `[T, B, N, out]` and hidden states `[T, B, N, H]`.
         """
-        x = nn.relu(Linear(self.hidden)(x))
+        x = Linear(self.hidden)(x)
+        x = nn.relu(Standardise((-1,), name="norm")(x) if self.normed else x)
         h = GRU(self.hidden)(x, h0, reset)
         y = h
         for width in self.layers:
@@ -60,15 +63,18 @@ def unshared(module: type[nn.Module], in_axes: Any) -> type[nn.Module]:
     )
 
 
-def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) -> Array:
-    """Unrolls the network from zero for each pair of an agent's inputs and a role.
+def crossed(
+    net: Recurrent, params: PyTree, x: Array, z: Array, h0: Array, reset: Array
+) -> Array:
+    """Unrolls the network for each pair of an agent's inputs and a role.
 
     The first layer is applied to agents and roles apart, so that the pairs' inputs
     are never laid out.
 
     Args:
         params: of ``net`` over inputs with the role last. x: `[T, B, N, in]`, inputs
-            without it. z: `[T, B, N, Z]`. reset: `[T, B]` bool.
+            without it. z: `[T, B, N, Z]`. h0: `[B, N, H]`, the agents' states.
+            reset: `[T, B]` bool.
 
     Returns:
         `[T, B, N, N, out]`: agent i with the role of agent j.
@@ -77,8 +83,11 @@ def crossed(net: Recurrent, params: PyTree, x: Array, z: Array, reset: Array) ->
     first, width = own["Linear_0"], x.shape[-1]
     seen = project(x, first["kernel"][:width]) + first["bias"]
     roles = project(z, first["kernel"][width:])
-    hidden = nn.relu(seen[..., :, None, :] + roles[..., None, :, :])
-    h0 = jnp.zeros(hidden.shape[1:])
+    hidden = seen[..., :, None, :] + roles[..., None, :, :]
+    if net.normed:
+        hidden = Standardise((-1,)).apply({"params": own["norm"]}, hidden)
+    hidden = nn.relu(hidden)
+    h0 = jnp.broadcast_to(h0[..., None, :], (*hidden.shape[1:-1], net.hidden))
     h = GRU(net.hidden).apply({"params": own["GRU_0"]}, hidden, h0, reset)
     return Linear(net.out).apply({"params": own["Linear_1"]}, h)
 

@@ -15,14 +15,22 @@ from rolemarl_jax.types import Array
 
 
 class Trunk(Module):
-    """The utility network up to its last layer: Linear, ReLU, GRU."""
+    """The utility network up to its last layer: Linear, ReLU, GRU.
+
+    Attributes:
+        hidden: units of both.
+        normed: LayerNorm before the ReLU.
+    """
 
     hidden: int
+    normed: bool = False
 
     @nn.compact
     def __call__(self, x: Array, h0: Array, reset: Array) -> Array:
         """Maps `[T, B, N, in]` to hidden states `[T, B, N, H]`."""
-        return GRU(self.hidden)(nn.relu(Linear(self.hidden)(x)), h0, reset)
+        x = Linear(self.hidden)(x)
+        x = Standardise((-1,), name="norm")(x) if self.normed else x
+        return GRU(self.hidden)(nn.relu(x), h0, reset)
 
 
 class NormHead(Module):

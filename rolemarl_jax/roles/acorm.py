@@ -17,7 +17,13 @@ from rolemarl_jax.nets.agents import Recurrent, blank_inputs
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
 from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
-from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
+from rolemarl_jax.roles.parts.method import (
+    Carry,
+    Feats,
+    Hidden,
+    RoleMethod,
+    begun,
+)
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
@@ -29,11 +35,13 @@ class Config(ContrastiveConfig):
     Attributes:
         name: of the method, ``acorm``.
         hidden: units of the utility GRU.
+        normed: LayerNorm after the utility network's first layer.
         role_lr: learning rate of role and trajectory encoder in the TD step.
     """
 
     name: str
     hidden: Size
+    normed: bool
     role_lr: NonNegative
 
 
@@ -56,7 +64,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         cfg=cfg,
         spec=spec,
         encoders=contrastive.make_encoders(cfg, spec, last_action=True),
-        utility=Recurrent(cfg.hidden, spec.n_actions),
+        utility=Recurrent(cfg.hidden, spec.n_actions, normed=cfg.normed),
     )
     return RoleMethod(
         init=partial(_init, setup),
@@ -109,7 +117,7 @@ def q_values(
 
 def _embedding(setup: Setup, params: Params, ctx: Context) -> Array:
     """Embeddings of the transitions of a batch, `[T, B, N, E]`."""
-    h0 = _carry(setup, ctx.batch.reward.shape[1])["embedding"]
+    h0 = begun(ctx.batch, partial(_carry, setup))["embedding"]
     return contrastive.embed(setup.encoders, params, ctx.batch.inputs, h0)[0][:-1]
 
 

@@ -33,7 +33,7 @@ from rolemarl_jax.roles.parts.classifier import (
     make_classifier,
     paper_losses,
 )
-from rolemarl_jax.roles.parts.method import RoleMethod
+from rolemarl_jax.roles.parts.method import RoleMethod, begun
 from rolemarl_jax.roles.parts.phase import (
     Context,
     Losses,
@@ -192,10 +192,10 @@ def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     utility network's values.
     """
     x, avail, state = ctx.batch.inputs, ctx.batch.avail, ctx.state
-    zeros = setup.utility.carry(ctx.batch.reward.shape[1])
+    carry = begun(ctx.batch, setup.utility.carry)
     q, target_q = (
-        setup.utility.q_values(groups, x, {}, zeros)[0].q
-        for groups in (params, state.target)
+        setup.utility.q_values(groups, x, {}, carry)[0].q
+        for groups in (params, {**params, **state.target})
     )
     reward = setup.classifier.reward(params, ctx.batch.obs[:-1])
     next_value = intrinsic_values(setup, state.aux["ivf"], x, avail, target_q)[1:]
@@ -235,10 +235,11 @@ def borrowed(setup: Setup, ctx: Context) -> tuple[Batch, Array]:
     order = jnp.where(traded[:, None], order, jnp.arange(n))
 
     def rearranged(x: Array) -> Array:
-        index = order.reshape((1, rows, n) + (1,) * (x.ndim - 3))
-        return jnp.take_along_axis(x, index, axis=2)
+        index = order.reshape((rows, n) + (1,) * (x.ndim - 2))
+        return jnp.take_along_axis(x, index, axis=1)
 
     names = ("obs", "avail", "last_action", "action")
-    batch = batch._replace(**{name: rearranged(getattr(batch, name)) for name in names})
+    steps = {name: jax.vmap(rearranged)(getattr(batch, name)) for name in names}
+    batch = batch._replace(**steps, carry=jax.tree.map(rearranged, batch.carry))
     p_own = setup.classifier.own(ctx.state.params, batch.obs)
     return batch, jnp.where(traded[:, None], p_own, 1.0)

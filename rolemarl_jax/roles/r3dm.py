@@ -30,7 +30,7 @@ from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import acorm
 from rolemarl_jax.roles.parts.foresight import foresee, stream
-from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod
+from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod, begun
 from rolemarl_jax.roles.parts.phase import Context, Params, Phase
 from rolemarl_jax.roles.parts.world_models import (
     MODELS,
@@ -116,7 +116,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         cfg=cfg,
         spec=spec,
         base=base,
-        utility=Recurrent(cfg.hidden, spec.n_actions),
+        utility=Recurrent(cfg.hidden, spec.n_actions, normed=cfg.normed),
         models=make_models(cfg.world, spec, cfg.role),
     )
     return replace(
@@ -175,8 +175,9 @@ def intrinsic(setup: Setup, ctx: Context, out: AgentOut) -> Intrinsic:
     role, q = jax.lax.stop_gradient((out.feats["role"], out.q[:-1]))
     x = jax.tree.map(lambda part: part[:-1], batch.inputs)
     inputs = features(x, setup.utility.out, last_action=True, agent_id=False)
+    h0 = begun(batch, setup.base.carry)["agent"]
     others = crossed(
-        setup.utility, state.params["agent"], inputs, role[:-1], batch.reset[:-1]
+        setup.utility, state.params["agent"], inputs, role[:-1], h0, batch.reset[:-1]
     )
     temperature = h.get("temperature", h["beta1"])
     keys = {name: stream(ctx.key, name) for name in MODELS}
@@ -225,8 +226,8 @@ def _weigh(cfg: Config, ctx: Context, terms: dict[str, Array]) -> Intrinsic:
 
 def _roles(setup: Setup, ctx: Context) -> Array:
     """Roles `[T+1, B, N, Z]` of a batch, as the present parameters give them."""
-    zeros = setup.base.carry(ctx.batch.reset.shape[1])
-    feats, _ = setup.base.encode(ctx.state.params, ctx.batch.inputs, zeros, None)
+    carry = begun(ctx.batch, setup.base.carry)
+    feats, _ = setup.base.encode(ctx.state.params, ctx.batch.inputs, carry, None)
     return feats["role"]
 
 

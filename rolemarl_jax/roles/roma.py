@@ -32,6 +32,7 @@ class Config:
     Attributes:
         name: of the method, ``roma``.
         hidden: units of the utility GRU.
+        normed: LayerNorm after the utility network's first layer.
         role: Z, features of a role.
         encoder_hidden: units of encoders, decoder and dissimilarity model.
         norm: ``layer`` or, as in the authors' code, ``batch_train``: statistics of
@@ -50,6 +51,7 @@ class Config:
 
     name: str
     hidden: Size
+    normed: bool
     role: Size
     encoder_hidden: Size
     norm: Literal["layer", "batch_train"]
@@ -86,7 +88,7 @@ def make_setup(cfg: Config, spec: EnvSpec) -> Setup:
     """Networks of one configuration and world."""
     axes = {"layer": (-1,), "batch_train": (1, 2)}[cfg.norm]
     nets = Nets(
-        agent=Trunk(cfg.hidden),
+        agent=Trunk(cfg.hidden, cfg.normed),
         role=NormHead(cfg.encoder_hidden, 2 * cfg.role, axes),
         decoder=Decoder(cfg.encoder_hidden, spec.n_actions, axes),
         trajectory=NormHead(cfg.encoder_hidden, 2 * cfg.role, axes),
@@ -156,7 +158,8 @@ def q_values(
     nets, inputs = setup.nets, _read(setup, x)
     h = nets.agent.apply(params["agent"], inputs, carry["agent"], x.reset)
     q = nets.decoder.apply(params["decoder"], h, feats["role"])
-    return AgentOut(q, {**feats, "hidden": h}), {"agent": h}
+    past = _before(h, carry["agent"], x.reset)
+    return AgentOut(q, {**feats, "hidden": h, "past": past}), {"agent": h}
 
 
 def extra_losses(setup: Setup, params: Params, ctx: Context, out: AgentOut) -> Losses:
@@ -184,8 +187,7 @@ def regularisers(
     """
     cfg, nets = setup.cfg, setup.nets
     p = Gaussian(feats["role_mean"], feats["role_var"])
-    past = _before(feats["hidden"], x.reset)
-    inputs = jnp.concatenate([past, _read(setup, x)], axis=-1)
+    inputs = jnp.concatenate([feats["past"], _read(setup, x)], axis=-1)
     q = _gaussian(nets.trajectory.apply(params["trajectory"], inputs), cfg.var_floor)
     vague = info.identifiability(
         p, q, 0.0 if cfg.kl_only else cfg.entropy_weight, cfg.kl_weight
@@ -202,9 +204,9 @@ def regularisers(
     return vague, apart
 
 
-def _before(h: Array, reset: Array) -> Array:
+def _before(h: Array, h0: Array, reset: Array) -> Array:
     """State of the GRU before each step, `[T, B, N, H]`, without gradient."""
-    last = jnp.concatenate([jnp.zeros_like(h[:1]), h[:-1]])
+    last = jnp.concatenate([h0[None].astype(h.dtype), h[:-1]])
     return jax.lax.stop_gradient(choose(reset, jnp.zeros_like(last), last))
 
 

@@ -17,11 +17,12 @@ from rolemarl_jax.learners import make_learner
 
 STORED = Path(__file__).parent / "losses.json"
 UPDATES, EVERY = 200, 20
+OVER = {"acorm": {"role": {"contrastive_every": 10}}, "pqn_qmix": {"minibatch": 2}}
 
 
 def run(name):
     """Losses at every twentieth update, over ten batches in turn."""
-    over = {"role": {"contrastive_every": 10}} if name == "acorm" else {}
+    over = OVER.get(name, {})
     learner = make_learner(small_algo(name, over), SPEC)
     batches = [random_batch(SPEC, B=4, seed=i, lengths=[6, 3, 5, 1]) for i in range(10)]
     batches = jax.tree.map(lambda *x: jnp.stack(x), *batches)
@@ -44,7 +45,7 @@ def run(name):
     }
 
 
-@pytest.mark.parametrize("name", ["qmix", "acorm"])
+@pytest.mark.parametrize("name", ["qmix", "acorm", "pqn_qmix"])
 def test_golden_run(name, request):
     got = run(name)
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}

@@ -15,6 +15,7 @@ from support import Authors, load_algo, torch_gru, torch_linear
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import qmix
+from rolemarl_jax.learners.parts.td_step import Values, td_losses
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import info, td
 from rolemarl_jax.roles import make_method, roma
@@ -129,7 +130,7 @@ def losses(params, batch):
     state = LearnerState(frozen, target, {}, {}, hypers)
     ctx = Context(state, batch, jax.random.key(0))
     cfg = build(qmix.Config, ALGO, "algo")
-    by_name = qmix.td_losses(qmix.Setup(cfg, mean, mixer), params, ctx).losses
+    by_name = td_losses(Values(mean, mixer, cfg.double_q), params, ctx).losses
 
     zeros = method.carry(batch.reward.shape[1])
     feats, _ = method.encode(params, batch.inputs, zeros, None)

@@ -17,7 +17,7 @@ from rolemarl_jax.roles import acorm
 CORE = ("qmix",)
 VALUES = ("constant_terminated", "constant_truncated", "observation", "delayed")
 # Without a mixer that represents the game, these value what exploration earns.
-SAFE = ("iql", "vdn")
+SAFE = ("iql", "vdn", "pqn_vdn")
 # Role methods whose agents share all weights and know no index.
 BY_TRAJECTORY = ("acorm", "acorm_mappo", "r3dm")
 # Their targets hold intrinsic rewards, or none at all.
@@ -36,7 +36,7 @@ def valued():
     return [
         name
         for name, algo in algos.items()
-        if algo["learner"] == "qmix" and algo["role"]["name"] in PLAIN_VALUES
+        if algo["learner"] in ("qmix", "pqn") and algo["role"]["name"] in PLAIN_VALUES
     ]
 
 

@@ -26,8 +26,10 @@ FAST = {
     "optimiser": {"decay": 1.0},
     "target": {"mode": "soft", "tau": 0.05},
     "epsilon": {"start": 1.0, "finish": 1.0},
+    # Episodes of a single step.
+    "ends": 8,
 }
-ITERATIONS = {"qmix": 300, "maac": 600, "mappo": 60}
+ITERATIONS = {"qmix": 300, "pqn": 300, "maac": 600, "mappo": 60}
 PARTS = 2
 
 

@@ -251,17 +251,20 @@ def test_policy_divergence_is_that_of_numpy():
     close(policy_divergence(jnp.asarray(own), same, 1.0), np.zeros((2, 3)), 1e-6)
 
 
-def test_crossed_is_one_unroll_for_each_pair():
+@pytest.mark.parametrize("normed", [False, True])
+def test_crossed_is_one_unroll_for_each_pair(normed):
+    """Agent i's inputs and state, with the role of agent j."""
     g = np.random.default_rng(0)
     batch, _ = several_episodes()
     x = jnp.asarray(g.normal(size=(11, 2, 3, 6)), jnp.float32)
     z = random_roles(batch)
-    net = Recurrent(8, 5)
-    h0 = jnp.zeros((2, 1, 8))
-    full = jnp.concatenate([x, z], -1)[:, :, :1]
-    params = net.init(jax.random.key(0), full, h0, batch.reset)
-    found = crossed(net, params, x, z, batch.reset)
+    net = Recurrent(8, 5, normed=normed)
+    h0 = jnp.asarray(g.normal(size=(2, 3, 8)), jnp.float32)
+    reset = batch.reset.at[0, 0].set(False)
+    full = jnp.concatenate([x, z], -1)
+    params = net.init(jax.random.key(0), full, h0, reset)
+    found = crossed(net, params, x, z, h0, reset)
     for i, j in np.ndindex(3, 3):
         pair = jnp.concatenate([x[:, :, i : i + 1], z[:, :, j : j + 1]], -1)
-        expected, _ = net.apply(params, pair, h0, batch.reset)
+        expected, _ = net.apply(params, pair, h0[:, i : i + 1], reset)
         close(found[:, :, i, j], expected[:, :, 0])

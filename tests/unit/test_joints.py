@@ -105,10 +105,10 @@ def test_names_that_fit_are_taken():
 
 
 def test_plain_modules_are_what_is_known():
-    assert learners.known() == ["maac", "mappo", "qmix"]
+    assert learners.known() == ["maac", "mappo", "pqn", "qmix"]
     assert "parts" not in roles.known() and "acorm" in roles.known()
     for name in ("parts", "epochs", "phases"):
         with pytest.raises(
-            ConfigError, match=r"algo\.learner.*known: maac, mappo, qmix"
+            ConfigError, match=r"algo\.learner.*known: maac, mappo, pqn, qmix"
         ):
             make_learner({**load_algo("qmix"), "learner": name}, SPEC)

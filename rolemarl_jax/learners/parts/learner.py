@@ -94,8 +94,11 @@ class Learner:
         update: compiled by itself: who calls it, inside a larger program or from the
             host, shares one compilation a shape.
         pretraining: stages that come first, in order.
-        experience: what ``update`` reads: a ``Batch`` of ``replay``, or the ``fresh``
-            ``Trajectory`` that its own policy has just collected.
+        experience: what ``update`` reads: a ``Batch`` of ``replay``, or what its own
+            policy has just collected, as a ``fresh`` ``Trajectory`` or as the rows of
+            a ``Batch``.
+        ends: ``rows``: episodes of one world that may end inside a block; its steps
+            after one more are not learnt from.
         minibatch: worlds of one gradient step, which must divide the worlds of a
             trajectory; ``None`` where any number will do.
         hypers: names of the hyper-parameters, which may be swept.
@@ -109,7 +112,8 @@ class Learner:
     epsilon: Callable[[Array], Array]
     update: UpdateFn
     pretraining: tuple[Pretraining, ...]
-    experience: Literal["replay", "fresh"] = "replay"
+    experience: Literal["replay", "fresh", "rows"] = "replay"
+    ends: int = 0
     minibatch: int | None = None
     hypers: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.learners.parts.learner import UpdateOut
+from rolemarl_jax.learners.parts.minibatches import shuffled
 from rolemarl_jax.learners.parts.phases import Pullback, run_phase
 from rolemarl_jax.learners.parts.ppo_block import (
     Old,
@@ -18,7 +19,6 @@ from rolemarl_jax.learners.parts.ppo_block import (
     sequences,
     take,
 )
-from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Metrics, Params, Phase
 from rolemarl_jax.roles.parts.shaping import Shaping
@@ -104,11 +104,8 @@ def _in_minibatches(
         out = run_phase(ppo, state, part, jnp.ones(()), key, looked)
         return out.state, (out.metrics, out.finite)
 
-    def shuffled(epoch: Array) -> Array:
-        order = jax.random.permutation(named(key, "epoch", epoch), seq.mask.shape[1])
-        return order.reshape(-1, cfg.minibatch)
-
-    picks = jax.vmap(shuffled)(jnp.arange(cfg.epochs)).reshape(-1, cfg.minibatch)
+    worlds = seq.mask.shape[1]
+    picks = shuffled(worlds, cfg.minibatch or worlds, cfg.epochs, key)
     return jax.lax.scan(step, state._replace(aux=aux), picks)
 
 

@@ -258,6 +258,11 @@ def one_step(observation: Observation, agents: AgentState) -> Inputs:
     return Inputs(observation.obs[None], agents.last_action[None], agents.reset[None])
 
 
+def begun(batch: Batch, carry: CarryFn) -> Carry:
+    """Recurrent state before a batch: the one that acted, or an episode's first."""
+    return batch.carry or carry(batch.reset.shape[1])
+
+
 def last(carry: Carry, *hidden: Hidden) -> Carry:
     """Recurrent state after a sequence: the last of ``hidden``, the rest as it was."""
     return {**carry, **{n: h[-1] for part in hidden for n, h in part.items()}}

@@ -1,0 +1,141 @@
+"""The TD step of value learners: one loss, whoever brings the batch.
+
+One unroll of the online network, one of the target network where there is one, a mixer,
+TD(lambda) targets (Rashid et al. 2018, arXiv:1803.11485; PyMARL's
+`learners/q_learner.py`), and whatever a role method adds.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.config import Positive, UpTo1, config
+from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
+from rolemarl_jax.nets.mixers import Mixer
+from rolemarl_jax.ops import optim, td
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod, begun
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
+from rolemarl_jax.types import AgentOut, Array, Key
+
+
+@config
+class DecayConfig(OptimiserConfig):
+    """Optimiser of the TD step (key ``algo.optimiser``), whose rate decays.
+
+    Attributes:
+        decay: factor on the learning rate at every ``decay_every``-th update.
+        decay_every: in updates.
+    """
+
+    decay: UpTo1
+    decay_every: Positive
+
+
+class Values(NamedTuple):
+    """What action values are made of, and who chooses the target's action."""
+
+    method: RoleMethod
+    mixer: Mixer
+    double_q: bool  # the online network chooses what the target network values
+
+    def init(self, key: Key) -> Params:
+        """Parameters of method and mixer."""
+        agent, mixer = named(key, "agent"), named(key, "mixer")
+        return {**self.method.init(agent), **self.mixer.init(mixer)}
+
+    @property
+    def target_groups(self) -> tuple[str, ...]:
+        """Groups of which a target network keeps copies."""
+        return (*self.method.target_groups, *self.mixer.target_groups)
+
+
+def td_phase(
+    values: Values, optimiser: DecayConfig, loss_scales: Mapping[str, float]
+) -> Phase:
+    """The TD step as a phase: agent, mixer, and what else the method lets it train."""
+    lr = {**values.method.td_lr, **dict.fromkeys(values.mixer.groups, "lr")}
+    by_rate: dict[str, tuple[str, ...]] = {}
+    for group, name in lr.items():
+        by_rate[name] = (*by_rate.get(name, ()), group)
+    clips = dict.fromkeys(by_rate.values(), optimiser.clip)
+    return Phase(
+        name="td",
+        stage="train",
+        lr=lr,
+        optimiser=optim.optimiser(optimiser.name, optimiser.eps, clips),
+        loss=partial(td_losses, values),
+        scales=phases.weights(loss_scales)[0],
+        decays=True,
+    )
+
+
+def td_losses(values: Values, params: Params, ctx: Context) -> LossOut:
+    """TD loss and the method's extra losses, each `[T, B]`, with metrics.
+
+    The target network is unrolled from the first step like the online one, and its
+    groups without a copy are the online ones.
+    """
+    method, mixer, _ = values
+    batch, weight = method.experience(ctx)
+    ctx, x, carry = ctx._replace(batch=batch), batch.inputs, begun(batch, method.carry)
+    feats, _ = method.encode(params, x, carry, named(ctx.key, "online"))
+    out = _exact(method.q_values(params, x, feats, carry)[0])
+    if weight is not None:
+        out = out._replace(q=td.scale_gradient(out.q, weight[..., None]))
+    taken = td.chosen(out.q[:-1], batch.action)
+    # The last observation has no action; its entry only keeps the state GRU whole.
+    padded = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
+    q_tot = mixer.mix(params, padded, batch.state, batch.reset, out.feats)[:-1]
+
+    bonus = method.intrinsic(ctx, out)
+    target = jax.lax.stop_gradient(_target(values, params, ctx, out, bonus))
+    error = q_tot - target
+    squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
+    metrics = {
+        "q_taken": td.masked_mean(q_tot, batch.mask),
+        "target": td.masked_mean(target, batch.mask),
+        "valid_steps": batch.mask.mean(),
+        **bonus.metrics,
+    }
+    losses = {"td": squared, **method.extra_losses(params, ctx, out)}
+    return LossOut(losses, metrics, bonus.aux)
+
+
+def _target(
+    values: Values, params: Params, ctx: Context, out: AgentOut, bonus: Intrinsic
+) -> Array:
+    """TD(lambda) targets of the scaled reward and the method's own."""
+    batch, h = ctx.batch, ctx.state.hypers
+    out, params = jax.lax.stop_gradient((out, {**params, **ctx.state.target}))
+    judge = _judge(values, params, ctx, out) if ctx.state.target else out
+    selector_q = out.q if values.double_q else judge.q
+    best = jnp.argmax(td.mask_unavailable(selector_q, batch.avail), axis=-1)
+    next_q_tot = values.mixer.mix(
+        params, td.chosen(judge.q, best), batch.state, batch.reset, judge.feats
+    )[1:]
+    return td.lambda_targets(
+        h["reward_scale"] * batch.reward + bonus.reward,
+        batch.terminated,
+        batch.mask,
+        next_q_tot,
+        h["gamma"],
+        h["td_lambda"],
+    )
+
+
+def _judge(values: Values, params: Params, ctx: Context, out: AgentOut) -> AgentOut:
+    """The target network's output; without copies the online one judges itself."""
+    method, x = values.method, ctx.batch.inputs
+    feats = method.target_feats(params, x, out.feats, named(ctx.key, "target"))
+    carry = begun(ctx.batch, method.carry)
+    return _exact(method.q_values(params, x, feats, carry)[0])
+
+
+def _exact(out: AgentOut) -> AgentOut:
+    """Action values as float32, whatever the network computed in."""
+    return out._replace(q=out.q.astype(jnp.float32))

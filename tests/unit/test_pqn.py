@@ -1,0 +1,168 @@
+"""PQN: its targets, loss and passes against NumPy and by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import SPEC, random_batch, small_algo
+
+from rolemarl_jax.config import build
+from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts.minibatches import shuffled
+from rolemarl_jax.learners.parts.phases import run_phase
+from rolemarl_jax.learners.parts.td_step import Values, td_losses, td_phase
+from rolemarl_jax.learners.pqn import Config, take
+from rolemarl_jax.nets.mixers import make_mixer
+from rolemarl_jax.ops.td import UNAVAILABLE
+from rolemarl_jax.rng import named
+from rolemarl_jax.roles import make_method
+from rolemarl_jax.roles.parts.phase import Context
+
+KEY, AT = jax.random.key(5), jnp.asarray(0)
+GAMMA, LAM, SCALE = 0.9, 0.7, 2.0
+OVER = {"gamma": GAMMA, "td_lambda": LAM, "reward_scale": SCALE}
+
+
+def block(seed=0, worlds=8):
+    """Rows that begin in mid-episode, with what their agents remember."""
+    batch = random_batch(SPEC, T=7, B=worlds, seed=seed, lengths=[7, 3, 5, 1] * 2)
+    g = np.random.default_rng(seed)
+    carry = {"agent": jnp.asarray(g.normal(size=(worlds, 3, 16)), jnp.float32)}
+    reset = batch.reset.at[0].set(jnp.arange(worlds) % 2 == 0)
+    return batch._replace(carry=carry, reset=reset)
+
+
+def learner(**over):
+    return make_learner(small_algo("pqn_qmix", {**OVER, **over}), SPEC)
+
+
+def parts(over=None):
+    cfg = build(Config, small_algo("pqn_qmix", {**OVER, **(over or {})}), "algo")
+    return Values(make_method(cfg.role, SPEC), make_mixer(cfg.mixer, SPEC), True)
+
+
+def lambda_returns(batch, value):
+    """TD(lambda) targets, step by step from the end."""
+    reward, mask = SCALE * np.asarray(batch.reward), np.asarray(batch.mask)
+    target = np.zeros_like(reward)
+    for b in range(reward.shape[1]):
+        later = None
+        for t in reversed(range(reward.shape[0])):
+            if not mask[t, b]:
+                later = None
+                continue
+            ahead = value[t + 1, b]
+            mixed = ahead if later is None else (1 - LAM) * ahead + LAM * later
+            stop = bool(batch.terminated[t, b])
+            target[t, b] = reward[t, b] + (0.0 if stop else GAMMA * mixed)
+            later = target[t, b]
+    return target
+
+
+def test_targets_and_loss():
+    """From the network's own values alone, with no copy of it anywhere."""
+    values, batch = parts(), block()
+    state = learner().init(jax.random.key(1))
+    assert state.target == {}
+    x, method, params = batch.inputs, values.method, state.params
+    q = np.asarray(method.q_values(params, x, {}, batch.carry)[0].q)
+    best = np.where(batch.avail, q, UNAVAILABLE).argmax(-1)
+
+    def mixed(action):
+        picked = np.take_along_axis(q, np.asarray(action)[..., None], -1)[..., 0]
+        return np.asarray(
+            values.mixer.mix(params, jnp.asarray(picked), batch.state, batch.reset, {})
+        )
+
+    target = lambda_returns(batch, mixed(best))
+    taken = mixed(np.concatenate([batch.action, np.zeros((1, 8, 3), int)]))[:-1]
+    got = td_losses(values, params, Context(state, batch, KEY))
+    mask = np.asarray(batch.mask)
+    np.testing.assert_allclose(
+        got.losses["td"] * mask, mask * (taken - target) ** 2, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_no_gradient_through_the_target():
+    values, batch = parts(), block()
+    state = learner().init(jax.random.key(1))
+    ctx = Context(state, batch, KEY)
+
+    def loss(params, other):
+        """The second arguments stand where the target is made."""
+        stopped = jax.lax.stop_gradient(other)
+        twin = ctx._replace(state=state._replace(target=stopped))
+        return (td_losses(values, params, twin).losses["td"] * batch.mask).sum()
+
+    def own(params):
+        return (td_losses(values, params, ctx).losses["td"] * batch.mask).sum()
+
+    grads = jax.grad(own)(state.params), jax.grad(loss)(state.params, state.params)
+    for mine, theirs in zip(*map(jax.tree.leaves, grads), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_steps_of_an_update():
+    """Each TD step reads its own worlds, with the parameters of the step before."""
+    made, batch = learner(epochs=2, minibatch=4), block()
+    state = made.init(jax.random.key(1))
+    out = made.update(state, batch, AT, KEY)
+    cfg = build(Config, small_algo("pqn_qmix", OVER), "algo")
+    phase = td_phase(parts(), cfg.optimiser, cfg.loss_scales)
+    picks = np.asarray(shuffled(8, 4, 2, KEY))
+    assert picks.shape == (4, 4)
+    for epoch in picks.reshape(2, 8):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(8))
+    losses = []
+    for i, pick in enumerate(picks):
+        key = named(named(KEY, "td"), "step", i)
+        done = run_phase(phase, state, take(batch, pick), jnp.ones(()), key)
+        state, losses = done.state, [*losses, done.metrics["td/loss_td"]]
+    for got, expected in zip(
+        jax.tree.leaves(out.state.params), jax.tree.leaves(state.params), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(out.metrics["td/loss_td"], np.mean(losses), rtol=1e-4)
+
+
+def test_a_part_has_its_own_worlds():
+    batch, pick = block(), np.array([5, 2])
+    part = take(batch, pick)
+    np.testing.assert_array_equal(part.obs, batch.obs[:, pick])
+    np.testing.assert_array_equal(part.carry["agent"], batch.carry["agent"][pick])
+
+
+def test_slow_target():
+    made, batch = learner(slow_target=0.25, epochs=1, minibatch=None), block()
+    state = made.init(jax.random.key(1))
+    new = made.update(state, batch, AT, KEY).state
+    assert set(new.target) == {"agent", "mixer"}
+    for old, online, moved in zip(
+        *(
+            jax.tree.leaves(tree)
+            for tree in (
+                state.target,
+                {g: new.params[g] for g in new.target},
+                new.target,
+            )
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(moved, old + 0.25 * (online - old), rtol=1e-5)
+
+
+def test_rate_decays_by_blocks():
+    optimiser = {"decay": 0.5, "decay_every": 3}
+    made = learner(optimiser=optimiser, epochs=1, minibatch=None)
+    state, batch = made.init(jax.random.key(1)), block()
+    early, late = (made.update(state, batch, jnp.asarray(t), KEY) for t in (2, 3))
+    moved = [
+        np.abs(x - y).max()
+        for out in (early, late)
+        for x, y in zip(
+            jax.tree.leaves(out.state.params["agent"])[:1],
+            jax.tree.leaves(state.params["agent"])[:1],
+            strict=True,
+        )
+    ]
+    assert moved[1] == pytest.approx(0.5 * moved[0], rel=1e-3)
