@@ -13,6 +13,7 @@ import io
 import pkgutil
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from envs import bridged
@@ -35,6 +36,23 @@ def _modules() -> dict[str, str]:
     }
 
 
+def module_of(values: Mapping[str, Any]) -> ModuleType:
+    """The module of the environment that ``values["name"]`` names.
+
+    Raises:
+        ConfigError: unknown environment.
+    """
+    name = require_name("env.name", values.get("name"), known())
+    # JaxMARL prints about optional parts of itself on import.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return importlib.import_module(_modules()[name])
+
+
+def is_bridged(module: ModuleType) -> bool:
+    """Whether a module's worlds play in processes of their own."""
+    return module.__name__.startswith(f"{bridged.__name__}.")
+
+
 def make(values: Mapping[str, Any]) -> Env | Remote:
     """Makes the environment that ``values["name"]`` names.
 
@@ -44,10 +62,7 @@ def make(values: Mapping[str, Any]) -> Env | Remote:
     Raises:
         ConfigError: unknown environment, unknown or missing key, bad value.
     """
-    name = require_name("env.name", values.get("name"), known())
-    # JaxMARL prints about optional parts of itself on import.
-    with contextlib.redirect_stdout(io.StringIO()):
-        module = importlib.import_module(_modules()[name])
+    module = module_of(values)
     return module.make(build(module.Config, values, "env"))
 
 

@@ -1,23 +1,30 @@
-"""Plays greedy episodes with the last checkpoint of a run.
+"""Plays episodes with the last checkpoint of a run, and says how well.
 
 python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
 """
 
 import dataclasses
+import secrets
 from pathlib import Path
 from typing import Any
 
-from experiments.door import cli, devices
-from rolemarl_jax.config import ConfigError, RunConfig
+from experiments.door import cli, compose, devices, resume
+from rolemarl_jax.config import INT32, ConfigError, RunConfig, require_name
 from rolemarl_jax.disk import rundir
 
+POLICIES = ("greedy", "sampled")
 OPTIONS = {
     "run_dir": ...,
     "episodes": 320,  # a seed
     "step": None,  # of a checkpoint; the newest by default
-    "env": None,  # must be the run's own, if given
-    "workers": None,  # of worlds in other processes; as in the run by default
-    "python": None,  # interpreter of these; as in the run by default
+    "seed": None,  # of the episodes; drawn, and told, by default
+    "policy": "greedy",  # sampled: actions drawn from the policy, of policy learners
+    "env": None,  # file of configs/env, a world of the same sizes; by default the run's
+    "env.": {},  # keys of the world that differ, such as env.map=3m
+    "bridge.": {},  # keys of worlds in other processes that differ
+    "workers": None,  # short for bridge.workers
+    "python": None,  # short for bridge.python
+    "out": None,  # evaluation.json in run_dir; with another world its name is added
 }
 
 
@@ -27,58 +34,119 @@ def main() -> None:
 
 
 def _main(options: dict[str, Any]) -> None:
-    cfg = _with_workers(rundir.load_config(options["run_dir"]), options)
-    episodes = options["episodes"]
-    if not isinstance(episodes, int) or episodes < 1:
-        raise ConfigError(f"episodes: got {episodes!r}; allowed: a positive integer")
+    run = rundir.load_config(options["run_dir"])
+    cfg = _changed(run, options)
+    episodes = _whole(options, "episodes", least=1)
+    drawn = options["seed"] is None
+    seed = secrets.randbelow(INT32) if drawn else _whole(options, "seed", least=0)
+    policy = require_name("policy", options["policy"], POLICIES)
     devices.prepare_devices(cfg)
-    from rolemarl_jax.report import evaluation
+    from rolemarl_jax.report import evaluation, names
+    from rolemarl_jax.run.stored import Games
 
+    games = Games(episodes, seed, policy == "sampled")
+    _require_sizes(run, cfg)
     parts = [
-        _with_workers(rundir.load_config(part), options)
+        dataclasses.replace(rundir.load_config(part), env=cfg.env, bridge=cfg.bridge)
         for part in rundir.folders(cfg.run_dir)
     ]
-    played = [play(part, episodes, options["step"]) for part in parts]
-    record = evaluation.together(played)
-    out = evaluation.write(Path(cfg.run_dir), record)
+    played = [play(part, games, options["step"]) for part in parts]
+    more = {key: value for _, extra in played for key, value in extra.items()}
+    found = zip(parts, (outcomes for outcomes, _ in played), strict=True)
+    world = names.world({"env": cfg.env})
+    asked = evaluation.Asked(seed, policy, world)
+    record = evaluation.record(list(found), asked, more)
+    out = evaluation.write(_out(run, cfg, world, options), record)
     print(evaluation.text(record))
     print(f"written to {out}")
 
 
-def play(cfg: RunConfig, episodes: int, step: int | None) -> dict[str, Any]:
+def play(cfg: RunConfig, games: Any, step: int | None) -> tuple[Any, dict[str, Any]]:
     """Hands a world to whoever plays its kind.
 
     Args:
         cfg: of the run, or of one of its chunks.
-        episodes: a seed.
+        games: ``stored.Games``.
         step: of the checkpoint, ``None`` for the newest whole one.
 
     Returns:
-        What ``evaluation.record`` makes of the episodes.
+        ``evaluation.Outcomes``, and what else is to be told.
     """
     import envs
     from rolemarl_jax.bridge.exhibit import evaluate_remote
     from rolemarl_jax.learners import make_learner
-    from rolemarl_jax.report import evaluation
     from rolemarl_jax.run import stored
     from rolemarl_jax.types import Remote
 
     world = envs.make(cfg.env)
     if isinstance(world, Remote):
-        return evaluation.record(cfg, *evaluate_remote(cfg, world, episodes, step))
+        return evaluate_remote(cfg, world, games, step)
     learner = make_learner(cfg.algo, world.spec)
-    return evaluation.record(cfg, stored.evaluate(cfg, world, learner, episodes, step))
+    return stored.evaluate(cfg, world, learner, games, step), {}
 
 
-def _with_workers(cfg: RunConfig, options: dict[str, Any]) -> RunConfig:
+def _whole(options: dict[str, Any], key: str, least: int) -> int:
+    """A whole number among the options."""
+    got = options[key]
+    if type(got) is not int or not least <= got <= INT32:
+        raise ConfigError(f"{key}: got {got!r}; allowed: {least} to {INT32}")
+    return got
+
+
+def _changed(run: RunConfig, options: dict[str, Any]) -> RunConfig:
     """The run's configuration, with what an evaluation may change."""
-    name = cfg.env["name"]
-    if options["env"] not in (None, name):
-        raise ConfigError(f"env: got {options['env']!r}; this run plays '{name}'")
-    asked = {key: options[key] for key in ("workers", "python") if options[key]}
-    if asked and not cfg.bridge:
-        raise ConfigError(f"{next(iter(asked))}: env={name} needs no worker processes")
-    return dataclasses.replace(cfg, bridge={**cfg.bridge, **asked})
+    env, bridge = run.env, run.bridge
+    if options["env"] not in (None, env["name"]):
+        chosen = compose.composed([f"env={options['env']}"]).values
+        env, bridge = chosen["env"], {**chosen["bridge"], **bridge}
+    env = resume.replaced(env, options["env."])
+    short = {key: options[key] for key in ("workers", "python") if options[key]}
+    asked = {**options["bridge."], **short}
+    if asked and not bridge:
+        first = next(iter(asked))
+        raise ConfigError(
+            f"bridge.{first}: env={env['name']} needs no worker processes"
+        )
+    return dataclasses.replace(run, env=env, bridge={**bridge, **asked})
+
+
+def _require_sizes(run: RunConfig, cfg: RunConfig) -> None:
+    """Refuses a world whose agents see or do other things than the run's.
+
+    Worlds in other processes tell their sizes only when they play.
+
+    Raises:
+        ConfigError: names what differs.
+    """
+    import envs
+    from rolemarl_jax.types import Env
+
+    if cfg.env == run.env:
+        return
+    trained, other = envs.make(run.env), envs.make(cfg.env)
+    if not (isinstance(trained, Env) and isinstance(other, Env)):
+        return
+    sizes = ("n_agents", "n_actions", "obs_dim", "state_dim")
+    differ = [
+        f"{name} {getattr(other.spec, name)} instead of {getattr(trained.spec, name)}"
+        for name in sizes
+        if getattr(other.spec, name) != getattr(trained.spec, name)
+    ]
+    if differ:
+        raise ConfigError(
+            f"env: {other.spec.name} has {', '.join(differ)} of {trained.spec.name}, "
+            "which the run was trained in; allowed: worlds of the same sizes"
+        )
+
+
+def _out(run: RunConfig, cfg: RunConfig, world: str, options: dict[str, Any]) -> Path:
+    """Where the record goes; that of another world lies beside the run's own."""
+    if options["out"] is not None:
+        return Path(str(options["out"]))
+    path = Path(run.run_dir) / rundir.EVALUATION
+    if cfg.env == run.env:
+        return path
+    return path.with_stem(f"{path.stem}-{world.replace('/', '-').replace(' ', '-')}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,43 @@ python -m experiments.run algo=acorm env=smax
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.door import cli
 from rolemarl_jax.config import RunConfig
 
+if TYPE_CHECKING:
+    from rolemarl_jax.learners.parts.learner import Learner
+    from rolemarl_jax.types import Env
+
 
 def main() -> None:
     """Entry point; see ``--help``."""
-    cli.launch(train)
+    cli.launch(train, check=check)
+
+
+def check(cfg: RunConfig) -> None:
+    """Refuses what training would refuse before it compiles.
+
+    Raises:
+        ConfigError: the configuration cannot be run.
+    """
+    import envs
+    from rolemarl_jax.bridge.config import BridgeConfig, check_bridge
+    from rolemarl_jax.bridge.opening import check_run
+    from rolemarl_jax.config import build
+    from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.run.legs import lay_out
+    from rolemarl_jax.types import Remote
+
+    world = envs.make(cfg.env)
+    if isinstance(world, Remote):
+        bridge = build(BridgeConfig, cfg.bridge, "bridge")
+        check_bridge(bridge)
+        check_run(cfg, bridge, world)
+    else:
+        learner = _learner(cfg, world)
+        lay_out(cfg, make_program(cfg, world, learner))
 
 
 def train(cfg: RunConfig) -> None:
@@ -58,11 +87,9 @@ def _require_learners(cfg: RunConfig) -> None:
     found = summary.read(Path(cfg.run_dir))
     if found is None or len(found.frozen) < members.count(cfg):
         return
-    rates = " or ".join(f"algo.{name}" for name in cfg.algo if name.endswith("lr"))
+    told = ranking.frozen(found.frozen)
     print(
-        f"Nothing learns any more: {ranking.frozen(found.frozen)}. A loss or a "
-        f"parameter was no finite number; lower {rates}",
-        file=sys.stderr,
+        f"Nothing learns any more: {told}: {ranking.remedy(cfg.algo)}", file=sys.stderr
     )
     sys.exit(1)
 
@@ -71,7 +98,6 @@ def _train(cfg: RunConfig) -> None:
     """Hands a world to whoever trains in its kind; both are made once."""
     import envs
     from rolemarl_jax.bridge.train import train_remote
-    from rolemarl_jax.learners import make_learner
     from rolemarl_jax.sweep.train import train_compiled
     from rolemarl_jax.types import Remote
 
@@ -79,7 +105,27 @@ def _train(cfg: RunConfig) -> None:
     if isinstance(world, Remote):
         train_remote(cfg, world)
     else:
-        train_compiled(cfg, world, make_learner(cfg.algo, world.spec))
+        train_compiled(cfg, world, _learner(cfg, world))
+
+
+def _learner(cfg: RunConfig, world: "Env") -> "Learner":
+    """The learner of a compiled world, which may begin with another run's parameters.
+
+    Raises:
+        ConfigError: it cannot be made, or those do not fit.
+    """
+    import envs
+    from rolemarl_jax.disk import rundir
+    from rolemarl_jax.learners import make_learner
+    from rolemarl_jax.run import warm
+    from rolemarl_jax.types import Env
+
+    learner = make_learner(cfg.algo, world.spec)
+    if cfg.init_from is None:
+        return learner
+    trained = envs.make(rundir.load(cfg.init_from)["env"])
+    spec = trained.spec if isinstance(trained, Env) else world.spec
+    return warm.begun(cfg, learner, spec)
 
 
 if __name__ == "__main__":

@@ -290,8 +290,7 @@ class SweepConfig:
         device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
         fraction: of it that a chunk may take, in (0, 1].
         plan_only: whether to print the plan and stop.
-        coordinator: ``host:port`` where processes meet, ``auto`` inside a Slurm step,
-            ``None``: they do not.
+        coordinator: ``host:port`` where processes meet, ``auto`` (Slurm) or ``None``.
         processes: that share the seeds.
         process: number of this one.
     """
@@ -323,9 +322,9 @@ class RunConfig:
         seeds: how many.
         seed: id of the first.
         total_steps: env steps a seed.
-        log_every: env steps between rows of ``metrics.jsonl``; divides
-            ``eval.every``.
+        log_every: env steps between rows; divides ``eval.every``.
         run_dir: where output goes.
+        init_from: directory of a run whose parameters experiments begin with.
         resume: go on from its last checkpoint.
         deterministic: ask XLA for deterministic kernels on accelerators.
         preset: name of the ``run/`` file, for the record.
@@ -345,6 +344,7 @@ class RunConfig:
     total_steps: Positive
     log_every: Positive
     run_dir: str
+    init_from: str | None
     resume: bool
     deterministic: bool
     preset: str

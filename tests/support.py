@@ -252,6 +252,7 @@ def run_config(algo, seeds=1, over=None):
         "total_steps": 1000,
         "log_every": 1000,
         "run_dir": "none",
+        "init_from": None,
         "resume": False,
         "deterministic": False,
         "preset": "test",

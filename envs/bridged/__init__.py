@@ -3,6 +3,23 @@
 import dataclasses
 from typing import Any
 
+from rolemarl_jax.reads import ReadWhen
+
+# Both packages for StarCraft II weigh damage, kills and ends alike.
+STARCRAFT_REWARDS = (
+    ReadWhen(
+        ("reward_defeat", "reward_only_positive", "reward_negative_scale"),
+        lambda c: not c.reward_sparse,
+        "env.reward_sparse=false",
+    ),
+    ReadWhen(
+        ("reward_negative_scale",),
+        lambda c: not c.reward_only_positive,
+        "env.reward_only_positive=false",
+    ),
+    ReadWhen(("reward_scale_rate",), lambda c: c.reward_scale, "env.reward_scale=true"),
+)
+
 
 def settings(cfg: Any, *besides: str) -> dict[str, Any]:
     """What a worker is told: the keys of a configuration.

@@ -1,6 +1,6 @@
 """SMAC on StarCraft II (Samvelyan et al. 2019), through the bridge."""
 
-from envs.bridged import settings
+from envs.bridged import STARCRAFT_REWARDS, settings
 from rolemarl_jax.config import Above0, Finite, Positive, config
 from rolemarl_jax.types import Remote
 
@@ -58,6 +58,9 @@ class Config:
     reward_negative_scale: Finite
     reward_scale: bool
     reward_scale_rate: Above0
+
+
+READ_WHEN = STARCRAFT_REWARDS
 
 
 def make(cfg: Config) -> Remote:

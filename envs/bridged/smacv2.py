@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from envs.bridged import settings
+from envs.bridged import STARCRAFT_REWARDS, settings
 from rolemarl_jax.config import (
     Above0,
     ConfigError,
@@ -12,6 +12,7 @@ from rolemarl_jax.config import (
     Positive,
     config,
 )
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.types import Remote
 
 
@@ -96,6 +97,15 @@ class Config:
     reward_negative_scale: Finite
     reward_scale: bool
     reward_scale_rate: Above0
+
+
+READ_WHEN = (
+    *STARCRAFT_REWARDS,
+    ReadWhen(("num_fov_actions",), lambda c: c.conic_fov, "env.conic_fov=true"),
+    ReadWhen(
+        ("min_attack_range",), lambda c: c.use_unit_ranges, "env.use_unit_ranges=true"
+    ),
+)
 
 
 def make(cfg: Config) -> Remote:

@@ -7,16 +7,22 @@ anything is compiled or written.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rolemarl_jax.config import ConfigError, RunConfig, nearest
 
+if TYPE_CHECKING:
+    from experiments.door.compose import Composed
+
+Job = Callable[[RunConfig], None]
 STOPPED = 130  # exit status of a command that was interrupted
 
 
-def launch(job: Callable[[RunConfig], None], argv: Sequence[str] | None = None) -> None:
+def launch(
+    job: Job, argv: Sequence[str] | None = None, check: Job | None = None
+) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
     Arguments that begin with a dash (``--help``, ``--cfg job``, ``-m`` for a sweep
@@ -26,10 +32,14 @@ def launch(job: Callable[[RunConfig], None], argv: Sequence[str] | None = None) 
         job: runs one experiment; may raise ``ConfigError`` until it has written
             something.
         argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
+        check: refuses what ``job`` would refuse, without training; each job of a sweep
+            goes through it before the first begins.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument.startswith("-") for argument in arguments):
-        _with_hydra(job, arguments)
+        from experiments.door import jobs
+
+        jobs.with_hydra(job, check, arguments)
     else:
         guard(lambda: _one(job, arguments))
 
@@ -59,7 +69,9 @@ def options(
 
     Args:
         known: allowed keys with their defaults; ``...`` marks one that is required.
-            Where the default is a list, one value alone is a list of it.
+            Where the default is a list, one value alone is a list of it. A name that
+            ends with a dot takes any key below it: ``env.map=3m`` is ``map`` of
+            ``env.``.
         argv: as for ``launch``.
 
     Raises:
@@ -71,6 +83,11 @@ def options(
         key, equals, value = argument.partition("=")
         if not equals:
             raise ConfigError(f"'{argument}': got no key=value; options: {usage}")
+        section = f"{key.partition('.')[0]}."
+        if section in known and section != f"{key}." and key != section:
+            part = found.setdefault(section, {})
+            part[key.removeprefix(section)] = _value(key, value)
+            continue
         if key not in known:
             raise ConfigError(f"{key}: unknown option; {nearest(key, known)}")
         if key in found:
@@ -92,42 +109,23 @@ def _value(key: str, text: str) -> Any:
         raise ConfigError(f"{key}: got '{text}', which is no YAML value") from None
 
 
-def _one(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> None:
+def _one(job: Job, arguments: Sequence[str]) -> None:
     """Composes, checks, prepares the devices, runs."""
-    from experiments.door import compose, resume
-
-    _start(job, resume.resolve(compose.composed(arguments)))
-
-
-def _start(job: Callable[[RunConfig], None], cfg: RunConfig) -> None:
-    from experiments.door.devices import prepare_devices
-
-    prepare_devices(cfg)
-    job(cfg)
-
-
-def _with_hydra(job: Callable[[RunConfig], None], arguments: Sequence[str]) -> None:
-    """Hands the command line to Hydra, which calls back once for each job."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import DictConfig
-
-    from experiments.door import compose, resume
-
-    def task(cfg: DictConfig) -> None:
-        own = HydraConfig.get()
-        number = own.job.num if own.mode == RunMode.MULTIRUN else None
-        composed = compose.plain(cfg, own.runtime.choices, number)
-        guard(lambda: _start(job, resume.resolve(composed)))
-
-    guard(lambda: _check(arguments))
-    sys.argv = [sys.argv[0], *compose.opened(arguments)]
-    hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
-
-
-def _check(arguments: Sequence[str]) -> None:
-    """Refuses wrong names in the overrides among Hydra's own flags."""
     from experiments.door import compose
 
-    compose.check([a for a in arguments if "=" in a and not a.startswith("-")])
+    start(job, compose.composed(arguments))
+
+
+def start(job: Job, new: "Composed") -> None:
+    """Resolves and checks a composed configuration, prepares the devices, runs.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    from experiments.door import resume, unread
+    from experiments.door.devices import prepare_devices
+
+    cfg = resume.resolve(new)
+    prepare_devices(cfg)
+    unread.refuse(new, cfg)
+    job(cfg)

@@ -4,10 +4,9 @@ Hydra composes; its messages for wrong names are replaced here, because they lis
 neither the allowed choices nor the nearest one in a single line.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
@@ -15,11 +14,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from experiments.door import keys, overrides
 from experiments.door.by_learner import by_learner
 from experiments.door.by_map import by_map
+from experiments.door.keys import CONFIGS
+from experiments.door.overrides import Typed
 from rolemarl_jax.config import ConfigError, nearest
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Groups that fill keys of the top level; they have no section of their own.
 GLOBAL_GROUPS = ("run",)
 # Folders of configs/ that another command reads.
@@ -41,12 +42,14 @@ class Composed(NamedTuple):
         values: plain containers.
         choices: file chosen from each group.
         typed: dotted keys and groups that stand on the command line.
+        leaves: dotted keys of single values that were given there.
         job: number of the job that ``--multirun`` made of it, ``None`` otherwise.
     """
 
     values: dict[str, Any]
     choices: dict[str, str]
     typed: tuple[str, ...]
+    leaves: tuple[str, ...]
     job: int | None
 
 
@@ -67,33 +70,47 @@ def composed(arguments: Sequence[str]) -> Composed:
     Raises:
         ConfigError: an unknown group, file or key, or something that is no override.
     """
-    pairs = check(arguments)
+    typed = check(arguments)
     values, choices = _hydra(opened(arguments))
-    return Composed(values, choices, tuple(key for key, _, _ in pairs), None)
+    return Composed(values, choices, *_named(typed), None)
 
 
-def check(arguments: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Refuses unknown groups, files and keys; a sweep's commas are understood.
+def check(arguments: Sequence[str], *, sweep: bool = False) -> list[Typed]:
+    """Refuses unknown groups, files and keys, all in one message.
+
+    Args:
+        sweep: whether several values for a key are several jobs.
 
     Returns:
-        Key, value and whole text of each override; Hydra's own are left out.
+        The overrides; Hydra's own are left out.
     """
-    pairs = [_split(argument) for argument in arguments]
-    pairs = [pair for pair in pairs if not pair[0].startswith("hydra")]
-    files, first = groups(), []
-    for key, value, _ in pairs:
-        if key in files:
-            for name in value.split(","):
-                if name not in files[key]:
-                    raise ConfigError(
-                        f"{key}: got '{name}'; {nearest(name, files[key])}"
-                    )
-            first.append(f"{key}={value.split(',')[0]}")
-    base, _ = _hydra([*first, *_learner(pairs, first)])
-    for key, value, text in pairs:
-        if key not in files and text[0] not in "+~" and not _is_open(key):
-            _require_key(key, value, base)
-    return pairs
+    typed = overrides.read(arguments, sweep=sweep)
+    files = groups()
+    chosen = [one for one in typed if one.key in files]
+    overrides.refuse(fault for one in chosen for fault in keys.of_group(one, files))
+    first = tuple(f"{one.key}={one.value.split(',')[0]}" for one in chosen)
+    base = _base((*first, *_learner(typed, first)))
+    single = [one for one in typed if one.key not in files and not _is_open(one.key)]
+    overrides.refuse(
+        f"{one.key}: got '{one.value}', but it is a section; set {one.key}.<name>"
+        for one in typed
+        if one.key in OPEN and "{" not in one.value
+    )
+    overrides.refuse(fault for one in single for fault in keys.of_key(one, base))
+    return typed
+
+
+@lru_cache(maxsize=64)
+def _base(chosen: tuple[str, ...]) -> dict[str, Any]:
+    """What chosen files say without further keys; not to be changed."""
+    return _hydra(chosen)[0]
+
+
+def _named(typed: Sequence[Typed]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All keys and groups of a command line, and the keys of its single values."""
+    files = groups()
+    single = [one for one in typed if one.key not in files]
+    return tuple(one.key for one in typed), tuple(overrides.leaves(single))
 
 
 def opened(arguments: Iterable[str]) -> list[str]:
@@ -110,32 +127,37 @@ def opened(arguments: Iterable[str]) -> list[str]:
     return [marked(argument) for argument in arguments]
 
 
-def plain(cfg: DictConfig, choices: Mapping[str, Any], job: int | None) -> Composed:
-    """The same, for a configuration that Hydra composed itself (``--multirun``)."""
+def plain(
+    cfg: DictConfig, choices: Mapping[str, Any], typed: Sequence[str], job: int | None
+) -> Composed:
+    """The same, for a job that Hydra composed itself (``--multirun``)."""
     with _refusals():
         values = {str(key): _resolved(cfg[key]) for key in cfg}
-    return Composed(values, _ours(choices), (), job)
+    named = _named(overrides.read(typed, sweep=False))
+    return Composed(values, _ours(choices), *named, job)
 
 
-def _learner(pairs: Iterable[tuple[str, str, str]], groups: list[str]) -> list[str]:
+def _learner(typed: Sequence[Typed], chosen: tuple[str, ...]) -> list[str]:
     """The first learner that is asked for, in place of the algorithm's own.
 
     Raises:
         ConfigError: there is no such learner, or the algorithm cannot have another.
     """
-    asked = [value for key, value, _ in pairs if key == LEARNER]
+    asked = [name for one in typed if one.key == LEARNER for name in _names(one)]
     if not asked:
         return []
-    choices, own = _learners(), _hydra(groups)[0]["algo"]
-    if own["learner"] not in choices and asked != [own["learner"]]:
-        raise ConfigError(
-            f"{LEARNER}: got '{asked[0]}'; allowed with algo={own['name']}: "
-            f"{own['learner']}, which nothing else can take the place of"
-        )
-    for name in asked[-1].split(","):
-        if name not in (*choices, own["learner"]):
-            raise ConfigError(f"{LEARNER}: got '{name}'; {nearest(name, choices)}")
-    return opened([f"{LEARNER}={asked[-1].split(',')[0]}"])
+    own, choices = _base(chosen)["algo"], _learners()
+    known = choices if own["learner"] in choices else [own["learner"]]
+    overrides.refuse(
+        f"{LEARNER}: got '{name}' with algo={own['name']}; {nearest(name, known)}"
+        for name in asked
+        if name not in known
+    )
+    return opened([f"{LEARNER}={asked[0]}"])
+
+
+def _names(one: Typed) -> list[str]:
+    return one.value.split(",")
 
 
 def _learners() -> list[str]:
@@ -146,15 +168,6 @@ def _learners() -> list[str]:
 def _is_open(key: str) -> bool:
     """Whether a key is an open mapping or one of its names."""
     return any(key == name or key.startswith(f"{name}.") for name in OPEN)
-
-
-def _split(argument: str) -> tuple[str, str, str]:
-    """Key, value and the whole of one override."""
-    key, equals, value = argument.partition("=")
-    name = key.lstrip("+~")
-    if not name or (not equals and not key.startswith("~")):
-        raise ConfigError(f"'{argument}': got no key=value; write for example seeds=8")
-    return name, value, argument
 
 
 def _hydra(arguments: Iterable[str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -174,8 +187,12 @@ def _refusals() -> Iterator[None]:
         yield
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: got '???'; allowed: a value") from None
+    except OmegaConfBaseException as error:
+        first = str(error).strip().split("\n")[0]
+        where = f"{error.full_key}: " if error.full_key else ""
+        raise ConfigError(f"{where}{first}") from None
     # Hydra has no exception of its own for numbers as groups and for endless digits.
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, ValueError) as error:
         raise ConfigError(" ".join(str(error).split())) from None
 
 
@@ -191,45 +208,3 @@ def _resolved(node: Any) -> Any:
 def _ours(choices: Mapping[str, Any]) -> dict[str, str]:
     """Choices of the project's own groups."""
     return {group: str(choices[group]) for group in groups() if group in choices}
-
-
-def _require_key(key: str, value: str, base: Mapping[str, Any]) -> None:
-    """Refuses a dotted key that the configuration does not have."""
-    node: Any = base
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        if not isinstance(node, Mapping) or part not in node:
-            raise ConfigError(_unknown(key, parts[:depth], node, base))
-        node = node[part]
-    # Hydra takes a key that is a folder, too, for a group.
-    if isinstance(node, Mapping) and ("{" not in value or (CONFIGS / key).is_dir()):
-        inside = ", ".join(f"{key}.{name}" for name in sorted(node))
-        instead = f"set {inside}" if inside else "it is empty here"
-        raise ConfigError(f"{key}: got '{value}', but it is a section; {instead}")
-
-
-def _unknown(key: str, parents: list[str], node: Any, base: Mapping[str, Any]) -> str:
-    """Message for a key that leaves the configuration below its parents."""
-    where = ".".join(parents)
-    if not isinstance(node, Mapping):
-        return f"{key}: unknown key; '{where}' is a single value"
-    known = ", ".join(f"{where}.{name}" if where else name for name in sorted(node))
-    return f"{key}: unknown key; known: {known}{_hint(key, base)}"
-
-
-def _hint(key: str, base: Mapping[str, Any]) -> str:
-    """The nearest existing key, judged by the whole path or by its last part."""
-    every = list(_dotted(base, ""))
-    last = {name.rsplit(".", 1)[-1]: name for name in reversed(every)}
-    close = difflib.get_close_matches(key, every, n=1, cutoff=0.75)
-    tail = difflib.get_close_matches(key.rsplit(".", 1)[-1], last, n=1, cutoff=0.7)
-    found = close[0] if close else last[tail[0]] if tail else None
-    return f"; did you mean '{found}'?" if found else ""
-
-
-def _dotted(node: Mapping[str, Any], prefix: str) -> Iterable[str]:
-    """All keys of nested mappings, dotted."""
-    for name, value in node.items():
-        yield prefix + name
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")

@@ -16,6 +16,7 @@ from rolemarl_jax.disk.rundir import (
     require_plain,
     traces,
 )
+from rolemarl_jax.report.loggers import LoggerConfig
 
 # What may differ from the configuration that a run was started with.
 FREE = (
@@ -37,14 +38,11 @@ def resolve(new: Composed) -> RunConfig:
     """
     values = dict(new.values)
     if values.get("resume") is True:
-        cfg = build(RunConfig, _resumed(new), "")
-        require_plain(cfg.run_dir)
-        return cfg
+        return _checked(_resumed(new))
     chosen = values.get("run_dir") is not None
     if not chosen:
         values["run_dir"] = str(_unused(default_dir(new)))
-    cfg = build(RunConfig, values, "")
-    require_plain(cfg.run_dir)
+    cfg = _checked(values)
     shared = cfg.sweep.processes is not None or cfg.sweep.coordinator is not None
     if shared and not chosen:
         raise ConfigError(
@@ -55,6 +53,14 @@ def resolve(new: Composed) -> RunConfig:
     joins = cfg.sweep.processes is not None and cfg.sweep.coordinator is None
     if not (joins and CONFIG in traces(cfg.run_dir)):
         require_fresh(cfg.run_dir)
+    return cfg
+
+
+def _checked(values: dict[str, Any]) -> RunConfig:
+    """The record of a run, and what else can be known of it without jax."""
+    cfg = build(RunConfig, values, "")
+    build(LoggerConfig, cfg.logger, "logger")
+    require_plain(cfg.run_dir)
     return cfg
 
 
@@ -94,14 +100,25 @@ def _updated(stored: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
             f"total_steps: got {total}; allowed: {stored['total_steps']} (as the run "
             "was started with) or more"
         )
-    values = json.loads(json.dumps(stored))
+    return replaced(stored, changes)
+
+
+def replaced(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested mappings with the values of dotted keys replaced.
+
+    Raises:
+        ConfigError: a key below something that is no section.
+    """
+    copy = json.loads(json.dumps(values))
     for key, value in changes.items():
         *parents, last = key.split(".")
-        node = values
+        node = copy
         for part in parents:
-            node = node[part]
+            node = node.get(part)
+            if not isinstance(node, dict):
+                raise ConfigError(f"{key}: unknown key; '{part}' is no section")
         node[last] = value
-    return values
+    return copy
 
 
 def _free(key: str) -> bool:

@@ -17,7 +17,7 @@ class Conducted(NamedTuple):
     """What became of a study's runs.
 
     Attributes:
-        failed: folders of runs that failed; the others went on.
+        failed: folders of runs that failed or are damaged; the others went on.
         stopped: whether somebody asked to stop; the rest was not begun.
     """
 
@@ -70,6 +70,10 @@ def conduct(
         if now.stage == "finished":
             kept.keep(run)
             continue
+        if now.stage == "broken":
+            tell(f"[{number}/{len(wanted)}] {run.folder} is left out: {now.why}")
+            failed.append(run.folder)
+            continue
         tell(f"[{number}/{len(wanted)}] {run.folder}")
         status = execute(now.arguments)
         if not status:
@@ -86,4 +90,5 @@ def _counts(before: Sequence[Standing]) -> str:
     """How many runs there are, and how far they are."""
     stages = [one.stage for one in before]
     finished, begun = stages.count("finished"), stages.count("begun")
-    return f"{len(before)} runs, {finished} finished, {begun} begun"
+    broken = f", {stages.count('broken')} damaged" if "broken" in stages else ""
+    return f"{len(before)} runs, {finished} finished, {begun} begun{broken}"

@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from experiments.door import compose
 from experiments.door.resume import FREE
 from rolemarl_jax.config import RunConfig, build
@@ -44,7 +42,7 @@ def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
     """Whether results lie there of the run that this command line makes."""
     if summary.read(kept) is None or not (kept / rundir.CONFIG).is_file():
         return False
-    stored = yaml.safe_load((kept / rundir.CONFIG).read_text(encoding="utf8"))
+    stored = rundir.load(kept)
     cfg = build(RunConfig, {**compose.composed(arguments).values, "run_dir": ""}, "")
     return _meant(stored) == _meant(rundir.plain(dataclasses.asdict(cfg)))
 

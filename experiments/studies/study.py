@@ -14,7 +14,7 @@ from rolemarl_jax.report import summary
 
 FOLDER = compose.CONFIGS / "study"
 SCALES = ("paper", "smoke")
-Stage = Literal["missing", "begun", "finished"]
+Stage = Literal["missing", "begun", "finished", "broken"]
 
 
 @config
@@ -101,12 +101,15 @@ class Standing:
     """Where a run stands.
 
     Attributes:
-        stage: ``missing``, ``begun`` or ``finished``.
+        stage: ``missing``, ``begun``, ``finished``, or ``broken`` where files of it are
+            damaged.
         arguments: of ``experiments.run``, that it takes to go on.
+        why: what is damaged.
     """
 
     stage: Stage
     arguments: tuple[str, ...]
+    why: str = ""
 
 
 def load(name: str) -> Study:
@@ -158,13 +161,19 @@ def _run(
 
 
 def standing(run: Run) -> Standing:
-    """Where a run stands: nothing there, to be resumed, or finished.
+    """Where a run stands: nothing there, to be resumed, finished, or damaged.
 
     Raises:
         ConfigError: its folder holds a run of another configuration.
     """
-    if not (run.folder / rundir.CONFIG).is_file():
-        made = kept.holds(run.kept, run.arguments)
+    begun = (run.folder / rundir.CONFIG).is_file()
+    try:
+        made = not begun and kept.holds(run.kept, run.arguments)
+        if begun:
+            rundir.load_config(run.folder)
+    except ConfigError as error:
+        return Standing("broken", run.arguments, str(error))
+    if not begun:
         return Standing("finished" if made else "missing", run.arguments)
     resumed = (*run.arguments, "resume=true")
     cfg = resume.resolve(compose.composed(resumed))

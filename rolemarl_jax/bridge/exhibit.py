@@ -1,5 +1,6 @@
 """Greedy episodes of a stored policy on the workers of a bridge, with replays."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ class Exhibition(NamedTuple):
 
 
 def evaluate_remote(
-    cfg: RunConfig, world: Remote, episodes: int, step: int | None
+    cfg: RunConfig, world: Remote, games: stored.Games, step: int | None
 ) -> tuple[Outcomes, dict[str, Any]]:
     """Starts the workers, plays greedy episodes with a checkpoint, and ends them.
 
@@ -52,38 +53,42 @@ def evaluate_remote(
     Raises:
         ConfigError: workers that cannot play; no checkpoint that can be read.
     """
-    with opening.opened(cfg, world) as pool:
+    asked = replace(cfg, seed=games.seed)  # of the worlds, and of sampled actions
+    with opening.opened(asked, world) as pool:
         learner = make_learner(cfg.algo, pool.spec)
-        shown = exhibit(cfg, pool, learner, episodes, step)
+        shown = exhibit(asked, pool, learner, games, step)
     columns: Any = (
         [[one.reward.sum() for one in shown.played]],
         [[one.won for one in shown.played]],
         [[one.length for one in shown.played]],
     )
-    games = (jnp.asarray(np.asarray(one)) for one in columns)
-    outcomes = Outcomes(shown.restored.step, shown.restored.note, *games)
+    made = (jnp.asarray(np.asarray(one)) for one in columns)
+    outcomes = Outcomes(shown.restored.step, shown.restored.note, *made)
     return outcomes, {"replays": shown.replays, "bridge": shown.record}
 
 
 def exhibit(
-    cfg: RunConfig, pool: Pool, learner: Learner, episodes: int, step: int | None
+    cfg: RunConfig, pool: Pool, learner: Learner, games: stored.Games, step: int | None
 ) -> Exhibition:
-    """Plays greedy episodes with a checkpoint; games save replays if they can.
+    """Plays episodes with a checkpoint; games save replays if they can.
 
     Args:
         cfg: of the run.
         pool: its workers.
         learner: its learner.
-        episodes: how many.
+        games: how many, and how they are played.
         step: of the checkpoint, ``None`` for the newest.
     """
+    if games.sampled:
+        stored.require_policy(cfg, learner)
     restored = stored.load_states(cfg, learner, step)
     state = jax.tree.map(lambda x: x[0], restored.state["learner"])
     bridge = build(BridgeConfig, cfg.bridge, "bridge")
     collector = Collector(pool, bridge.max_wait_ms / 1000)
     key = rng.named(rng.root(cfg.seed), "bridge test")
-    actor = Actor(learner, len(pool.slots), make_act(learner, greedy=True), key)
-    played = greedy(collector, actor, state, episodes)
+    act = make_act(learner, greedy=not games.sampled)
+    actor = Actor(learner, len(pool.slots), act, key)
+    played = greedy(collector, actor, state, games.episodes)
     folder = (Path(cfg.run_dir) / rundir.REPLAYS).resolve()
     return Exhibition(restored, played, _replays(pool, folder), pool.record())
 

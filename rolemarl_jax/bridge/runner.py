@@ -25,6 +25,7 @@ from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Member, Row
 from rolemarl_jax.program.compiled import Footprint
 from rolemarl_jax.report import loggers
+from rolemarl_jax.report.ranking import remedy
 from rolemarl_jax.report.rows import Position, make_row, stamped
 from rolemarl_jax.run.observer import (
     Interrupted,
@@ -194,11 +195,9 @@ class Loop:
         """
         at = self._training.steps.diverged_at
         if at is not None:
-            rates = [name for name in self._cfg.algo if name.endswith("lr")]
             raise DivergedError(
                 f"learning diverged at update {at} after {self._ledger.env_steps} env "
-                "steps: a loss or a parameter is no finite number. Parameters of "
-                f"before are kept; lower {' or '.join(f'algo.{n}' for n in rates)}"
+                f"steps (parameters of before are kept): {remedy(self._cfg.algo)}"
             )
 
     def _new_actor(self, split: str, start: int) -> Actor:

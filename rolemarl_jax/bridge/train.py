@@ -7,7 +7,7 @@ from rolemarl_jax.bridge.opening import opened
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import lock
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.run import session
+from rolemarl_jax.run import session, warm
 from rolemarl_jax.types import Remote
 
 
@@ -20,5 +20,5 @@ def train_remote(cfg: RunConfig, world: Remote) -> None:
     """
     lock.require_free(cfg.run_dir, "run_dir")  # starting games takes a while
     with recording.held(cfg), opened(cfg, world) as pool:
-        learner = make_learner(cfg.algo, pool.spec)
+        learner = warm.begun(cfg, make_learner(cfg.algo, pool.spec), pool.spec)
         session.run(cfg, learner, partial(runner.run, cfg, pool, learner))

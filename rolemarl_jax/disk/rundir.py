@@ -52,7 +52,13 @@ def load(run_dir: Path | str) -> dict[str, Any]:
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = _sections(path)
     later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}
-    return {"bridge": {}, **values, "algo": _algo(values["algo"]), **later}
+    return {
+        "bridge": {},
+        "init_from": None,
+        **values,
+        "algo": _algo(values["algo"]),
+        **later,
+    }
 
 
 def _sections(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Greedy evaluation on episodes that are the same for every seed and every time."""
+"""Evaluation: while training, on episodes that are the same for every seed and time."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +30,24 @@ class _Game(NamedTuple):
     result: EvalResult
 
 
+class Evaluate(Protocol):
+    """Episodes of a learner: those of a key, or without one the ones of training."""
+
+    def __call__(  # noqa: D102
+        self, state: LearnerState, key: Key | None = None, /
+    ) -> EvalResult: ...
+
+
 def make_evaluate(
-    cfg: EvalConfig, env: Env, learner: Learner
-) -> Callable[[LearnerState], EvalResult]:
-    """Plays ``cfg.episodes`` greedy episodes with ``cfg.worlds`` worlds at a time.
+    cfg: EvalConfig, env: Env, learner: Learner, *, sampled: bool = False
+) -> Evaluate:
+    """Plays ``cfg.episodes`` episodes with ``cfg.worlds`` worlds at a time.
 
     Each world plays exactly one episode a round, so that short episodes are not
     over-weighted; a round ends when its last episode does.
+
+    Args:
+        sampled: actions are drawn from the policy instead of being greedy.
 
     Raises:
         ConfigError: ``eval.worlds`` does not divide ``eval.episodes``.
@@ -54,11 +65,11 @@ def make_evaluate(
             at=jnp.zeros((), jnp.int32),
             result=EvalResult(zeros, zeros, zeros),
         )
-        step = _stepper(env, learner, state, key)
+        step = _stepper(env, learner, state, key, sampled)
         return jax.lax.while_loop(lambda g: g.playing.any(), step, game).result
 
-    def evaluate(state: LearnerState) -> EvalResult:
-        root = named(jax.random.key(0), "evaluate")
+    def evaluate(state: LearnerState, key: Key | None = None) -> EvalResult:
+        root = named(jax.random.key(0), "evaluate") if key is None else key
         rounds = cfg.episodes // worlds
         keys = jax.vmap(lambda i: named(root, "round", i))(jnp.arange(rounds))
         results = jax.lax.map(lambda key: play(state, key), keys)
@@ -68,7 +79,7 @@ def make_evaluate(
 
 
 def _stepper(
-    env: Env, learner: Learner, state: LearnerState, key: Key
+    env: Env, learner: Learner, state: LearnerState, key: Key, sampled: bool
 ) -> Callable[[_Game], _Game]:
     """One tick of all worlds; those that are done no longer count."""
 
@@ -76,7 +87,11 @@ def _stepper(
         worlds = game.playing.shape[0]
         observation = jax.vmap(env.observe)(game.env)
         agents = game.agents._replace(reset=jnp.full(worlds, game.at == 0))
-        actions, carry, _ = learner.greedy(state, agents, observation)
+        if sampled:
+            now, never = named(key, "act", game.at), jnp.zeros(())
+            actions, carry = learner.act(state, agents, observation, never, now)
+        else:
+            actions, carry, _ = learner.greedy(state, agents, observation)
         keys = jax.random.split(named(key, "step", game.at), worlds)
         after, now = jax.vmap(env.step)(keys, game.env, actions)
         # Chosen, not multiplied: a world may return anything after its end.

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from rolemarl_jax.config import build, require_name
@@ -15,12 +16,21 @@ def known() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
 
 
+def module_of(values: Mapping[str, Any]) -> ModuleType:
+    """The module of the learner that the mapping ``algo`` names.
+
+    Raises:
+        ConfigError: unknown learner.
+    """
+    name = require_name("algo.learner", values.get("learner"), known())
+    return importlib.import_module(f"{__name__}.{name}")
+
+
 def make_learner(values: Mapping[str, Any], spec: EnvSpec) -> Learner:
     """Makes the algorithm that the mapping ``algo`` describes.
 
     Raises:
         ConfigError: unknown learner, unknown or ill-typed key, impossible sizes.
     """
-    name = require_name("algo.learner", values.get("learner"), known())
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = module_of(values)
     return module.make(build(module.Config, values, "algo"), spec)

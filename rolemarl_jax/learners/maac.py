@@ -139,6 +139,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         spec=spec,
         init=begin.init,
         hypers=begin.hypers,
+        samples=True,
         carry=lambda _: {},
         act=acting.sampling(look),
         greedy=acting.likeliest(look),

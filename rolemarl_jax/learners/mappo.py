@@ -36,6 +36,7 @@ from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim
 from rolemarl_jax.ops.td import masked_mean
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.method import PolicyMethod
@@ -89,6 +90,15 @@ class Config:
     pretrain_steps: Natural
 
 
+READ_WHEN = (
+    ReadWhen(
+        ("pretrain_steps",),
+        lambda c: any(c.role[key] for key in c.role if key.startswith("pretrain_")),
+        "methods with pre-training, such as algo=acorm_mappo",
+    ),
+)
+
+
 class Setup(NamedTuple):
     """What the functions of the learner share."""
 
@@ -116,6 +126,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         spec=spec,
         init=begin.init,
         hypers=begin.hypers,
+        samples=True,
         carry=method.carry,
         act=acting.sampling(acting.of_method(method, critic=True)),
         greedy=acting.likeliest(acting.of_method(method, critic=False)),

@@ -20,7 +20,7 @@ from rolemarl_jax.config import (
     Positive,
     config,
 )
-from rolemarl_jax.learners.parts import phases, values
+from rolemarl_jax.learners.parts import phases, td_step, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import (
@@ -34,6 +34,7 @@ from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import optim
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.phase import Metrics, Phase
@@ -83,6 +84,16 @@ class Config:
     ends: Natural
     slow_target: Fraction | None
     pretrain_steps: Positive
+
+
+READ_WHEN = (
+    ReadWhen(
+        ("pretrain_steps",),
+        lambda c: any(c.role[key] for key in c.role if key.startswith("pretrain_")),
+        "methods with pre-training, such as algo=acorm",
+    ),
+    *td_step.READ_WHEN,
+)
 
 
 class Setup(NamedTuple):

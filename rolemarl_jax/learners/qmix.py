@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 
 from rolemarl_jax.config import Finite, Fraction, NonNegative, Positive, config
-from rolemarl_jax.learners.parts import phases, values
+from rolemarl_jax.learners.parts import phases, td_step, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import (
@@ -23,6 +23,7 @@ from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import optim
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.method import RoleMethod
 from rolemarl_jax.roles.parts.phase import Params, Phase
@@ -82,6 +83,17 @@ class Config:
     target: TargetConfig
     epsilon: EpsilonConfig
     loss_scales: dict[str, NonNegative]
+
+
+READ_WHEN = (
+    ReadWhen(
+        ("target.tau",), lambda c: c.target.mode == "soft", "algo.target.mode=soft"
+    ),
+    ReadWhen(
+        ("target.every",), lambda c: c.target.mode == "hard", "algo.target.mode=hard"
+    ),
+    *td_step.READ_WHEN,
+)
 
 
 def make(cfg: Config, spec: EnvSpec) -> Learner:

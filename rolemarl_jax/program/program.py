@@ -173,6 +173,8 @@ def initial_learner(
 ) -> LearnerState:
     """The learner of an experiment before its first update."""
     state = learner.init(rng.named(rng.root(seed_id), "learner"))
+    if learner.start is not None:
+        state = learner.start(seed_id, state)
     return state._replace(hypers={**state.hypers, **(hypers or {})})
 
 

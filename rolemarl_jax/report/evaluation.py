@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
-from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import stats
 
 MEASURES = ("win_rate", "return", "episode_length")
@@ -31,58 +31,82 @@ class Outcomes(NamedTuple):
     length: Any
 
 
+class Asked(NamedTuple):
+    """What was to be played.
+
+    Attributes:
+        seed: of the episodes.
+        policy: ``greedy`` or ``sampled``.
+        world: its name.
+    """
+
+    seed: int
+    policy: str
+    world: str
+
+
 def record(
-    cfg: RunConfig, found: Outcomes, more: Mapping[str, Any] | None = None
+    parts: Sequence[tuple[RunConfig, Outcomes]],
+    asked: Asked,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Statistics of every member's episodes, and over members.
 
     Args:
-        cfg: of the run.
-        found: its episodes.
+        parts: the configuration of a run, or of each of its chunks, and its episodes.
+        asked: what was to be played.
         more: what else is to be told of them.
 
     Returns:
-        Plain containers: ``step``, ``episodes``, ``note``, ``overall``,
-        ``combinations`` where hyper-parameters are swept, ``seeds`` (one record a
-        member, win rate with its Wilson interval) and ``more``.
+        Plain containers: ``step`` (of the part that got least far), ``episodes``,
+        ``seed``, ``policy``, ``world``, ``note``, ``overall``, ``combinations`` where
+        hyper-parameters are swept, ``seeds`` (one record a member, win rate with its
+        Wilson interval) and ``more``.
     """
-    episodes = found.won.shape[1]
-    rows = [
-        {
-            "seed": member.seed,
-            **members.columns(member.hypers),
-            "win_rate": float(found.won[i].mean()),
-            "win_rate_interval": _wilson(int(found.won[i].sum()), episodes),
-            "return": float(found.ret[i].mean()),
-            "episode_length": float(found.length[i].mean()),
-        }
+    games = [
+        Game(member, *(column[i] for column in (found.ret, found.won, found.length)))
+        for cfg, found in parts
         for i, member in enumerate(members.members(cfg))
     ]
+    rows = [_row(game) for game in games]
     return {
-        "step": found.step,
-        "episodes": episodes,
-        "note": found.note,
-        **_overall(rows),
+        "step": min(found.step for _, found in parts),
+        "episodes": len(games[0].won),
+        **asked._asdict(),
+        "note": " ".join(found.note for _, found in parts if found.note),
+        **_overall(rows, games),
         "seeds": rows,
         **(more or {}),
     }
 
 
-def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One record of all chunks; the step is that of the chunk that got least far."""
-    rows = [row for part in parts for row in part["seeds"]]
+class Game(NamedTuple):
+    """A member and its episodes, `[episodes]` each."""
+
+    member: members.Member
+    ret: Any
+    won: Any
+    length: Any
+
+
+def _row(game: Game) -> dict[str, Any]:
+    """A member's own numbers."""
     return {
-        **parts[0],
-        "step": min(part["step"] for part in parts),
-        "note": " ".join(part["note"] for part in parts if part["note"]),
-        **_overall(rows),
-        "seeds": rows,
+        "seed": game.member.seed,
+        **members.columns(game.member.hypers),
+        "win_rate": float(game.won.mean()),
+        "win_rate_interval": _wilson(int(game.won.sum()), len(game.won)),
+        "return": float(game.ret.mean()),
+        "episode_length": float(game.length.mean()),
     }
 
 
-def write(run_dir: Path, values: Mapping[str, Any]) -> Path:
-    """Writes ``evaluation.json`` as a whole; returns its path."""
-    path = run_dir / rundir.EVALUATION
+def write(path: Path, values: Mapping[str, Any]) -> Path:
+    """Writes a record as a whole; returns its path.
+
+    Args:
+        path: usually ``evaluation.json`` in the run directory.
+    """
     files.write_text(path, json.dumps(values, indent=2))
     return path
 
@@ -90,7 +114,8 @@ def write(run_dir: Path, values: Mapping[str, Any]) -> Path:
 def text(values: Mapping[str, Any]) -> str:
     """A record for people, one line a seed."""
     head = (
-        f"checkpoint {values['step']}, {values['episodes']} greedy episodes a seed",
+        f"checkpoint {values['step']}, {values['episodes']} {values['policy']} "
+        f"episodes a seed in {values['world']}; seed={values['seed']} plays them again",
         "  seed  win rate   95 % interval   return  length",
     )
     combinations = {
@@ -121,19 +146,31 @@ def _line(row: Mapping[str, Any]) -> str:
     ).rstrip()
 
 
-def _overall(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Interquartile means with their bootstrap intervals, over all and by combination.
+def _overall(rows: Sequence[dict[str, Any]], games: Sequence[Game]) -> dict[str, Any]:
+    """Interquartile means over all and by combination.
+
+    Their intervals are those of a bootstrap over seeds and episodes.
 
     Returns:
         ``overall``, and ``combinations`` where hyper-parameters are swept.
     """
 
-    def means(part: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-        return {key: list(stats.iqm_ci([row[key] for row in part])) for key in MEASURES}
+    def means(part: Sequence[int]) -> dict[str, list[float]]:
+        chosen = [games[i] for i in part]
+        won = stats.nested_ci([game.won for game in chosen], rates=True)
+        ret = stats.nested_ci([game.ret for game in chosen])
+        length = stats.nested_ci([game.length for game in chosen])
+        found = (list(won), list(ret), list(length))
+        return dict(zip(MEASURES, found, strict=True))
 
-    groups = members.grouped(rows)
-    swept = [{"hypers": hypers, **means(part)} for hypers, part in groups if hypers]
-    return {"overall": means(rows), **({"combinations": swept} if swept else {})}
+    numbered = [{**row, "at": i} for i, row in enumerate(rows)]
+    swept = [
+        {"hypers": hypers, **means([row["at"] for row in part])}
+        for hypers, part in members.grouped(numbered)
+        if hypers
+    ]
+    whole = {"overall": means(range(len(games)))}
+    return {**whole, **({"combinations": swept} if swept else {})}
 
 
 def _wilson(wins: int, episodes: int) -> list[float]:

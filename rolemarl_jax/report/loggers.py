@@ -106,7 +106,14 @@ def read(path: Path | str) -> list[Row]:
     if damaged:
         text = f"{path}: {damaged} of {len(lines)} lines are damaged and left out"
         warnings.warn(text, stacklevel=2)
-    return [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+    return [
+        {_text(k): math.nan if v is None else v for k, v in row.items()} for row in rows
+    ]
+
+
+def _text(name: str) -> str:
+    """A name that can be shown: a question mark for what no text has."""
+    return name.encode("utf8", "replace").decode("utf8")
 
 
 def truncate_after(

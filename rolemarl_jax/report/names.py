@@ -15,6 +15,30 @@ def world(config: Mapping[str, Any]) -> str:
     return "/".join(str(env[key]) for key in ("name", "map") if key in env)
 
 
+def algo(config: Mapping[str, Any]) -> str:
+    """Name of the algorithm, as far as a stored configuration tells it."""
+    return str(config["algo"].get("name", "unnamed"))
+
+
+def sifted(runs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Runs that can be read, and what is wrong with the others.
+
+    Args:
+        runs: run directories.
+    """
+    good: list[str] = []
+    broken: dict[str, str] = {}
+    for run in runs:
+        try:
+            rundir.load(run)
+            if not (Path(run) / rundir.METRICS).is_file():
+                raise ConfigError(f"runs: '{run}' has no {rundir.METRICS} yet")
+            good.append(run)
+        except ConfigError as error:
+            broken[run] = str(error)
+    return good, broken
+
+
 def labels(runs: Sequence[str]) -> list[str]:
     """Short names: the algorithm, with world and directory where they tell apart.
 
@@ -22,17 +46,14 @@ def labels(runs: Sequence[str]) -> list[str]:
         runs: run directories.
 
     Raises:
-        ConfigError: a directory holds no run, or none that has measured anything.
+        ConfigError: a directory holds no run, or a damaged one.
     """
     configs = [rundir.load(run) for run in runs]
-    for run in runs:
-        if not (Path(run) / rundir.METRICS).is_file():
-            raise ConfigError(f"runs: '{run}' has no {rundir.METRICS} yet")
-    algos = [str(config["algo"]["name"]) for config in configs]
+    algos = [algo(config) for config in configs]
     worlds = [world(config) for config in configs]
     names = [
-        f"{algo} on {where}" if len(set(worlds)) > 1 else algo
-        for algo, where in zip(algos, worlds, strict=True)
+        f"{name} on {where}" if len(set(worlds)) > 1 else name
+        for name, where in zip(algos, worlds, strict=True)
     ]
     times = Counter(names)
     return [

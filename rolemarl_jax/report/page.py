@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import names, plotting, ranking, stats, summary
 from rolemarl_jax.report.summary import MEASURES, Summary
@@ -47,11 +48,11 @@ def html(run_dir: Path) -> str:
         ConfigError: there is no run in this directory.
     """
     config = rundir.load(run_dir)
-    found = summary.read(run_dir)
-    title = f"{config['algo']['name']} on {names.world(config)}"
+    found, without = _summary(run_dir)
+    title = f"{names.algo(config)} on {names.world(config)}"
     body = [
         f"<h1>{escape(title)}</h1>",
-        _results(found) if found else UNFINISHED,
+        _results(found) if found else without,
         _pictures(run_dir, title),
         _per_seed(found) if found else "",
         _facts(found) if found else "",
@@ -64,6 +65,14 @@ def html(run_dir: Path) -> str:
         + "\n".join(filter(None, body))
         + "\n</body></html>\n"
     )
+
+
+def _summary(run_dir: Path) -> tuple[Summary | None, str]:
+    """The summary, and what stands in its place where there is none."""
+    try:
+        return summary.read(run_dir), UNFINISHED
+    except ConfigError as error:
+        return None, f"<p>{escape(str(error))}</p>"
 
 
 def _results(found: Summary) -> str:

@@ -1,7 +1,8 @@
 """Which combination of hyper-parameters did best, and how surely."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rolemarl_jax import members
 from rolemarl_jax.disk import files, rundir
@@ -63,3 +64,9 @@ def frozen(found: Sequence[Diverged]) -> str:
     ]
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return f"{len(found)} diverged: {'; '.join(named)}{more}" if found else ""
+
+
+def remedy(algo: Mapping[str, Any]) -> str:
+    """What divergence is, and which keys of an algorithm to change."""
+    rates = " or ".join(f"algo.{name}" for name in algo if name.endswith("lr"))
+    return f"a loss or a parameter is no finite number; lower {rates}"

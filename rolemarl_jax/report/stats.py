@@ -60,6 +60,40 @@ def mean_ci(scores: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
     return _bootstrap(scores, 0.0, level, seed)
 
 
+def nested_ci(
+    scores: ArrayLike, level: float = LEVEL, seed: int = 0, *, rates: bool = False
+) -> Interval:
+    """IQM over runs of their mean over episodes, `scores` `[R, E]`, with its interval.
+
+    A bootstrap of two levels (Davison and Hinkley 1997, section 3.8): runs are drawn,
+    and of each drawn run its episodes, so that the interval of a single run tells how
+    surely its episodes have measured it.
+
+    Args:
+        rates: scores are 0 or 1. The rate of a drawn run comes from Jeffreys' posterior
+            (Brown, Cai and DasGupta 2001, section 3.1.3) instead of its episodes, which
+            tell of no doubt where all ended alike.
+    """
+    table = np.asarray(scores, np.float64)
+    runs, episodes = table.shape
+    rng = np.random.default_rng(seed)
+    if rates:
+        wins = table.sum(1)
+        means = rng.beta(wins + 0.5, episodes - wins + 0.5, (RESAMPLES, runs))
+    else:
+        counts = rng.multinomial(episodes, np.full(episodes, 1 / episodes), RESAMPLES)
+        means = counts @ table.T / episodes  # [resamples, R]
+    # Each drawn run takes a resample of its own episodes.
+    drawn = rng.integers(0, runs, (RESAMPLES, runs))
+    which = rng.integers(0, RESAMPLES, (RESAMPLES, runs))
+    resampled = np.sort(means[which, drawn], axis=1)
+    cut = int(TRIM * runs)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(resampled[:, cut : runs - cut].mean(1), tails)
+    value = iqm(table.mean(1))
+    return Interval(value, min(value, float(low)), max(value, float(high)))
+
+
 def curve_ci(values: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
     """IQM over runs at each point of learning curves `[R, P]`, pointwise interval.
 

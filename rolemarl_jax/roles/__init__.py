@@ -6,6 +6,7 @@ Each makes a ``RoleMethod`` for value learners or a ``PolicyMethod`` for policy 
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 from rolemarl_jax.config import ConfigError, build, require_name
@@ -24,6 +25,16 @@ def known(kind: type | None = None) -> list[str]:
 def _makes(name: str) -> type:
     """The record type that a method's ``make`` is annotated to return."""
     return importlib.import_module(f"{__name__}.{name}").make.__annotations__["return"]
+
+
+def module_of(values: Mapping[str, Any]) -> ModuleType:
+    """The module of the method that ``algo.role`` names.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    name = require_name("algo.role.name", values.get("name"), known())
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def make_method(

@@ -45,6 +45,9 @@ class Config(ContrastiveConfig):
     role_lr: NonNegative
 
 
+READ_WHEN = contrastive.READ_WHEN
+
+
 class Setup(NamedTuple):
     """What the functions of the method share."""
 

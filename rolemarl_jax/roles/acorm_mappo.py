@@ -49,6 +49,9 @@ class Config(ContrastiveConfig):
     last_action: bool
 
 
+READ_WHEN = contrastive.READ_WHEN
+
+
 class Setup(NamedTuple):
     """What the functions of the method share."""
 

@@ -27,6 +27,7 @@ from rolemarl_jax.nets.agents import Recurrent, crossed, features
 from rolemarl_jax.nets.rssm import RSSM
 from rolemarl_jax.ops.intrinsic import policy_divergence
 from rolemarl_jax.ops.td import masked_mean
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import acorm
 from rolemarl_jax.roles.parts.foresight import foresee, stream
@@ -89,6 +90,19 @@ class Config(acorm.Config):
     clip: Above0 | None
     normalise: UpTo1 | None
     world: WorldConfig
+
+
+READ_WHEN = (
+    *acorm.READ_WHEN,
+    ReadWhen(
+        (
+            *("horizon", "alpha", "beta1", "beta2", "beta3", "temperature"),
+            *("per_map", "clip", "normalise", "world"),
+        ),
+        lambda c: c.intrinsic,
+        "algo.role.intrinsic=true",
+    ),
+)
 
 
 class Setup(NamedTuple):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rolemarl_jax.config import ConfigError, Finite, Size, config
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs, features
 from rolemarl_jax.nets.initial import orthogonal
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Params
@@ -42,6 +43,11 @@ class Config:
     critic_state: bool
     orthogonal: bool
     logits_gain: Finite
+
+
+READ_WHEN = (
+    ReadWhen(("logits_gain",), lambda c: c.orthogonal, "algo.role.orthogonal=true"),
+)
 
 
 class Setup(NamedTuple):

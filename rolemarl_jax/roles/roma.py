@@ -18,6 +18,7 @@ from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.roma import Decoder, NormHead, Trunk
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
 from rolemarl_jax.roles.parts.phase import Context, Losses, Params
@@ -64,6 +65,13 @@ class Config:
     mi_from_infer: bool
     soft_weight: NonNegative
     enough: Finite
+
+
+READ_WHEN = (
+    ReadWhen(
+        ("entropy_weight", "bound"), lambda c: not c.kl_only, "algo.role.kl_only=false"
+    ),
+)
 
 
 class Nets(NamedTuple):

@@ -97,4 +97,6 @@ def test_lines_that_are_no_rows_are_left_out_aloud(run_dir, line):
     with path.open("ab") as file:  # still a row: bytes that no text has are kept
         file.write(b'{"seed": 1, "env_steps": 64, "split": "test", "\xff": 1.0}\n')
     assert loggers.truncate_after(path, 64) == 3
-    assert [row["seed"] for row in loggers.read(path)] == [0, 1, 1]
+    found = loggers.read(path)
+    assert [row["seed"] for row in found] == [0, 1, 1]
+    assert found[-1]["?"] == 1.0  # and can be shown

@@ -7,7 +7,9 @@ import numpy as np
 from support import run_config, small_algo
 
 from rolemarl_jax.report import evaluation, stats
-from rolemarl_jax.report.evaluation import Outcomes
+from rolemarl_jax.report.evaluation import Asked, Outcomes
+
+ASKED = Asked(seed=7, policy="greedy", world="probe")
 
 
 def config(seeds, seed=0, **hypers):
@@ -22,9 +24,13 @@ def outcomes(step, won, note=""):
 
 def test_a_record_by_hand():
     found = outcomes(10, [[1, 0, 1, 1], [0, 0, 0, 0]])
-    made = evaluation.record(config(2, seed=4), found, {"replays": ["a.SC2Replay"]})
-    keys = ["step", "episodes", "note", "overall", "seeds", "replays"]
-    assert list(made) == keys and (made["step"], made["episodes"]) == (10, 4)
+    parts = [(config(2, seed=4), found)]
+    made = evaluation.record(parts, ASKED, {"replays": ["a.SC2Replay"]})
+    keys = ["step", "episodes", "seed", "policy", "world", "note", "overall", "seeds"]
+    assert list(made) == [*keys, "replays"] and (made["step"], made["episodes"]) == (
+        10,
+        4,
+    )
     first, second = made["seeds"]
     _, low, high = stats.wilson(3, 4)
     assert first == {
@@ -35,48 +41,60 @@ def test_a_record_by_hand():
         "episode_length": 5.0,
     }
     assert (second["seed"], second["win_rate"]) == (5, 0.0)
-    assert made["overall"]["win_rate"] == list(stats.iqm_ci([0.75, 0.0]))
+    nested = list(stats.nested_ci([[1, 0, 1, 1], [0, 0, 0, 0]], rates=True))
+    assert made["overall"]["win_rate"] == nested and nested[0] == 0.375
     assert json.loads(json.dumps(made)) == made
 
 
 def test_combinations_have_means_of_their_own():
     cfg = config(1, lr=(1e-3, 1e-2))
-    made = evaluation.record(cfg, outcomes(10, [[1, 1], [0, 1]]))
+    made = evaluation.record([(cfg, outcomes(10, [[1, 1], [0, 1]]))], ASKED)
     assert [one["hyper/lr"] for one in made["seeds"]] == [1e-3, 1e-2]
     assert [one["hypers"] for one in made["combinations"]] == [
         {"lr": 1e-3},
         {"lr": 1e-2},
     ]
-    assert made["combinations"][1]["win_rate"] == [0.5, 0.5, 0.5]
+    assert made["combinations"][0]["return"] == [2.0, 2.0, 2.0]
+    assert made["combinations"][1]["return"] == [1.0, 0.0, 2.0]
+    value, low, high = made["combinations"][0]["win_rate"]
+    assert value == high == 1 and 0.2 < low < 0.6  # two won of two
 
 
 def test_chunks_come_together_at_the_step_of_the_slowest():
     parts = [
-        evaluation.record(config(2), outcomes(20, [[1, 1], [0, 0]])),
-        evaluation.record(config(1, seed=2), outcomes(10, [[1, 0]], "older")),
+        (config(2), outcomes(20, [[1, 1], [0, 0]])),
+        (config(1, seed=2), outcomes(10, [[1, 0]], "older")),
     ]
-    made = evaluation.together(parts)
+    made = evaluation.record(parts, ASKED)
     assert (made["step"], made["note"]) == (10, "older")
     assert [one["seed"] for one in made["seeds"]] == [0, 1, 2]
-    assert made["overall"]["win_rate"] == list(stats.iqm_ci([1.0, 0.0, 0.5]))
+    assert made["overall"]["win_rate"] == list(
+        stats.nested_ci([[1, 1], [0, 0], [1, 0]], rates=True)
+    )
 
 
 def test_lines_for_people(tmp_path):
     cfg = config(1, lr=(1e-3, 1e-2))
     found = outcomes(10, [[1, 1], [0, 1]], "an older one is used")
-    made = evaluation.record(cfg, found, {"replays": ["a.SC2Replay"]})
-    assert evaluation.text(made).splitlines() == [
+    made = evaluation.record([(cfg, found)], ASKED, {"replays": ["a.SC2Replay"]})
+    *lines, last = evaluation.text(made).splitlines()
+    assert lines[:5] == [
         "an older one is used",
-        "checkpoint 10, 2 greedy episodes a seed",
+        "checkpoint 10, 2 greedy episodes a seed in probe; seed=7 plays them again",
         "  seed  win rate   95 % interval   return  length",
         "     0     1.000   0.342 to 1.000    2.000     5.0  lr=0.001",
         "     0     0.500   0.095 to 0.905    1.000     5.0  lr=0.01",
-        "win_rate with lr=0.001: interquartile mean 1.000, 95 % [1.000, 1.000]",
-        "win_rate with lr=0.01: interquartile mean 0.500, 95 % [0.500, 0.500]",
-        "win_rate: interquartile mean 0.750, 95 % [0.500, 1.000]",
-        "return: interquartile mean 1.500, 95 % [1.000, 2.000]",
-        "episode_length: interquartile mean 5.000, 95 % [5.000, 5.000]",
-        "replay a.SC2Replay",
     ]
-    path = evaluation.write(tmp_path, made)
-    assert path.name == "evaluation.json" and json.loads(path.read_text()) == made
+    for line, name in zip(
+        lines[5:8],
+        ("win_rate with lr=0.001", "win_rate with lr=0.01", "win_rate"),
+        strict=True,
+    ):
+        assert line.startswith(f"{name}: interquartile mean ")
+    assert lines[8:] == [
+        "return: interquartile mean 1.500, 95 % [0.500, 2.000]",
+        "episode_length: interquartile mean 5.000, 95 % [5.000, 5.000]",
+    ]
+    assert last == "replay a.SC2Replay"
+    path = evaluation.write(tmp_path / "evaluation.json", made)
+    assert json.loads(path.read_text()) == made

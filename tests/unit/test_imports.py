@@ -14,7 +14,7 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # A room of rolemarl_jax may import what stands in its own line or in one above it; its
 # loose modules are the vocabulary that all others speak.
 ROOMS = (
-    ("types", "config", "maps", "rng", "members", "trees"),
+    ("types", "config", "maps", "rng", "members", "trees", "reads"),
     ("disk",),
     ("report",),
     ("ops",),
@@ -93,8 +93,8 @@ def faults_of(path, imported):
         elif top == "envs" and parts[0] == "experiments":
             faults.append(f"{name} (environments know no command line)")
         elif top == "envs" and parts[0] == "rolemarl_jax":
-            if parts[1:2] not in (["types"], ["config"], ["trees"]):
-                faults.append(f"{name} (only rolemarl_jax.types, .config and .trees)")
+            if parts[1:2] not in (["types"], ["config"], ["trees"], ["reads"]):
+                faults.append(f"{name} (only rolemarl_jax's vocabulary)")
         elif top == "rolemarl_jax" == parts[0] and len(path.parts) > 1:
             own = path.with_suffix("").parts[1]
             target = parts[1] if len(parts) > 1 else "__init__"
@@ -197,7 +197,9 @@ def test_the_checks_find_faults():
         assert foreign_to_workers(protocol, {name}) == [name]
 
 
-@pytest.mark.parametrize("module", ["rolemarl_jax", "rolemarl_jax.config"])
+@pytest.mark.parametrize(
+    "module", ["rolemarl_jax", "rolemarl_jax.config", "rolemarl_jax.reads"]
+)
 def test_light_modules_do_not_import_jax(module):
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO).returncode == 0

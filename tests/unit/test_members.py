@@ -83,7 +83,7 @@ def test_multirun_is_told_of_new_names():
     given = ["-m", "algo=qmix,vdn", "sweep.hypers.lr=[1]", "++sweep.hypers.tau=[1]"]
     marked = [*given[:2], "++sweep.hypers.lr=[1]", given[3]]
     assert compose.opened(given) == marked
-    compose.check(given[1:])
+    compose.check(given[1:], sweep=True)
 
 
 @pytest.mark.parametrize("value", ["0.1", "[a]", "[true]", "[[1]]"])

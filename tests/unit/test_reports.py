@@ -53,6 +53,34 @@ def test_plot_labels_tell_runs_apart(make_run):
     assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
 
 
+def test_broken_runs_are_named_and_the_others_drawn(make_run, tmp_path, capsys):
+    make_run("a", "algo=vdn")
+    (make_run("b", "algo=vdn") / "config.yaml").write_text("algo: [")
+    (make_run("c", "algo=vdn") / "metrics.jsonl").unlink()
+    (tmp_path / "d").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        plot.main(["runs=[a,b,c,d]", "out=some.png"])
+    assert ended.value.code == 1 and (tmp_path / "some.png").stat().st_size > 5000
+    told = capsys.readouterr()
+    assert told.out == "some.png\n"
+    head, *lines = told.err.splitlines()
+    assert head == "error: 3 of 4 runs left out" and len(lines) == 3
+    assert all(f"'{name}" in line for name, line in zip("bcd", lines, strict=True))
+    with pytest.raises(SystemExit) as ended:
+        plot.main(["runs=[b,d]", "out=none.png"])
+    assert ended.value.code == 2 and not (tmp_path / "none.png").exists()
+
+
+def test_a_page_without_a_summary_that_can_be_read(make_run):
+    folder = make_run("a", "algo=vdn")
+    (folder / "summary.json").write_text('{"seeds": ')
+    (folder / "config.yaml").write_text(
+        (folder / "config.yaml").read_text().replace("name: vdn", "named: vdn")
+    )
+    text = page.html(folder)
+    assert "unnamed on smax" in text and "summary.json&#x27; is damaged" in text
+
+
 def test_plot_command(make_run, tmp_path, capsys):
     make_run("a", "algo=vdn")
     make_run("b", "algo=qmix")

@@ -116,6 +116,23 @@ def test_a_stopped_run_is_resumed_and_a_failed_one_does_not_stop_the_rest(tmp_pa
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_damaged_run_does_not_hide_the_others(tmp_path, capsys):
+    go(Stub())
+    folder = tmp_path / "runs/studies/tiny/paper/pac_men"
+    (folder / "vdn" / "config.yaml").write_text("algo: [")
+    shutil.rmtree(folder / "iql")
+    shutil.rmtree(tmp_path / "docs" / "results" / "tiny" / "pac_men" / "iql")
+    stub = Stub()
+    with pytest.raises(SystemExit) as ended:
+        go(stub)
+    assert ended.value.code == 1
+    assert [call[0] for call in stub.calls] == ["algo=iql"]
+    told = capsys.readouterr().out
+    assert "0 finished, 0 begun, 1 damaged" in told
+    assert "vdn is left out: run_dir: " in told
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_study_in_pieces(tmp_path):
     """Results that were kept count in another checkout, unless made otherwise."""
     go(Stub(), "algos=iql")

@@ -70,6 +70,28 @@ def test_curve_equals_its_points_and_skips_missing_values():
         assert [column[point] for column in got] == pytest.approx(list(want))
 
 
+def test_a_single_run_has_the_interval_of_its_episodes():
+    won = np.repeat([1.0, 0.0], [70, 30])[None]
+    value, low, high = stats.nested_ci(won)
+    half = 1.96 * np.sqrt(0.7 * 0.3 / 100)
+    assert value == pytest.approx(0.7)
+    np.testing.assert_allclose([low, high], [0.7 - half, 0.7 + half], atol=0.015)
+    rate = stats.nested_ci(won, rates=True)
+    np.testing.assert_allclose(rate, [value, low, high], atol=0.015)
+    sure = stats.nested_ci(np.ones((1, 100)), rates=True)
+    np.testing.assert_allclose(sure, stats.wilson(100, 100), atol=0.02)
+
+
+def test_two_levels_are_one_where_episodes_do_not_vary():
+    runs = np.random.default_rng(3).normal(size=9)
+    two = stats.nested_ci(np.repeat(runs[:, None], 5, axis=1))
+    np.testing.assert_allclose(two, stats.iqm_ci(runs), atol=0.15)
+    # Episodes that vary as much as runs add to what is not known.
+    noisy = runs[:, None] + 3 * np.random.default_rng(4).normal(size=(9, 8))
+    within, between = stats.nested_ci(noisy), stats.iqm_ci(noisy.mean(1))
+    assert within.high - within.low > between.high - between.low
+
+
 def test_intervals_are_told_in_one_way():
     found = stats.Interval(0.5, 0.4, 0.6)
     assert stats.text(found, ".2f") == "0.50 [0.40, 0.60]"

@@ -10,7 +10,7 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
-from rolemarl_jax import members
+from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint
 from rolemarl_jax.experience.evaluate import make_evaluate
@@ -51,12 +51,42 @@ def test_members_come_back_in_their_order(run):
     assert not Path("nowhere").exists()
 
 
-def test_every_member_plays_the_same_episodes(run):
+def test_members_play_episodes_of_their_seed_and_not_those_of_training(run):
     cfg, learner, states = run
-    found = stored.evaluate(cfg, ENV, learner, 6)
+    found = stored.evaluate(cfg, ENV, learner, stored.Games(6, seed=1))
     assert (found.step, found.ret.shape, found.won.shape) == (128, (4, 6), (4, 6))
+    again = stored.evaluate(cfg, ENV, learner, stored.Games(6, seed=1))
+    np.testing.assert_array_equal(found.ret, again.ret)
     game = replace(cfg.eval, episodes=6, worlds=6)
     one = jax.tree.map(lambda x: x[2], states)
-    played = jax.jit(make_evaluate(game, ENV, learner))(one)
-    np.testing.assert_array_equal(found.ret[2], played.ret)
-    np.testing.assert_array_equal(found.length[2], played.length)
+    play = jax.jit(make_evaluate(game, ENV, learner))
+    key = rng.named(rng.named(rng.root(1), "evaluation"), "seed", 4)
+    np.testing.assert_array_equal(found.ret[2], play(one, key).ret)
+    assert not np.array_equal(found.ret[2], play(one).ret)
+    other = stored.evaluate(cfg, ENV, learner, stored.Games(6, seed=2))
+    assert not np.array_equal(found.ret, other.ret)
+
+
+def test_what_acts_by_values_is_not_sampled(run):
+    cfg, learner, _ = run
+    with pytest.raises(
+        ConfigError, match="policy: got 'sampled', but algo=iql acts by"
+    ):
+        stored.evaluate(cfg, ENV, learner, stored.Games(6, seed=1, sampled=True))
+
+
+def test_a_policy_is_sampled(run):
+    cfg, _, states = run
+    certain = make_learner(small_algo("ippo"), ENV.spec)
+    assert certain.samples and not make_learner(small_algo("iql"), ENV.spec).samples
+
+    def act(state, agents, observation, epsilon, key):
+        drawn = jax.random.randint(key, agents.last_action.shape, 0, 2)
+        return drawn + 0 * epsilon.astype(int), agents.carry
+
+    game = replace(cfg.eval, episodes=64, worlds=64)
+    one, learner = jax.tree.map(lambda x: x[0], states), replace(run[1], act=act)
+    play = make_evaluate(game, ENV, learner, sampled=True)
+    mean = float(jax.jit(play)(one, jax.random.key(0)).ret.mean())
+    greedy = float(jax.jit(make_evaluate(game, ENV, learner))(one).ret.mean())
+    assert mean != greedy

@@ -102,6 +102,8 @@ class Learner:
         minibatch: worlds of one gradient step, which must divide the worlds of a
             trajectory; ``None`` where any number will do.
         hypers: names of the hyper-parameters, which may be swept.
+        start: makes the first state of an experiment another one, given its seed id.
+        samples: whether ``act`` draws from a policy, and not around greedy actions.
     """
 
     spec: EnvSpec
@@ -116,6 +118,8 @@ class Learner:
     ends: int = 0
     minibatch: int | None = None
     hypers: tuple[str, ...] = ()
+    start: Callable[[Array, LearnerState], LearnerState] | None = None
+    samples: bool = False
 
 
 class Beginning(NamedTuple):

@@ -17,6 +17,7 @@ from rolemarl_jax.learners.parts import phases
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.nets.mixers import Mixer
 from rolemarl_jax.ops import optim, td
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod, begun
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
@@ -34,6 +35,21 @@ class DecayConfig(OptimiserConfig):
 
     decay: UpTo1
     decay_every: Positive
+
+
+# Of every learner that makes TD steps.
+READ_WHEN = (
+    ReadWhen(
+        ("optimiser.decay_every",),
+        lambda c: c.optimiser.decay < 1,
+        "algo.optimiser.decay below 1",
+    ),
+    ReadWhen(
+        ("mixer.hypernet_hidden",),
+        lambda c: c.mixer.get("hypernet_layers") != 1,
+        "algo.mixer.hypernet_layers=2",
+    ),
+)
 
 
 class Values(NamedTuple):

@@ -23,6 +23,7 @@ from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser, soft_update
 from rolemarl_jax.ops.td import masked_mean
+from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden
 from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, LossOut, Params, Phase
@@ -73,6 +74,30 @@ class ContrastiveConfig:
     pretrain_embedding: Natural
     pretrain_contrastive: Natural
     embedding_lr: NonNegative
+
+
+READ_WHEN = (
+    ReadWhen(
+        (
+            *("contrastive_lr", "contrastive_every", "momentum", "key_grad"),
+            *("similarity", "contrastive_temperature", "clusters"),
+            *("kmeans_iterations", "norm_by_active", "mask_dead"),
+            "pretrain_contrastive",
+        ),
+        lambda c: c.contrastive,
+        "algo.role.contrastive=true",
+    ),
+    ReadWhen(
+        ("contrastive_temperature",),
+        lambda c: c.similarity == "cosine",
+        "algo.role.similarity=cosine",
+    ),
+    ReadWhen(
+        ("embedding_lr",),
+        lambda c: c.pretrain_embedding > 0,
+        "algo.role.pretrain_embedding above 0",
+    ),
+)
 
 
 class RoleEncoder(Module):

@@ -1,0 +1,150 @@
+"""Command lines with Hydra's own flags: help, ``--cfg job``, and sweeps with ``-m``.
+
+Every job of a sweep is checked before the first one trains. One that is refused or
+fails does not end the others; the exit status tells of it.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from experiments.door import cli, compose, overrides, resume, unread
+from experiments.door.devices import prepare_devices
+from rolemarl_jax.config import ConfigError
+
+SWEEP = ("-m", "--multirun")
+LAUNCHER = "hydra/launcher"
+REFUSED, FAILED = 2, 1
+SIGNALS = 128  # and more: somebody asked the whole command to stop
+
+
+def with_hydra(job: cli.Job, check: cli.Job | None, arguments: Sequence[str]) -> None:
+    """Hands the command line to Hydra, which calls back once for each job.
+
+    Args:
+        job, check: as for ``cli.launch``.
+
+    Raises:
+        SystemExit: status 2 if all that went wrong was refused, 1 if a job failed.
+    """
+    sweep = any(flag in arguments for flag in SWEEP)
+    became: dict[int, int] = {}
+    cli.guard(lambda: became.update(_refused(check, arguments, sweep)))
+    here = os.getpid()
+
+    def task(cfg: DictConfig) -> None:
+        own = HydraConfig.get()
+        number = own.job.num if own.mode == RunMode.MULTIRUN else None
+        typed = own.overrides.task
+        if number is None:
+            cli.guard(lambda: _start(job, cfg, own.runtime.choices, typed, None))
+            return
+        if number not in became:
+            became[number] = _status(
+                lambda: _start(job, cfg, own.runtime.choices, typed, number)
+            )
+        if os.getpid() != here and became[number]:
+            sys.exit(became[number])  # a launcher's own process tells by its status
+
+    sys.argv = [sys.argv[0], *compose.opened(arguments)]
+    hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
+    _tell(became)
+
+
+def _start(
+    job: cli.Job,
+    cfg: DictConfig,
+    choices: dict[str, str],
+    typed: Sequence[str],
+    number: int | None,
+) -> None:
+    cli.start(job, compose.plain(cfg, choices, typed, number))
+
+
+def _refused(
+    check: cli.Job | None, arguments: Sequence[str], sweep: bool
+) -> dict[int, int]:
+    """Checks all jobs of a sweep; tells of those that are refused.
+
+    Returns:
+        Status by number of the job, of these.
+
+    Raises:
+        ConfigError: a command line that makes no jobs.
+        SystemExit: none of several jobs is left.
+    """
+    words = overrides.words(arguments)
+    compose.check(words, sweep=sweep)
+    if not sweep:
+        return {}
+    own = [word for word in words if word.lstrip("+~").startswith("hydra")]
+    every = overrides.jobs(compose.opened(word for word in words if word not in own))
+    if any(word.lstrip("+").startswith(LAUNCHER) for word in own):
+        check = None  # other hosts, other devices
+    refused: dict[int, int] = {}
+    taken: dict[str, int] = {}
+    for number, line in enumerate(every):
+        try:
+            _check(check, line, number, taken)
+        except ConfigError as error:
+            refused[number] = REFUSED
+            print(f"error: job {number} ({' '.join(line)})\n{error}", file=sys.stderr)
+    if len(refused) == len(every):
+        sys.exit(REFUSED)
+    return refused
+
+
+def _check(
+    check: cli.Job | None, line: Sequence[str], number: int, taken: dict[str, int]
+) -> None:
+    """Refuses a job of a sweep, as far as can be known before it begins.
+
+    Args:
+        taken: directories of the jobs before; this one's is added.
+    """
+    new = compose.composed(line)._replace(job=number)
+    cfg = resume.resolve(new)
+    shared = cfg.sweep.processes is not None
+    if taken.setdefault(cfg.run_dir, number) != number and not shared:
+        raise ConfigError(
+            f"run_dir: got '{cfg.run_dir}', which job {taken[cfg.run_dir]} has; leave "
+            "it out for a directory of each job's own"
+        )
+    if check is not None:
+        prepare_devices(cfg)
+    unread.refuse(new, cfg)
+    if check is not None:
+        check(cfg)
+
+
+def _status(action: Callable[[], None]) -> int:
+    """Exit status that a job would end a command with; a request to stop ends all."""
+    try:
+        cli.guard(action)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else FAILED
+        if status >= SIGNALS:
+            raise
+        return status
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    return 0
+
+
+def _tell(became: dict[int, int]) -> None:
+    """Ends a sweep in which not all went well."""
+    wrong = {number: status for number, status in sorted(became.items()) if status}
+    if not wrong:
+        return
+    listed = ", ".join(
+        f"{number} (status {status})" for number, status in wrong.items()
+    )
+    print(f"jobs that did not finish: {listed}", file=sys.stderr)
+    sys.exit(REFUSED if set(wrong.values()) == {REFUSED} else FAILED)
