@@ -7,14 +7,11 @@ anything is compiled or written.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from rolemarl_jax.config import ConfigError, RunConfig, nearest
-
-if TYPE_CHECKING:
-    from experiments.door.compose import Composed
 
 Job = Callable[[RunConfig], None]
 STOPPED = 130  # exit status of a command that was interrupted
@@ -39,7 +36,7 @@ def launch(
     if any(argument.startswith("-") for argument in arguments):
         from experiments.door import jobs
 
-        jobs.with_hydra(job, check, arguments)
+        jobs.with_hydra(job, check, arguments, guard)
     else:
         guard(lambda: _one(job, arguments))
 
@@ -112,20 +109,6 @@ def _value(key: str, text: str) -> Any:
 def _one(job: Job, arguments: Sequence[str]) -> None:
     """Composes, checks, prepares the devices, runs."""
     from experiments.door import compose
+    from experiments.door.start import start
 
     start(job, compose.composed(arguments))
-
-
-def start(job: Job, new: "Composed") -> None:
-    """Resolves and checks a composed configuration, prepares the devices, runs.
-
-    Raises:
-        ConfigError: it cannot be run.
-    """
-    from experiments.door import resume, unread
-    from experiments.door.devices import prepare_devices
-
-    cfg = resume.resolve(new)
-    prepare_devices(cfg)
-    unread.refuse(new, cfg)
-    job(cfg)

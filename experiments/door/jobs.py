@@ -14,28 +14,33 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.door import cli, compose, overrides, resume, unread
+from experiments.door import compose, overrides, resume, unread
 from experiments.door.devices import prepare_devices
+from experiments.door.start import Job, start
 from rolemarl_jax.config import ConfigError
 
+Guard = Callable[[Callable[[], None]], None]
 SWEEP = ("-m", "--multirun")
 LAUNCHER = "hydra/launcher"
 REFUSED, FAILED = 2, 1
 SIGNALS = 128  # and more: somebody asked the whole command to stop
 
 
-def with_hydra(job: cli.Job, check: cli.Job | None, arguments: Sequence[str]) -> None:
+def with_hydra(
+    job: Job, check: Job | None, arguments: Sequence[str], guard: Guard
+) -> None:
     """Hands the command line to Hydra, which calls back once for each job.
 
     Args:
         job, check: as for ``cli.launch``.
+        guard: ends the process with a message where an action is refused.
 
     Raises:
         SystemExit: status 2 if all that went wrong was refused, 1 if a job failed.
     """
     sweep = any(flag in arguments for flag in SWEEP)
     became: dict[int, int] = {}
-    cli.guard(lambda: became.update(_refused(check, arguments, sweep)))
+    guard(lambda: became.update(_refused(check, arguments, sweep)))
     here = os.getpid()
 
     def task(cfg: DictConfig) -> None:
@@ -43,11 +48,11 @@ def with_hydra(job: cli.Job, check: cli.Job | None, arguments: Sequence[str]) ->
         number = own.job.num if own.mode == RunMode.MULTIRUN else None
         typed = own.overrides.task
         if number is None:
-            cli.guard(lambda: _start(job, cfg, own.runtime.choices, typed, None))
+            guard(lambda: _start(job, cfg, own.runtime.choices, typed, None))
             return
         if number not in became:
             became[number] = _status(
-                lambda: _start(job, cfg, own.runtime.choices, typed, number)
+                guard, lambda: _start(job, cfg, own.runtime.choices, typed, number)
             )
         if os.getpid() != here and became[number]:
             sys.exit(became[number])  # a launcher's own process tells by its status
@@ -58,17 +63,17 @@ def with_hydra(job: cli.Job, check: cli.Job | None, arguments: Sequence[str]) ->
 
 
 def _start(
-    job: cli.Job,
+    job: Job,
     cfg: DictConfig,
     choices: dict[str, str],
     typed: Sequence[str],
     number: int | None,
 ) -> None:
-    cli.start(job, compose.plain(cfg, choices, typed, number))
+    start(job, compose.plain(cfg, choices, typed, number))
 
 
 def _refused(
-    check: cli.Job | None, arguments: Sequence[str], sweep: bool
+    check: Job | None, arguments: Sequence[str], sweep: bool
 ) -> dict[int, int]:
     """Checks all jobs of a sweep; tells of those that are refused.
 
@@ -101,7 +106,7 @@ def _refused(
 
 
 def _check(
-    check: cli.Job | None, line: Sequence[str], number: int, taken: dict[str, int]
+    check: Job | None, line: Sequence[str], number: int, taken: dict[str, int]
 ) -> None:
     """Refuses a job of a sweep, as far as can be known before it begins.
 
@@ -123,10 +128,10 @@ def _check(
         check(cfg)
 
 
-def _status(action: Callable[[], None]) -> int:
+def _status(guard: Guard, action: Callable[[], None]) -> int:
     """Exit status that a job would end a command with; a request to stop ends all."""
     try:
-        cli.guard(action)
+        guard(action)
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else FAILED
         if status >= SIGNALS:
