@@ -12,6 +12,7 @@ from typing import Any
 from experiments.door import cli
 from experiments.studies import conduct, results
 from experiments.studies.study import Run, load, runs
+from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
 
 OPTIONS: dict[str, Any] = {
@@ -33,7 +34,8 @@ def main(
         execute: trains one run from its command line and returns an exit status.
 
     Raises:
-        SystemExit: status 2 for wrong options, 130 if stopped, 1 if a run failed.
+        SystemExit: status 2 for wrong options, 130 or 143 if stopped, 1 if a run
+            failed.
     """
     cli.guard(lambda: _main(cli.options(OPTIONS, argv), execute or conduct.train))
 
@@ -47,7 +49,7 @@ def _main(options: dict[str, Any], execute: conduct.Execute) -> None:
     tell = partial(print, flush=True)
     done = conduct.conduct(name, study, planned, wanted, docs, execute, tell)
     if done.stopped:
-        sys.exit(cli.STOPPED)
+        sys.exit(stops.status())
     print(results.write(docs, name, study, planned))
     if done.failed:
         print(f"failed: {', '.join(map(str, done.failed))}", file=sys.stderr)

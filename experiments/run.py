@@ -7,20 +7,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.door import cli
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax import stops
 
 if TYPE_CHECKING:
+    from rolemarl_jax.config import RunConfig
     from rolemarl_jax.learners.parts.learner import Learner
     from rolemarl_jax.types import Env
 
 
 def main() -> None:
-    """Entry point; see ``--help``."""
+    """Entry point; see ``--help``. Signals are heard before anything is imported."""
+    stops.obeyed(_launch)
+
+
+def _launch() -> None:
+    from experiments.door import cli
+
     cli.launch(train, check=check)
 
 
-def check(cfg: RunConfig) -> None:
+def check(cfg: "RunConfig") -> None:
     """Refuses what training would refuse before it compiles.
 
     Raises:
@@ -44,13 +50,13 @@ def check(cfg: RunConfig) -> None:
         lay_out(cfg, make_program(cfg, world, learner))
 
 
-def train(cfg: RunConfig) -> None:
+def train(cfg: "RunConfig") -> None:
     """Trains all seeds, and prints what to type next.
 
     Raises:
         ConfigError: the configuration cannot be run; nothing was written then.
-        SystemExit: status 130 when the run was asked to stop, 1 when it had to, or
-            when nothing learns any more.
+        SystemExit: status 130 or 143 when the run was asked to stop, 1 when it had
+            to, or when nothing learns any more.
     """
     from rolemarl_jax.run.observer import Interrupted, StoppedError
 
@@ -59,7 +65,7 @@ def train(cfg: RunConfig) -> None:
         _train(cfg)
     except Interrupted:
         print(f"Next:\n  {again}")
-        sys.exit(cli.STOPPED)
+        sys.exit(stops.status())
     except StoppedError:
         print(f"Next:\n  {again}")
         sys.exit(1)
@@ -75,7 +81,7 @@ def train(cfg: RunConfig) -> None:
     )
 
 
-def _require_learners(cfg: RunConfig) -> None:
+def _require_learners(cfg: "RunConfig") -> None:
     """Ends the command where every member has diverged: its files tell of no learning.
 
     Raises:
@@ -94,7 +100,7 @@ def _require_learners(cfg: RunConfig) -> None:
     sys.exit(1)
 
 
-def _train(cfg: RunConfig) -> None:
+def _train(cfg: "RunConfig") -> None:
     """Hands a world to whoever trains in its kind; both are made once."""
     import envs
     from rolemarl_jax.bridge.train import train_remote
@@ -108,7 +114,7 @@ def _train(cfg: RunConfig) -> None:
         train_compiled(cfg, world, _learner(cfg, world))
 
 
-def _learner(cfg: RunConfig, world: "Env") -> "Learner":
+def _learner(cfg: "RunConfig", world: "Env") -> "Learner":
     """The learner of a compiled world, which may begin with another run's parameters.
 
     Raises:

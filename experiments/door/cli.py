@@ -4,21 +4,21 @@ A wrong name or value ends with one message on stderr and exit status 2, before
 anything is compiled or written.
 """
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rolemarl_jax.config import ConfigError, RunConfig, nearest
+from rolemarl_jax import stops
+from rolemarl_jax.config import ConfigError, nearest
 
-Job = Callable[[RunConfig], None]
-STOPPED = 130  # exit status of a command that was interrupted
+if TYPE_CHECKING:
+    from experiments.door.start import Job
 
 
 def launch(
-    job: Job, argv: Sequence[str] | None = None, check: Job | None = None
+    job: "Job", argv: Sequence[str] | None = None, check: "Job | None" = None
 ) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
@@ -44,16 +44,10 @@ def launch(
 def guard(action: Callable[[], None]) -> None:
     """Runs an action; a ``ConfigError`` becomes a message and exit status 2.
 
-    ``KeyboardInterrupt`` ends the process with status 130, as it is: Python's way out
-    would wait for what is being computed.
+    SIGINT and SIGTERM end it with status 130 and 143 (`rolemarl_jax.stops`).
     """
     try:
-        action()
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(STOPPED)
+        stops.obeyed(action)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -106,7 +100,7 @@ def _value(key: str, text: str) -> Any:
         raise ConfigError(f"{key}: got '{text}', which is no YAML value") from None
 
 
-def _one(job: Job, arguments: Sequence[str]) -> None:
+def _one(job: "Job", arguments: Sequence[str]) -> None:
     """Composes, checks, prepares the devices, runs."""
     from experiments.door import compose
     from experiments.door.start import start

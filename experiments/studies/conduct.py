@@ -1,14 +1,16 @@
 """Runs what is missing of a study, and keeps its tables up to date meanwhile."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.door import cli
 from experiments.studies import kept, results
 from experiments.studies.study import Run, Standing, Study, standing
+from rolemarl_jax import stops
 
 Execute = Callable[[Sequence[str]], int]
 
@@ -35,10 +37,15 @@ def train(arguments: Sequence[str]) -> int:
         Its exit status.
     """
     command = [sys.executable, "-m", "experiments.run", *arguments]
-    try:
-        return subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
-        return cli.STOPPED
+    with subprocess.Popen(command) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                # It saves itself. Of Ctrl-C the terminal has told it as well.
+                number = stops.status() - 128
+                if number != signal.SIGINT or not os.isatty(0):
+                    child.send_signal(number)
 
 
 def conduct(
@@ -70,6 +77,7 @@ def conduct(
         if now.stage == "finished":
             kept.keep(run)
             continue
+        stops.check()
         if now.stage == "broken":
             tell(f"[{number}/{len(wanted)}] {run.folder} is left out: {now.why}")
             failed.append(run.folder)
@@ -79,7 +87,7 @@ def conduct(
         if not status:
             kept.keep(run)
         results.write(docs, name, study, planned)
-        if status == cli.STOPPED:
+        if status in stops.STATUSES:
             return Conducted(failed, stopped=True)
         if status:
             failed.append(run.folder)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.config import ConfigError, RunConfig, build
-from rolemarl_jax.run.legs import check_intervals
+from rolemarl_jax.run.legs import check_intervals, require_countable
 from rolemarl_jax.types import Remote
 
 
@@ -47,3 +47,4 @@ def check_run(cfg: RunConfig, bridge: BridgeConfig, world: Remote) -> None:
             f"env.sc2_timeout_s={timeout}, after which the game is restarted"
         )
     check_intervals(cfg)
+    require_countable(cfg, cfg.total_steps, worlds=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from rolemarl_jax import rng
+from rolemarl_jax import rng, stops
 from rolemarl_jax.bridge import saved
 from rolemarl_jax.bridge.acting import Actor, make_act
 from rolemarl_jax.bridge.collect import Collector, Episode, Stretch
@@ -33,7 +33,6 @@ from rolemarl_jax.run.observer import (
     RunHeader,
     StoppedError,
     device_name,
-    stop_requests,
 )
 from rolemarl_jax.trees import tree_bytes
 
@@ -59,7 +58,7 @@ def run(
     loop = Loop(cfg, pool, learner, out)
     out.started(loop.header)
     with (
-        stop_requests(out.stopping) as stop,
+        stops.requests(out.stopping) as stop,
         closing(open_logger(loop.header.resumed_at)) as logger,
     ):
         try:
@@ -99,6 +98,7 @@ class Loop:
             name: make_act(learner, greedy=name == "test") for name in ("train", "test")
         }
         began = time.monotonic()
+        stops.check()
         self._training.compile()
         self.header = self._header(time.monotonic() - began, note)
         self._ledger.start(self._updates)

@@ -10,13 +10,19 @@ from rolemarl_jax import rng
 from rolemarl_jax.bridge.blocks import Blocks
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.ledger import Ledger
-from rolemarl_jax.bridge.training import Counters, Replayed, Steps
+from rolemarl_jax.bridge.training import (
+    Counters,
+    Replayed,
+    Steps,
+    make_kept,
+    require_room,
+)
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.experience.memory import check_sampling
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.run import saved as run_saved
-from rolemarl_jax.types import EnvSpec, PyTree
+from rolemarl_jax.types import EnvSpec, LearnerState, PyTree
 
 Training = Replayed | Blocks
 
@@ -47,14 +53,17 @@ def begin(
     make = partial(_make_training, cfg, bridge, spec, learner)
     key = rng.root(cfg.seed)
     state = jax.jit(partial(initial_learner, learner))(cfg.seed)
-    training = make(Steps(learner, key, state, Counters()))
+    fresh = Steps(learner, key, state, Counters())
     if not cfg.resume:
-        return Begun(training, Ledger(), "")
-    restored = run_saved.restore(cfg, jax.eval_shape(partial(parts, cfg, training)))
+        return Begun(make(fresh), Ledger(), "")
+    # Shapes alone: with a replay beside the stored one there would be two.
+    abstract = jax.eval_shape(partial(parts, cfg, state, _memory(cfg, spec, learner)))
+    restored = run_saved.restore(cfg, abstract)
     meta, note = restored.meta, restored.note
     if not restored.state:
-        return Begun(training, Ledger(), note)
-    stored = jax.tree.map(lambda x: x[0], restored.state)
+        return Begun(make(fresh), Ledger(), note)
+    stored = dict(restored.state)
+    stored["learner"] = jax.tree.map(lambda x: x[0], stored["learner"])
     if "replay" not in stored:
         note += " replay was not saved: it fills again before updates go on."
     steps = Steps(learner, key, stored["learner"], Counters(*meta["counters"]))
@@ -81,7 +90,7 @@ def save(
     training.drain()
     run_saved.save(
         cfg,
-        parts(cfg, training),
+        parts(cfg, training.steps.latest, training.memory),
         env_steps=ledger.env_steps,
         iterations=ledger.episodes,
         wall_s=ledger.wall_s(),
@@ -89,15 +98,31 @@ def save(
     )
 
 
-def parts(cfg: RunConfig, training: Training) -> dict[str, Any]:
-    """Parts of a checkpoint, with a seed axis of one as native runs have."""
-    own: dict[str, Any] = {
-        "learner": training.steps.latest,
-        "acting": {"key": rng.root(cfg.seed)},
-    }
-    if cfg.checkpoint.replay and training.memory is not None:
-        own["replay"] = training.memory
-    return jax.tree.map(lambda x: x[None], own)
+def parts(cfg: RunConfig, state: LearnerState, memory: PyTree) -> dict[str, Any]:
+    """Parts of a checkpoint, with a seed axis of one as native runs have.
+
+    Args:
+        cfg: of the run.
+        state: of the learner.
+        memory: contents of the replay, which have that axis; or ``None``.
+    """
+    own = {"learner": state, "acting": {"key": rng.root(cfg.seed)}}
+    kept = jax.tree.map(lambda x: x[None], own)
+    saves = cfg.checkpoint.replay and memory is not None
+    return {**kept, "replay": memory} if saves else kept
+
+
+def _memory(cfg: RunConfig, spec: EnvSpec, learner: Learner) -> PyTree:
+    """Shapes of what replay keeps; ``None`` for a learner without one.
+
+    Raises:
+        ConfigError: the machine cannot hold it.
+    """
+    if learner.experience == "fresh":
+        return None
+    kept = make_kept(cfg, spec)
+    require_room(cfg, kept)
+    return jax.eval_shape(kept.init)
 
 
 def _make_training(

@@ -7,6 +7,7 @@ that are none are not learnt from, as in compiled worlds.
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +17,16 @@ import numpy as np
 from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.replay import Whole, make_replay
+from rolemarl_jax.experience.replay import Replay, Whole, make_replay
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
+from rolemarl_jax.sweep import fit
+from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import EnvSpec, Key, LearnerState, Observation, PyTree
 
 Metrics = dict[str, Any]
+SAVING = 2**29  # bytes that writing a checkpoint takes besides what it holds
 BACKLOG = 4  # updates that may be due before episodes have to wait for them
 
 
@@ -176,13 +180,44 @@ def require_length(cfg: RunConfig, most: int) -> None:
         )
 
 
+def make_kept(cfg: RunConfig, spec: EnvSpec) -> Replay:
+    """The replay of a run. Its contents have a leading axis of one seed, `[1, ...]`,
+    as a checkpoint has them, so that saving and taking up need no second copy.
+    """  # noqa: D205
+    kept = make_replay(cfg.replay, spec, observation_store(spec), worlds=1)
+
+    def alone(contents: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: jnp.squeeze(x, 0), contents)
+
+    def of_seed(contents: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x[None], contents)
+
+    return replace(
+        kept,
+        init=lambda: of_seed(kept.init()),
+        insert=lambda contents, whole: of_seed(kept.insert(alone(contents), whole)),
+        sample=lambda contents, key: kept.sample(alone(contents), key),
+        full=lambda contents: kept.full(alone(contents)),
+    )
+
+
+def require_room(cfg: RunConfig, kept: Replay) -> None:
+    """Refuses a replay that the machine, or its accelerator, cannot hold.
+
+    Raises:
+        ConfigError: names bytes and what would fit.
+    """
+    replay = tree_bytes(jax.eval_shape(kept.init))
+    fit.require_room(cfg, replay + SAVING, replay)
+
+
 class Replayed:
     """Off-policy training: each finished episode enters replay once, and brings
     ``updates_per_episode`` updates once a full batch is there.
 
     Attributes:
         steps: the updates.
-        memory: contents of the replay.
+        memory: contents of the replay, `[1, ...]`.
     """  # noqa: D205
 
     def __init__(
@@ -197,7 +232,9 @@ class Replayed:
         self._cfg, self._limit = cfg.replay, spec.episode_limit
         self._warmup = cfg.train.warmup_steps or 0
         self._per_episode = per_episode
-        kept = make_replay(cfg.replay, spec, observation_store(spec), worlds=1)
+        kept = make_kept(cfg, spec)
+        if memory is None:
+            require_room(cfg, kept)
         self._insert = jax.jit(kept.insert, donate_argnums=0)
         self._sample, self._full = jax.jit(kept.sample), jax.jit(kept.full)
         self.memory = jax.jit(kept.init)() if memory is None else memory

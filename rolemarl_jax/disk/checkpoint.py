@@ -25,6 +25,7 @@ from rolemarl_jax.types import PyTree
 
 META = "meta"
 DIGESTS = "digests"  # in the record; checkpoints of older versions have none
+PIECE, FILE = 2**24, 2**26  # bytes of an array's pieces, and of files
 SPARE = 32 * 2**20  # bytes left free besides the checkpoint's own
 
 
@@ -69,7 +70,7 @@ def save(
     require_plain(directory)
     directory.mkdir(parents=True, exist_ok=True)
     _require_space(directory, tree_bytes(state))
-    parts = {name: ocp.args.StandardSave(part) for name, part in state.items()}
+    parts = {name: _part(part) for name, part in state.items()}
     record = {**meta, DIGESTS: digests.of_parts(state, meta)}
     with _manager(directory, keep) as manager:
         if step in manager.all_steps():
@@ -119,6 +120,15 @@ def restore(
         f"{'; '.join(faults)}. Start again with another run_dir, or restore the "
         "configuration that the run was started with."
     )
+
+
+def _part(tree: PyTree) -> ocp.args.PyTreeSave:
+    """How a part is written: in pieces, each gone from memory once it is on disk.
+
+    Written whole, it would lie in memory a second time, compressed.
+    """
+    how = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=PIECE), tree)
+    return ocp.args.PyTreeSave(tree, how, ocdbt_target_data_file_size=FILE)
 
 
 def _require_space(directory: Path, needed: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax import members
+from rolemarl_jax import members, stops
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.program.program import Cursor, Program, SeedState
 from rolemarl_jax.trees import tree_bytes
@@ -50,8 +50,13 @@ class Compiled(NamedTuple):
 
 
 def compile_program(program: Program, cfg: RunConfig) -> Compiled:
-    """Compiles all functions for all members; nothing is computed."""
+    """Compiles all functions for all members; nothing is computed.
+
+    Raises:
+        KeyboardInterrupt: the command was asked to stop, before any of the three.
+    """
     began = time.perf_counter()
+    stops.check()
     who = members.arrays(cfg, program.members)
     init = program.init.lower(*who).compile()
     state = jax.tree.map(
@@ -60,7 +65,9 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
         init.output_shardings,
     )
     zero = jnp.zeros((), jnp.int32)
+    stops.check()
     segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
+    stops.check()
     evaluate = program.evaluate.lower(state).compile()
     seconds = time.perf_counter() - began
     footprint = _footprint(program, state, segment)

@@ -20,6 +20,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import build, config
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Row
+from rolemarl_jax.report import wandb_files
 
 LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
 
@@ -65,7 +66,8 @@ def make(
         cfg: mapping for ``LoggerConfig``.
         run_dir: existing directory of the run.
         record: the resolved configuration, stored with a wandb run.
-        start: env steps the run goes on from; later TensorBoard events are void.
+        start: env steps the run goes on from; later TensorBoard events are void, and
+            so are all of a run that begins anew.
 
     Raises:
         ConfigError: ``cfg`` is not a ``LoggerConfig``.
@@ -149,10 +151,14 @@ def truncate_after(
 
 
 def tensorboard(folder: Path, start: int = 0) -> Logger:
-    """Mean over seeds of every metric as ``<split>/<metric>``, by env steps."""
+    """Mean over seeds of every metric as ``<split>/<metric>``, by env steps.
+
+    Events of an earlier process that are newer than ``start`` are void.
+    """
     from tensorboardX import SummaryWriter  # slow to import
 
-    writer = SummaryWriter(str(folder), purge_step=start or None)
+    # Readers drop what has this step or a later one; that of ``start`` is kept.
+    writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     def write(rows: Sequence[Row]) -> None:
         for steps, values in _means(rows):
@@ -169,12 +175,15 @@ def wandb_runs(
     """One wandb run of means over seeds and, if asked for, one run a seed.
 
     All share one group. Ids are kept in the run directory, so that a resumed run
-    goes on in the same wandb runs.
+    goes on in the same wandb runs. Each row is sent once, with its env steps as wandb's
+    step: what a killed process had sent is not sent again, and what of
+    ``metrics.jsonl`` had not got to wandb is sent at the beginning.
     """
     import wandb  # slow to import
 
     group = _run_id(run_dir)
     runs: dict[str, Any] = {}
+    sent: dict[str, int] = {}  # env steps of the newest row there, by run
 
     def run(name: str) -> Any:
         if name not in runs:
@@ -192,6 +201,7 @@ def wandb_runs(
                 settings=wandb.Settings(silent=True, console="off"),
             )
             runs[name].define_metric("*", step_metric="env_steps")
+            sent[name] = _sent(runs[name], choice, run_dir)
         return runs[name]
 
     def write(rows: Sequence[Row]) -> None:
@@ -200,14 +210,29 @@ def wandb_runs(
             for seed in sorted({row["seed"] for row in rows}):
                 parts[f"seed{seed}"] = [row for row in rows if row["seed"] == seed]
         for name, part in parts.items():
+            to = run(name)
             for steps, values in _means(part):
-                run(name).log({"env_steps": steps, **values})
+                if steps > sent[name]:
+                    to.log({"env_steps": steps, **values}, step=steps, commit=True)
+                    sent[name] = steps
 
     def close() -> None:
         for one in runs.values():
             one.finish()
 
+    stored = run_dir / rundir.METRICS
+    if stored.exists() and (rows := read(stored)):
+        write(rows)
     return Logger(write, close)
+
+
+def _sent(run: Any, choice: LoggerConfig, run_dir: Path) -> int:
+    """Env steps of the newest row that wandb has of a run; -1 without any."""
+    if choice.wandb == "offline":
+        return wandb_files.last_env_steps(run_dir / rundir.WANDB, run.id)
+    # The summary is for runs whose steps were counted by wandb itself.
+    known = run.summary.get("env_steps")
+    return max(run.starting_step - 1, -1 if known is None else int(known))
 
 
 def _all(sinks: Sequence[Logger]) -> Logger:

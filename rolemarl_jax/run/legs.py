@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import INT32, ConfigError, RunConfig
 from rolemarl_jax.program.program import Program
 
 
@@ -45,6 +45,7 @@ def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
             f"total_steps: got {cfg.total_steps}; warm-up and pre-training alone take "
             f"{before * per_iteration}; allowed: more than that"
         )
+    require_countable(cfg, total * per_iteration, program.worlds)
 
     def marks(every: int) -> set[int]:
         """Iterations at whose end a multiple of ``every`` env steps is reached."""
@@ -71,6 +72,28 @@ def lay_out(cfg: RunConfig, program: Program) -> list[Leg]:
             legs.append(leg)
         start = end
     return [leg for leg in legs if leg.iterations]
+
+
+def require_countable(cfg: RunConfig, steps: int, worlds: int) -> None:
+    """Refuses a run whose counters, which are int32 on a device, would wrap.
+
+    Those of env steps, and of slots of replay that were ever written in a lane: with
+    terminal observations these are up to twice the steps of its world.
+
+    Args:
+        cfg: of the run.
+        steps: env steps with which it ends, ``total_steps`` or a bit more.
+        worlds: that share them.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    most = INT32 * worlds // max(worlds, 2)
+    if steps > most:
+        raise ConfigError(
+            f"total_steps: got {cfg.total_steps}, which ends with {steps:,} env steps; "
+            f"allowed in {worlds} worlds: up to {most:,}, as devices count in int32"
+        )
 
 
 def check_intervals(cfg: RunConfig) -> None:

@@ -1,10 +1,7 @@
 """What a run tells the outside, and how it is asked to stop."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -77,30 +74,3 @@ def device_name() -> str:
     """Kind and platform of the device that computes."""
     device = jax.devices()[0]
     return f"{device.device_kind} ({device.platform})"
-
-
-@contextmanager
-def stop_requests(tell: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag; a second one acts as usual.
-
-    Args:
-        tell: called at the first one.
-    """
-    asked = []
-    before = {}
-
-    def request(number: int, _: Any) -> None:
-        asked.append(number)
-        signal.signal(number, before[number])
-        tell()
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, request)
-    except ValueError:
-        pass  # not the main thread: whoever is must handle signals
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rolemarl_jax import members
+from rolemarl_jax import members, stops
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk.checkpoint import Restored
 from rolemarl_jax.experience.evaluate import EvalResult
@@ -33,7 +33,6 @@ from rolemarl_jax.run.observer import (
     Observer,
     RunHeader,
     device_name,
-    stop_requests,
 )
 from rolemarl_jax.types import Env
 
@@ -54,6 +53,7 @@ def run(
     Raises:
         ConfigError: numbers that do not fit each other; nothing to resume from.
         Interrupted: after a first SIGINT or SIGTERM, the current leg and a checkpoint.
+        KeyboardInterrupt: the same before the first leg; nothing is saved then.
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
@@ -64,25 +64,41 @@ def run(
     out.started(header)
     logger = open_logger(header.resumed_at)
     per_iteration = program.worlds * program.ticks
-    seconds, steps, updates = 0.0, 0, 0
-    with stop_requests(out.stopping) as stop, closing(logger):
+    seconds, steps, updates, kept = 0.0, 0, 0, done
+
+    def keep(at: int) -> int:
+        wall_s = spent + seconds
+        saved.save(cfg, saved.parts(cfg, state), at * per_iteration, at, wall_s)
+        return at
+
+    with stops.requests(out.stopping) as stop, closing(logger):
         for leg in remaining(legs, done, program.updates):
+            if stop():
+                _leave(began_at=done, kept=kept, at=leg.first, keep=keep)
             began = time.perf_counter()
             state, rows, moved = _run_leg(cfg, program, compiled, state, leg)
             seconds += time.perf_counter() - began
             steps += leg.iterations * per_iteration * members.count(cfg)
             updates += moved * members.count(cfg)
-            end = leg.first + leg.iterations
-            wall_s = spent + seconds
-            rows = [stamped(row, wall_s) for row in rows]
+            rows = [stamped(row, spent + seconds) for row in rows]
             logger.write(rows)
             if leg.save or stop():
-                saved.save(
-                    cfg, saved.parts(cfg, state), end * per_iteration, end, wall_s
-                )
+                kept = keep(leg.first + leg.iterations)
             out.moved(LegReport(seconds, steps, updates, rows))
-            if stop() and end < legs[-1].first + legs[-1].iterations:
-                raise Interrupted
+
+
+def _leave(began_at: int, kept: int, at: int, keep: Callable[[int], int]) -> NoReturn:
+    """Ends a run before its next leg, saved if there is anything new to save.
+
+    Raises:
+        Interrupted: it is saved.
+        KeyboardInterrupt: it has not done anything yet.
+    """
+    if at == began_at:
+        raise KeyboardInterrupt
+    if kept < at:
+        keep(at)
+    raise Interrupted
 
 
 def _restored(cfg: RunConfig, program: Program) -> Restored:

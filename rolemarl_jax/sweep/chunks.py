@@ -30,13 +30,15 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
     """The configuration with ``sweep.chunk`` set; prints the plan where one is made.
 
     Raises:
-        ConfigError: a chunk that does not fit.
+        ConfigError: a seed or a chunk that does not fit.
     """
     # What was planned before stays as it is, however much memory is free now.
     if cfg.sweep.chunk is not None and cfg.resume and not cfg.sweep.plan_only:
         return cfg
     members.check(cfg, learner.hypers)
-    if not fit.needs_plan(cfg, tree_bytes(seed_shapes(cfg, env, learner))):
+    shapes = seed_shapes(cfg, env, learner)
+    fit.require_room(cfg, tree_bytes(shapes), tree_bytes(shapes.replay))
+    if not fit.needs_plan(cfg, tree_bytes(shapes)):
         return cfg
     fitted = fit.make_plan(cfg, env, learner)
     print(

@@ -1,8 +1,10 @@
 """How many seeds fit on a device at once: compiled, not guessed."""
 
 import os
+import re
 from dataclasses import replace
 from math import lcm
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,14 @@ from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
 from rolemarl_jax.types import Env
 
+MEMINFO = "/proc/meminfo"
+GROUPS = (  # what a container may use and what it uses, of both kinds of groups
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
 PROBES = (2, 4)  # seeds of the programs that are compiled to be measured
 
 
@@ -94,6 +104,31 @@ def needs_plan(cfg: RunConfig, member_bytes: int) -> bool:
     return at_once * member_bytes > 0.3 * memory
 
 
+def require_room(cfg: RunConfig, kept: int, replay: int) -> None:
+    """Refuses an experiment that alone is more than the memory; compiles nothing.
+
+    Args:
+        cfg: of the run.
+        kept: bytes of one seed between segments, and what saving it takes.
+        replay: bytes of these that are its replay.
+
+    Raises:
+        ConfigError: names bytes and what would fit.
+    """
+    memory = int(cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory))
+    if kept <= memory:
+        return
+    each = replay / cfg.replay.episodes
+    fits = int(max(0, memory - (kept - replay)) / each)
+    raise ConfigError(
+        f"replay.episodes: got {cfg.replay.episodes}; a seed keeps {kept / 1e9:.2f} "
+        f"GB, {replay / 1e9:.2f} GB of them replay ({each / 1e6:.3f} MB an episode of "
+        f"replay.mean_length={cfg.replay.mean_length}), and {memory / 1e9:.2f} GB may "
+        f"be used (sweep.fraction={cfg.sweep.fraction} of what is free); allowed: up "
+        f"to {fits} episodes"
+    )
+
+
 def memory_bytes(asked: str | None) -> int:
     """Bytes of the device, or of this machine where the device is a CPU."""
     if asked is not None:
@@ -102,7 +137,31 @@ def memory_bytes(asked: str | None) -> int:
     stats: dict[str, Any] = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _host_bytes()
+
+
+def _host_bytes() -> int:
+    """Bytes that a process can still get, what caches of files give back included.
+
+    That of a container is what its group may use and does not.
+    """
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _text(MEMINFO))
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = 1024 * int(found[1]) if found else pages
+    limits = [
+        int(most) - int(now)
+        for most, now in ((_text(a), _text(b)) for a, b in GROUPS)
+        if most.strip().isdigit() and now.strip().isdigit()
+    ]
+    return max(0, min([free, *limits]))
+
+
+def _text(path: str) -> str:
+    """A file of the kernel, or nothing where there is none."""
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def _accelerators() -> int:

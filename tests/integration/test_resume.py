@@ -13,6 +13,7 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
+from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
@@ -131,11 +132,12 @@ def test_a_stop_in_the_last_leg_stops_nothing(whole, tmp_path, monkeypatch):
 
     @contextmanager
     def asked(_):
-        yield lambda: True
+        answers = iter((False,))  # before the first leg
+        yield lambda: next(answers, True)
 
     with pytest.raises(KilledError):
         train(config(tmp_path), 900)
-    monkeypatch.setattr(runner, "stop_requests", asked)
+    monkeypatch.setattr(stops, "requests", asked)
     cfg = config(tmp_path, resume=True)
     with pytest.raises(observer.Interrupted):
         train(cfg)  # a leg follows

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from support import SPEC, learner_of, run_config, small_algo
 
-from rolemarl_jax.bridge import blocks, training
+from rolemarl_jax.bridge import blocks, saved, training
 from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience import memory, replay, rollout
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import UpdateOut
+from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import Observation
 
 STORE = observation_store(SPEC)
@@ -144,7 +145,38 @@ def test_updates_per_episode_do_not_depend_on_the_order_of_arrival():
             trained.finished(one)
         trained.drain()
         assert steps.counters.updates == 2 * 4
-        assert int(trained.memory.count) == len(order)
+        assert trained.memory.count.tolist() == [len(order)]
+
+
+def replayed(**sweep):
+    cfg = replay_config("episodes")
+    cfg = dataclasses.replace(cfg, sweep=dataclasses.replace(cfg.sweep, **sweep))
+    learner = learner_of("iql", SPEC, {"role": {"hidden": 4}})
+    state = learner.init(jax.random.key(1))
+    steps = training.Steps(learner, jax.random.key(0), state, training.Counters())
+    return cfg, training.Replayed(cfg, steps, SPEC, 2)
+
+
+def test_replay_is_stored_and_saved_where_it_lies():
+    cfg, trained = replayed()
+    before = trained.memory.slots.world.obs.unsafe_buffer_pointer()
+    trained.finished(EPISODES[0])
+    assert trained.memory.slots.world.obs.unsafe_buffer_pointer() == before
+    keeps = dataclasses.replace(cfg.checkpoint, replay=True)
+    cfg = dataclasses.replace(cfg, checkpoint=keeps)
+    parts = saved.parts(cfg, trained.steps.latest, trained.memory)
+    assert all(x.shape[0] == 1 for x in jax.tree.leaves(parts))
+    assert parts["replay"] is trained.memory
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_its_bytes():
+    _, trained = replayed(device_memory="700MB")
+    room = training.SAVING + tree_bytes(trained.memory) // 2  # of 8 episodes
+    with pytest.raises(ConfigError) as error:
+        replayed(device_memory=str(room), fraction=1.0)
+    said = str(error.value)
+    assert said.startswith("replay.episodes: got 8; a seed keeps 0.54 GB, 0.00 GB")
+    assert said.endswith("allowed: up to 4 episodes")
 
 
 def test_pretraining_comes_first_and_counts_its_own_updates():

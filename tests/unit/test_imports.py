@@ -14,7 +14,7 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # A room of rolemarl_jax may import what stands in its own line or in one above it; its
 # loose modules are the vocabulary that all others speak.
 ROOMS = (
-    ("types", "config", "maps", "rng", "members", "trees", "reads"),
+    ("types", "config", "maps", "rng", "members", "trees", "reads", "stops"),
     ("disk",),
     ("report",),
     ("ops",),
@@ -38,7 +38,7 @@ SIMULATORS = {"smac", "smacv2", "pysc2", "gymnasium", "gfootball", "absl"}
 FENCES = {
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
-    "wandb": ("rolemarl_jax/report/loggers.py",),
+    "wandb": ("rolemarl_jax/report/loggers.py", "rolemarl_jax/report/wandb_files.py"),
     "tensorboardX": ("rolemarl_jax/report/loggers.py",),
     "orbax": ("rolemarl_jax/disk/checkpoint.py",),
     "distrax": ("rolemarl_jax/nets/dists.py",),

@@ -2,6 +2,10 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +13,7 @@ import pytest
 import yaml
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import loggers, wandb_files
 
 NONE = {
     "tensorboard": False,
@@ -90,17 +94,85 @@ def test_means_skip_missing_values():
     assert list(loggers._means(rows)) == [(2, {}), (5, {"train/td": 2.0})]
 
 
-def test_wandb_writes_offline_files_and_keeps_its_id(tmp_path, monkeypatch):
+def wandb_steps(run_dir):
+    """Env steps of all rows by wandb id, of one offline file after another."""
+    found = {}
+    for path in sorted((run_dir / "wandb").glob("offline-run-*/*.wandb")):
+        name = path.stem.split("-")[-1]
+        found.setdefault(name, []).extend(wandb_files._env_steps(path))
+    return found
+
+
+# Of 900 metrics the first rows fill wandb's buffer, and get to the disk.
+KILLED = """
+import os, pathlib, signal
+from rolemarl_jax.report import loggers
+logger = loggers.make({choice!r}, pathlib.Path({run_dir!r}), {{}})
+measured = {{f"metric{{i}}": float(i) for i in range(900)}}
+for steps in (5, 10, 15, 20):
+    logger.write([dict(seed=3, env_steps=steps, split="train", **measured)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_wandb_gets_each_row_once_whenever_a_process_was_killed(tmp_path):
     pytest.importorskip("wandb")
     choice = {**NONE, "wandb": "offline", "per_seed": True}
-    for steps in (5, 10):
-        logger = loggers.make(choice, tmp_path, {"algo": {"name": "vdn"}}, steps - 5)
-        logger.write([row(3, steps, td=1.0), row(4, steps, td=2.0)])
-        logger.close()
+    code = KILLED.format(choice=choice, run_dir=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    there = wandb_steps(tmp_path)["mean"]
+    assert there == [5, 10, 15, 20][: len(there)]
+    assert 0 < len(there) < 4, "neither all nor nothing: otherwise this shows little"
     group = (tmp_path / "wandb" / "run-id").read_text()
-    names = [p.name for p in (tmp_path / "wandb").glob("offline-run-*")]
-    for part in ("mean", "seed3", "seed4"):
-        assert any(name.endswith(f"{group}-{part}") for name in names)
+    # Its checkpoint was of step 10; what was sent of later rows comes once more.
+    loggers.truncate_after(tmp_path / "metrics.jsonl", 10)
+    logger = loggers.make(choice, tmp_path, {}, 10)
+    for steps in (15, 20, 25):
+        logger.write([row(3, steps, td=1.0)])
+    logger.close()
+    whole = [5, 10, 15, 20, 25]
+    assert wandb_steps(tmp_path) == {"mean": whole, "seed3": whole}
+    assert (tmp_path / "wandb" / "run-id").read_text() == group
+
+
+def test_wandb_online_goes_on_behind_what_the_server_has(tmp_path, monkeypatch):
+    log = []
+
+    def init(**_):
+        run = SimpleNamespace(starting_step=16, summary={"env_steps": 15})
+        run.define_metric = lambda *_, **__: None
+        run.log = lambda values, step, commit: log.append((step, values, commit))
+        return run
+
+    fake = SimpleNamespace(init=init, Settings=lambda **_: None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    loggers.jsonl(tmp_path / "metrics.jsonl").write([row(0, n) for n in (10, 20)])
+    logger = loggers.make({**NONE, "wandb": "online"}, tmp_path, {}, 20)
+    logger.write([row(0, 30, td=1.0)])
+    assert log == [
+        (20, {"env_steps": 20}, True),
+        (30, {"env_steps": 30, "train/td": 1.0}, True),
+    ]
+
+
+@pytest.mark.parametrize("start", [0, 10])
+def test_tensorboard_events_newer_than_the_start_are_void(tmp_path, start):
+    """Readers drop what has the step of a session's start, or a later one."""
+    from tensorboardX import event_file_writer
+    from tensorboardX.proto import event_pb2
+
+    assert event_file_writer
+    loggers.tensorboard(tmp_path, start).close()
+    (path,) = tmp_path.iterdir()
+    data, at, begun = path.read_bytes(), 0, []
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 8], "little")
+        event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])
+        at += size + 16
+        if event.HasField("session_log"):
+            begun.append((event.session_log.status, event.step))
+    assert begun == [(event_pb2.SessionLog.START, start + 1)]
 
 
 def test_config_is_checked(tmp_path):

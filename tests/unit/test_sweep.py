@@ -38,6 +38,28 @@ def test_no_bytes(text):
         fit.parse_bytes(text)
 
 
+def test_memory_of_a_machine_is_what_its_group_leaves(tmp_path, monkeypatch):
+    def told(name, text):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(fit, "GROUPS", [(told("max", "max\n"), told("now", "1\n"))])
+    monkeypatch.setattr(fit, "MEMINFO", told("info", "MemAvailable:    5000 kB\n"))
+    assert fit.memory_bytes(None) == 5000 * 1024
+    told("max", "3000000\n")
+    assert fit.memory_bytes(None) == 2999999
+    monkeypatch.setattr(fit, "GROUPS", [(str(tmp_path / "absent"), "absent")])
+    monkeypatch.setattr(fit, "MEMINFO", "absent")
+    assert fit.memory_bytes(None) > 10**6
+
+
+def test_a_seed_that_does_not_fit_is_refused_before_anything_is_compiled(monkeypatch):
+    cfg = config(device_memory="20KB", fraction=1.0)
+    monkeypatch.setattr(fit, "compile_program", lambda *_: pytest.fail("compiled"))
+    with pytest.raises(ConfigError, match=r"replay\.episodes: got 512; a seed keeps"):
+        chunks.plan(cfg, ENV, make_learner(cfg.algo, ENV.spec))
+
+
 @pytest.mark.slow
 def test_plan_holds_for_a_program_of_its_size():
     """What is planned for a chunk is what its program is compiled to need."""
