@@ -47,7 +47,19 @@ def pool(env=None, seed=0, **changes):
         yield made
 
 
-def play(made, count, policy=None, expose=None):
+def new_key(path):
+    public, secret = zmq.curve_keypair()
+    path.write_bytes(public + b"\n" + secret + b"\n")
+    path.chmod(0o600)
+    return path
+
+
+def remote(key_file, **changes):
+    listen = {"listen": "tcp://127.0.0.1:*", "key_file": str(key_file)}
+    return pool(world(), **{"workers": 2, "remote": 1, **listen, **changes})
+
+
+def play(made, count, policy=None, expose=None, stop=lambda: False):
     """Plays until ``count`` episodes have finished; ``expose`` gets the collector.
 
     Returns the finished episodes, the ids that were lost, and all ids begun.
@@ -72,6 +84,7 @@ def play(made, count, policy=None, expose=None):
             finished=seen.done.append,
             lost=seen.lost.append,
             turn=lambda: None,
+            stop=stop,
         )
     )
     return seen

@@ -1,6 +1,6 @@
 """Gymnasium environments of several agents (EPyMARL's sense), through the bridge."""
 
-from typing import Any
+from typing import Any, Literal
 
 from envs.bridged import settings
 from rolemarl_jax.config import Positive, config
@@ -18,6 +18,7 @@ class Config:
         time_limit: steps after which an episode is truncated.
         limit_attribute: where the environment keeps a limit of its own, which is then
             put out of reach; ``None`` if it has none.
+        team_reward: what the team gets of its agents' rewards.
         kwargs: further arguments of ``gymnasium.make``.
     """
 
@@ -26,6 +27,7 @@ class Config:
     imports: tuple[str, ...]
     time_limit: Positive
     limit_attribute: str | None
+    team_reward: Literal["sum", "mean"]
     kwargs: dict[str, Any]
 
 

@@ -1,8 +1,14 @@
 """A small world behind the bridge, with SMAC's interface and its ways to fail."""
 
+from typing import Literal
+
 from envs.bridged import settings
 from rolemarl_jax.config import Fraction, Natural, NonNegative, Positive, Size, config
 from rolemarl_jax.types import Remote
+
+Fault = Literal[
+    "crash", "hang", "killed", "error", "ended", "nan", "shape", "scale", "launch"
+]
 
 
 @config
@@ -18,8 +24,10 @@ class Config:
         step_ms: milliseconds of a game step.
         jitter: fraction by which they vary.
         launch_s: seconds that the game takes to start.
-        faults: that may happen: crash, hang, error, ended, killed, launch.
+        faults: that may happen: crash, hang and killed at a reset or a step; error,
+            ended, nan and shape at a step; scale at a reset; launch.
         fault_chance: of a fault at each step.
+        reset_chance: of a fault at each reset.
         launch_chance: of a failed launch.
         broken: whether it refuses to start.
     """
@@ -32,8 +40,9 @@ class Config:
     step_ms: NonNegative
     jitter: Fraction
     launch_s: NonNegative
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
     fault_chance: Fraction
+    reset_chance: Fraction
     launch_chance: Fraction
     broken: bool
 

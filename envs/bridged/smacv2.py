@@ -15,6 +15,15 @@ from rolemarl_jax.config import (
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.types import Remote
 
+# Keys that the package takes and then fails with, and how.
+BROKEN = {
+    "obs_pathing_grid": "its grid is asked for places between its squares",
+    "obs_terrain_height": "its grid is asked for places between its squares",
+    "obs_instead_of_state": "it gives such a state no names",
+}
+# Capabilities of one number an agent; the package wants their bounds as lists.
+NUMBERS = ("attack", "health")
+
 
 @config
 class Config:
@@ -28,7 +37,8 @@ class Config:
         teams: ``{race: {unit_types, weights, exception_unit_types}}``.
         team_gen: distribution of teams; types and weights come from ``teams``.
         start_positions: distribution of starts.
-        more_capabilities: further keys of ``capability_config``.
+        more_capabilities: further keys of ``capability_config``; the bounds of
+            ``attack`` and ``health`` are lists.
         game_version: ``None`` for the newest installed.
         sc2_timeout_s: how long the client waits for an answer of the game.
         difficulty: of the built-in AI.
@@ -38,9 +48,9 @@ class Config:
         obs_own_health: and their own.
         obs_own_pos: and where they are.
         obs_last_action: and last actions of allies.
-        obs_pathing_grid: and where one can walk.
-        obs_terrain_height: and the height of the ground.
-        obs_instead_of_state: the state is all observations together.
+        obs_pathing_grid: false, as the package fails with it.
+        obs_terrain_height: likewise.
+        obs_instead_of_state: likewise.
         obs_timestep_number: agents see the clock.
         state_last_action: the state holds last actions.
         state_timestep_number: and the clock.
@@ -112,8 +122,10 @@ def make(cfg: Config) -> Remote:
     """The world as the bridge's workers need it.
 
     Raises:
-        ConfigError: a race that ``env.teams`` does not describe.
+        ConfigError: a race that ``env.teams`` does not describe; keys that the package
+            fails with, or bounds that are no lists.
     """
+    _require_works(cfg)
     told = settings(cfg, "map", "units", "enemies", "teams", "team_gen")
     race = cfg.map.removeprefix("10gen_")
     if race not in cfg.teams:
@@ -130,3 +142,31 @@ def make(cfg: Config) -> Remote:
     # Ends as the papers name such a battle: terran_5_vs_5.
     name = f"smacv2/{cfg.map}_{cfg.units}_vs_{cfg.enemies}"
     return Remote(name, "smacv2", told)
+
+
+def _require_works(cfg: Config) -> None:
+    """Refuses what the package fails with once a game has been launched.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for key, why in BROKEN.items():
+        if getattr(cfg, key):
+            raise ConfigError(
+                f"env.{key}: got true; allowed: false, for the package smacv2 fails "
+                f"with it ({why})"
+            )
+    for name in NUMBERS:
+        values = cfg.more_capabilities.get(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"env.more_capabilities.{name}: got {values!r}; allowed: a section, as "
+                "the package's capability_config has it"
+            )
+        for bound in ("lower_bound", "upper_bound"):
+            got = values.get(bound, [])
+            if not isinstance(got, list | tuple):
+                raise ConfigError(
+                    f"env.more_capabilities.{name}.{bound}: got {got!r}; allowed: a "
+                    f"list of one number, as the package takes it: [{got}]"
+                )

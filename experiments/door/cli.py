@@ -102,7 +102,7 @@ def _value(key: str, text: str) -> Any:
 
 def _one(job: "Job", arguments: Sequence[str]) -> None:
     """Composes, checks, prepares the devices, runs."""
-    from experiments.door import compose
+    from experiments.door import compose, resume
     from experiments.door.start import start
 
-    start(job, compose.composed(arguments))
+    start(job, compose.composed(arguments, resume.world_of(arguments)))

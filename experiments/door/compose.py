@@ -64,14 +64,18 @@ def groups() -> dict[str, list[str]]:
     return {group: files for group, files in found.items() if files}
 
 
-def composed(arguments: Sequence[str]) -> Composed:
+def composed(arguments: Sequence[str], known: Sequence[str] = ()) -> Composed:
     """Composes ``configs/config.yaml`` with overrides such as ``seeds=8``.
+
+    Args:
+        arguments: that stand on the command line.
+        known: overrides that follow from them and that nobody typed.
 
     Raises:
         ConfigError: an unknown group, file or key, or something that is no override.
     """
-    typed = check(arguments)
-    values, choices = _hydra(opened(arguments))
+    typed = check([*known, *arguments])[len(known) :]
+    values, choices = _hydra(opened([*known, *arguments]))
     return Composed(values, choices, *_named(typed), None)
 
 

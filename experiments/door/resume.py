@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.door.compose import GLOBAL_GROUPS, Composed
+from experiments.door.compose import GLOBAL_GROUPS, Composed, groups
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk.rundir import (
     CONFIG,
@@ -54,6 +54,21 @@ def resolve(new: Composed) -> RunConfig:
     if not (joins and CONFIG in traces(cfg.run_dir)):
         require_fresh(cfg.run_dir)
     return cfg
+
+
+def world_of(arguments: Sequence[str]) -> list[str]:
+    """``env=<name>`` of the run that is resumed, whose own keys may be typed then.
+
+    Nothing where no run is resumed, or it cannot be read, which is told later.
+    """
+    given = {key: value for key, _, value in (one.partition("=") for one in arguments)}
+    if given.get("resume", "").lower() != "true" or "env" in given:
+        return []
+    try:
+        name = load(given.get("run_dir", "")).get("env", {}).get("name")
+    except ConfigError:
+        return []
+    return [f"env={name}"] if name in groups()["env"] else []
 
 
 def _checked(values: dict[str, Any]) -> RunConfig:

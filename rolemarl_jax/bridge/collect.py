@@ -88,6 +88,7 @@ class Stretch:
         finished: takes a whole episode.
         lost: takes the id of one that is void.
         turn: called between answers; must not block.
+        stop: whether to end at once; episodes in progress are lost then.
     """
 
     more: Callable[[], bool]
@@ -96,6 +97,7 @@ class Stretch:
     finished: Callable[[Episode], None]
     lost: Callable[[int], None]
     turn: Callable[[], None]
+    stop: Callable[[], bool] = lambda: False
 
 
 class Collector:
@@ -109,13 +111,16 @@ class Collector:
         self._ready = np.zeros(workers, bool)
 
     def play(self, stretch: Stretch) -> None:
-        """Plays until no more episodes should begin and all have ended.
+        """Plays until no more episodes should begin and all have ended, or to a stop.
 
         Raises:
             PoolError: too few workers are left.
         """
         since = 0.0
         while self._drafts or stretch.more():
+            if stretch.stop():
+                self._leave(stretch)
+                return
             self._begin(stretch)
             waited = time.monotonic() - since
             count = int(self._ready.sum())
@@ -130,11 +135,20 @@ class Collector:
             stretch.turn()
 
     def _begin(self, stretch: Stretch) -> None:
+        """Episodes of workers that have prepared one; the others are asked to.
+
+        So a worker that takes long, or never comes back from a reset, holds up nobody:
+        the next episode is played by whoever is ready first.
+        """
         for slot in self._pool.idle():
-            if slot.index not in self._drafts and stretch.more():
-                draft = Draft(stretch.begin())
-                self._drafts[slot.index] = draft
-                self._pool.reset(slot.index, draft.id)
+            if slot.index in self._drafts or not stretch.more():
+                continue
+            if slot.opening is None:
+                self._pool.prepare(slot.index)
+                continue
+            draft = Draft(stretch.begin())
+            self._drafts[slot.index] = draft
+            self._pool.begin(slot.index, draft.id)
 
     def _take(self, stretch: Stretch, answer: Answer) -> None:
         """One answer: an observation, an end, or a loss."""
@@ -172,6 +186,12 @@ class Collector:
             self._drafts[slot].actions.append(actions[slot])
             self._pool.step(slot, actions[slot])
         self._ready[:] = False
+
+    def _leave(self, stretch: Stretch) -> None:
+        """Ends with episodes in progress; their workers owe answers still."""
+        for slot, draft in list(self._drafts.items()):
+            self._forget(slot)
+            stretch.lost(draft.id)
 
     def _forget(self, slot: int) -> None:
         del self._drafts[slot]

@@ -1,5 +1,6 @@
 """Greedy episodes of a stored policy on the workers of a bridge, with replays."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +15,17 @@ from rolemarl_jax.bridge.acting import Actor, make_act
 from rolemarl_jax.bridge.collect import Collector, Episode
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.matches import greedy
-from rolemarl_jax.bridge.pool.pool import Pool
-from rolemarl_jax.bridge.pool.slots import BUSY
-from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.bridge.pool.pool import Answer, Pool, PoolError
+from rolemarl_jax.bridge.pool.slots import BUSY, IDLE
+from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report.evaluation import Outcomes
 from rolemarl_jax.run import stored
 from rolemarl_jax.types import Remote
+
+PATIENCE_S = 5.0  # with workers that have begun another episode, before their replays
 
 
 class Exhibition(NamedTuple):
@@ -78,6 +81,9 @@ def exhibit(
         learner: its learner.
         games: how many, and how they are played.
         step: of the checkpoint, ``None`` for the newest.
+
+    Raises:
+        ConfigError: workers that cannot play; no checkpoint that can be read.
     """
     if games.sampled:
         stored.require_policy(cfg, learner)
@@ -88,21 +94,42 @@ def exhibit(
     key = rng.named(rng.root(cfg.seed), "bridge test")
     act = make_act(learner, greedy=not games.sampled)
     actor = Actor(learner, len(pool.slots), act, key)
-    played = greedy(collector, actor, state, games.episodes)
+    pool.keep_complaints(Path(cfg.run_dir) / rundir.WORKERS)
+    try:
+        played = greedy(collector, actor, state, games.episodes)
+    except PoolError as error:
+        raise ConfigError(f"bridge: {error}") from None
     folder = (Path(cfg.run_dir) / rundir.REPLAYS).resolve()
     return Exhibition(restored, played, _replays(pool, folder), pool.record())
 
 
 def _replays(pool: Pool, folder: Path) -> list[str]:
-    """Asks each worker that is idle for a replay of its game."""
-    asked = {slot.index for slot in pool.idle()}
-    for index in asked:
-        # Names have seconds only: two workers would write the same file.
-        pool.save_replay(index, str(folder / f"worker-{index}"))
+    """Asks each worker that has played for a replay of its game."""
     paths: list[str] = []
-    while asked:
-        answers = pool.poll(0.1)
-        paths += [one.path for one in answers if one.path]
-        asked -= {one.slot for one in answers}
-        asked &= {slot.index for slot in pool.slots if slot.state == BUSY}
+    asked: set[int] = set()
+    wanted = {slot.index for slot in pool.slots if slot.episodes}
+    until = time.monotonic() + PATIENCE_S
+    while wanted:
+        for index in {slot.index for slot in pool.idle()} & (wanted - asked):
+            # Names have seconds only: two workers would write the same file.
+            pool.save_replay(index, str(folder / f"worker-{index}"))
+            asked.add(index)
+        try:
+            answers = pool.poll(0.1)
+        except (PoolError, ConfigError):
+            break  # all episodes have been played: what was found counts
+        paths += [_kept(one, folder) for one in answers if one.path]
+        wanted -= {one.slot for one in answers}
+        alive = {s.index for s in pool.slots if s.state in (BUSY, IDLE)}
+        wanted &= alive if time.monotonic() < until else alive & asked
     return sorted(paths)
+
+
+def _kept(answer: Answer, folder: Path) -> str:
+    """Where a replay lies on this host, written there if it came over the net."""
+    if not answer.data:
+        return answer.path
+    path = folder / f"worker-{answer.slot}" / Path(answer.path).name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(answer.data)
+    return str(path)

@@ -17,12 +17,14 @@ class Ledger:
         episodes: training episodes that began.
         seconds: that earlier processes took.
         earlier: restarts and aborts of earlier processes, by name.
+        owes_test: whether the evaluation that is due has not been played whole.
     """
 
     env_steps: int = 0
     episodes: int = 0
     seconds: float = 0.0
     earlier: Mapping[str, int] = field(default_factory=dict)
+    owes_test: bool = False
     _began: float = field(init=False, default_factory=time.monotonic)
     _steps_before: int = field(init=False, default=0)
     _updates_before: int = field(init=False, default=0)

@@ -1,6 +1,7 @@
 """Matches: greedy episodes on all workers, and means over finished ones."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,15 @@ from rolemarl_jax.report.rows import EpisodeMeans
 
 
 def greedy(
-    collector: Collector, actor: Actor, state: Any, episodes: int
+    collector: Collector,
+    actor: Actor,
+    state: Any,
+    episodes: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
     """Plays exactly so many whole episodes; those that were lost are played again.
+
+    Fewer than that are returned only where ``stop`` said so.
 
     Every episode that begins is counted, so short ones are not over-weighted.
     """
@@ -40,6 +47,7 @@ def greedy(
             finished=played.append,
             lost=lost,
             turn=lambda: None,
+            stop=stop,
         )
     )
     return played

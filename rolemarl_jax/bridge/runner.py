@@ -8,6 +8,7 @@ are reached by the first episode that ends behind them.
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from rolemarl_jax.bridge.matches import greedy, means, without_arrays
 from rolemarl_jax.bridge.pool.pool import Pool, PoolError
 from rolemarl_jax.bridge.recording import Recorder
 from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Member, Row
 from rolemarl_jax.program.compiled import Footprint
@@ -57,6 +59,7 @@ def run(
     """
     loop = Loop(cfg, pool, learner, out)
     out.started(loop.header)
+    pool.keep_complaints(Path(cfg.run_dir) / rundir.WORKERS)
     with (
         stops.requests(out.stopping) as stop,
         closing(open_logger(loop.header.resumed_at)) as logger,
@@ -106,14 +109,27 @@ class Loop:
         self._actor = self._new_actor("train", self._ledger.episodes)
 
     def done(self) -> bool:
-        """Whether ``total_steps`` are reached."""
-        return self._ledger.env_steps >= self._cfg.total_steps
+        """Whether ``total_steps`` are reached, and judged."""
+        ledger = self._ledger
+        return ledger.env_steps >= self._cfg.total_steps and not ledger.owes_test
 
     def advance(self, logger: loggers.Logger, stop: Callable[[], bool]) -> None:
         """Plays to the next evaluation, evaluates, and saves if it is time."""
+        cfg, ledger = self._cfg, self._ledger
+        start = ledger.env_steps
+        rows = [] if ledger.owes_test else self._play(logger, stop)
+        if ledger.owes_test and not stop():
+            rows += self._test_rows(stop)
+        self._report(logger, rows)
+        due = ledger.env_steps >= _mark_after(start, cfg.checkpoint.every)
+        if due or stop() or self.done():
+            self.save()
+
+    def _play(self, logger: loggers.Logger, stop: Callable[[], bool]) -> list[Row]:
+        """Plays to the next evaluation; returns the rows that are not yet written."""
         cfg, ledger, training = self._cfg, self._ledger, self._training
-        start = logged = ledger.env_steps
-        goal = min(_mark_after(start, cfg.eval.every), cfg.total_steps)
+        logged = ledger.env_steps
+        goal = min(_mark_after(logged, cfg.eval.every), cfg.total_steps)
 
         def finished(episode: Episode) -> None:
             nonlocal logged
@@ -124,7 +140,7 @@ class Loop:
 
         self._collector.play(
             Stretch(
-                more=lambda: ledger.env_steps < goal and not stop() and training.open(),
+                more=lambda: ledger.env_steps < goal and training.open(),
                 begin=self._next_episode,
                 act=lambda observation, ready, fresh: self._actor(
                     training.steps.acting, observation, ready, fresh, ledger.env_steps
@@ -132,17 +148,13 @@ class Loop:
                 finished=finished,
                 lost=training.lost,
                 turn=training.turn,
+                stop=stop,
             )
         )
         training.drain()
         self._require_numbers()
-        rows = [self._train_row()] if ledger.env_steps > logged else []
-        if ledger.env_steps >= goal:
-            rows.append(self._test_row())
-        self._report(logger, rows)
-        due = ledger.env_steps >= _mark_after(start, cfg.checkpoint.every)
-        if due or stop() or self.done():
-            self.save()
+        ledger.owes_test = ledger.env_steps >= goal
+        return [self._train_row()] if ledger.env_steps > logged else []
 
     def save(self) -> None:
         """Writes a checkpoint."""
@@ -209,12 +221,15 @@ class Loop:
         self._recent = []
         return {**row, **self._training.steps.report()}
 
-    def _test_row(self) -> Row:
-        """Plays greedy episodes with parameters that stand still."""
+    def _test_rows(self, stop: Callable[[], bool]) -> list[Row]:
+        """Plays greedy episodes with parameters that stand still; all, or no row."""
         actor = self._new_actor("test", 0)
         state = self._training.steps.acting
-        played = greedy(self._collector, actor, state, self._cfg.eval.episodes)
-        return self._row("test", played)
+        played = greedy(self._collector, actor, state, self._cfg.eval.episodes, stop)
+        if len(played) < self._cfg.eval.episodes:
+            return []
+        self._ledger.owes_test = False
+        return [self._row("test", played)]
 
     def _row(self, split: str, played: list[Episode]) -> Row:
         steps = self._training.steps

@@ -72,6 +72,7 @@ def begin(
         episodes=meta["iterations"],
         seconds=meta["wall_s"],
         earlier=meta["bridge"],
+        owes_test=meta.get("owes_test", False),
     )
     return Begun(make(steps, stored.get("replay")), ledger, note.strip())
 
@@ -94,7 +95,11 @@ def save(
         env_steps=ledger.env_steps,
         iterations=ledger.episodes,
         wall_s=ledger.wall_s(),
-        more={"counters": list(training.steps.counters), "bridge": dict(totals)},
+        more={
+            "counters": list(training.steps.counters),
+            "bridge": dict(totals),
+            "owes_test": ledger.owes_test,
+        },
     )
 
 

@@ -22,6 +22,7 @@ REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 CHUNKS = "chunks"
 REPLAYS = "replays"
+WORKERS = "workers.log"  # failures of worlds in other processes, one of each kind
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
@@ -37,6 +38,8 @@ LATER = {
     "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
     "replay": {"burn_in": 0},
 }
+# Keys of an environment that older runs lack, likewise.
+ENV_LATER = {"gymma": {"team_reward": "sum"}, "scripted": {"reset_chance": 0.0}}
 SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
 CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
 
@@ -52,11 +55,13 @@ def load(run_dir: Path | str) -> dict[str, Any]:
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = _sections(path)
     later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}
+    env = {**ENV_LATER.get(str(values["env"].get("name")), {}), **values["env"]}
     return {
         "bridge": {},
         "init_from": None,
         **values,
         "algo": _algo(values["algo"]),
+        "env": env,
         **later,
     }
 

@@ -80,9 +80,12 @@ class Odd:
     def reset(self, seed=None):
         return ([1.0, 2.0], [3.0, 4.0, 5.0]), {}
 
+    def step(self, actions):
+        return ([1.0, 2.0], [3.0, 4.0, 5.0]), [1.0, 4.0], False, False, {}
+
 
 def test_smaller_agents_are_padded_and_masked():
-    world = gymma.Gymma(Odd(), 10, 0)
+    world = gymma.Gymma(Odd(), 10, 0, "sum")
     seen = world.reset()
     assert world.shapes == (2, 4, 3, 6)
     np.testing.assert_array_equal(seen.obs, [[1, 2, 0], [3, 4, 5]])
@@ -93,7 +96,14 @@ def test_single_agent_spaces_are_refused():
     one = types.SimpleNamespace(shape=(3,), n=2)
     env = types.SimpleNamespace(unwrapped=None, observation_space=one, action_space=one)
     with pytest.raises(SetupError, match="entry an agent"):
-        gymma.Gymma(env, 10, 0)
+        gymma.Gymma(env, 10, 0, "sum")
+
+
+@pytest.mark.parametrize(("team", "reward"), [("sum", 5.0), ("mean", 2.5)])
+def test_the_team_gets_the_sum_or_the_mean(team, reward):
+    world = gymma.Gymma(Odd(), 10, 0, team)
+    world.reset()
+    assert world.step([0, 0]).reward == reward
 
 
 @pytest.fixture

@@ -89,7 +89,9 @@ def test_a_hang_is_ended_from_outside():
         restarts_per_hour=1,
     ) as made:
         began = time.monotonic()
-        with pytest.raises(PoolError, match="no answer in time while busy"):
+        with pytest.raises(
+            PoolError, match=r"no answer within 0\.3 s while making a step"
+        ):
             play(made, 1)
         assert time.monotonic() - began < 8
 
@@ -122,7 +124,6 @@ def test_nothing_survives_a_learner_that_is_killed(tmp_path):
         "from bridge_support import *\n"
         "if __name__ == '__main__':\n"
         "    made = Pool(bridge(workers=2), world(), 0)\n"
-        "    made.reset(0, 1)\n"
         "    pids = [slot.child.process.pid for slot in made.slots]\n"
         "    print(*pids, made._crew.session, flush=True)\n"
         "    time.sleep(60)\n"

@@ -10,14 +10,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import yaml
 from bridge_support import bridge_values, world
 from support import run_config, small_algo
 
 from experiments import evaluate
 from experiments import run as command
-from experiments.door import compose, resume
+from experiments.door import cli, compose, resume
 from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge import runner as bridge_runner
+from rolemarl_jax.bridge.matches import greedy
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.replay import make_replay
@@ -218,6 +220,35 @@ def test_a_late_worker_that_does_not_fit_saves_and_stops(tmp_path):
     assert int(kept.count) <= meta["iterations"]
 
 
+def test_a_stop_ends_an_evaluation_which_is_played_when_the_run_goes_on(
+    tmp_path, monkeypatch
+):
+    cfg = config(tmp_path, total_steps=200, bridge={"workers": 1})
+
+    def asked(*args):
+        interrupt(None)
+        return greedy(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bridge_runner, "greedy", asked)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg)
+    assert [row["split"] for row in rows(cfg)].count("test") == 0
+    train(dataclasses.replace(cfg, resume=True))
+    found = rows(cfg)
+    assert (found[-1]["split"], found[-1]["episodes"]) == ("test", 4)
+    assert found[-1]["env_steps"] == found[-2]["env_steps"]
+
+
+def test_failures_of_workers_are_kept_in_the_run_directory(tmp_path):
+    cfg = config(tmp_path, bridge={"workers": 1})
+    with pytest.raises(observer.StoppedError, match="every worker fails in the same"):
+        train(cfg, world(faults=["crash"], fault_chance=1.0))
+    kept = (tmp_path / rundir.WORKERS).read_text()
+    assert kept.startswith("worker 0: RuntimeError: the game's client crashed")
+    assert "scripted.py" in kept
+
+
 def test_on_policy_runs(tmp_path):
     cfg = config(
         tmp_path,
@@ -254,6 +285,41 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     assert record["seeds"][0]["episode_length"] > 0
     with pytest.raises(ConfigError, match="this run plays 'scripted'"):
         evaluate._with_workers(cfg, {"env": "smac", "workers": None, "python": None})
+
+
+def test_a_resumed_run_takes_keys_of_the_bridge(tmp_path, capsys):
+    """Without naming the world again, whose own keys stay as they were."""
+    run_dir = tmp_path / "run"
+    rundir.create(composed(run_dir, "env.n_agents=2", "bridge.workers=1"))
+    words = [f"run_dir={run_dir}", "resume=true", "bridge.workers=3"]
+    found = []
+    cli.launch(found.append, words)
+    assert found[0].bridge["workers"] == 3
+    assert found[0].env["n_agents"] == 2
+    with pytest.raises(SystemExit):
+        cli.launch(found.append, [*words, "env.n_agents=3"])
+    assert "env.n_agents: stored 2, now 3" in capsys.readouterr().err
+
+
+def test_a_world_of_before_has_the_keys_of_then(tmp_path):
+    rundir.create(composed(tmp_path / "run"))
+    file = tmp_path / "run" / rundir.CONFIG
+    values = yaml.safe_load(file.read_text())
+    del values["env"]["reset_chance"]
+    file.write_text(yaml.safe_dump(values))
+    assert rundir.load(tmp_path / "run")["env"]["reset_chance"] == 0.0
+
+
+def test_an_evaluation_takes_keys_of_the_bridge(tmp_path):
+    cfg = composed(tmp_path / "run", "bridge.record=episodes")
+    words = ["run_dir=x", "bridge.workers=1", "bridge.key_file=null"]
+    asked = evaluate._with_workers(cfg, cli.options(evaluate.OPTIONS, words)).bridge
+    assert asked == {**cfg.bridge, "workers": 1}
+    with pytest.raises(ConfigError, match=r"bridge\.worker: .*'bridge\.workers'"):
+        cli.options(evaluate.OPTIONS, ["run_dir=x", "bridge.worker=1"])
+    native = dataclasses.replace(cfg, bridge={})
+    with pytest.raises(ConfigError, match=r"bridge\.workers: .*no worker processes"):
+        evaluate._with_workers(native, cli.options(evaluate.OPTIONS, words[:2]))
 
 
 @pytest.mark.starcraft

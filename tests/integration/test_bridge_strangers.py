@@ -1,6 +1,5 @@
 """Who may speak to a learner: workers of other hosts, and whoever else knocks."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -9,17 +8,17 @@ import threading
 
 import numpy as np
 import pytest
-import zmq
 from bridge_support import (
     SHAPES,
     Impostor,
     bridge,
     gone,
+    new_key,
     play,
     pool,
+    remote,
     require_each_id_once,
     until,
-    world,
 )
 from support import REPO
 
@@ -44,13 +43,6 @@ def test_strangers_are_counted_and_not_heard():
     require_each_id_once(seen)
 
 
-def new_key(path):
-    public, secret = zmq.curve_keypair()
-    path.write_bytes(public + b"\n" + secret + b"\n")
-    path.chmod(0o600)
-    return path
-
-
 @pytest.fixture
 def key_file(tmp_path):
     return new_key(tmp_path / "key")
@@ -72,11 +64,6 @@ def hello(other, **changes):
     text = p.text_frame({**said, **changes})
     other.say(p.HELLO, text, slot=head.slot, generation=head.generation)
     return head
-
-
-def remote(key_file, **changes):
-    listen = {"listen": "tcp://127.0.0.1:*", "key_file": str(key_file)}
-    return pool(world(), **{"workers": 2, "remote": 1, **listen, **changes})
 
 
 def bytes_of_seen():
@@ -113,11 +100,17 @@ def test_nonsense_costs_the_worker_its_place(key_file, frames, fields):
         talk.start()
         until(lambda: made.poll(0.02) or made.slots[1].state == "idle")
         talk.join()
-        made.reset(1, 77)
+        made.prepare(1)
         head, _ = other.hear()
         assert head.kind == p.RESET
-        place = {"slot": 1, "generation": head.generation, "episode": 77}
-        other.say(p.SEEN, *frames, **place, **fields)
+        place = {"slot": 1, "generation": head.generation}
+        other.say(p.SEEN, *bytes_of_seen(), **place)
+        until(lambda: made.poll(0.02) or made.slots[1].opening)
+        made.begin(1, 77)
+        made.poll(0.0)
+        made.step(1, np.zeros(3))
+        assert other.hear()[0].kind == p.STEP
+        other.say(p.SEEN, *frames, episode=77, step=1, **place, **fields)
         answers = []
         until(lambda: answers.extend(made.poll(0.02)) or answers)
         (answer,) = answers
@@ -175,9 +168,6 @@ def test_a_host_replaces_its_workers_and_leaves_nothing(key_file):
         until(lambda: made.poll(0.02) or made.slots[1].state == "idle", 20)
         first = made.slots[1].info["pid"]
         os.kill(first, signal.SIGKILL)
-        made.reset(1, 1)
-        made._cfg = dataclasses.replace(made._cfg, reset_deadline_s=0.2)
-        made.slots[1].deadline = 0.0
         until(lambda: made.poll(0.02) or made.slots[1].info["pid"] != first, 20)
         second = made.slots[1].info["pid"]
         host.terminate()

@@ -22,7 +22,16 @@ def seen(**changes):
 
 def test_header_comes_back():
     header = p.Header(
-        p.SEEN, 3, 7, p.TERMINATED | p.WON, 2**40, 120, -1.25, 365.0, bytes(range(16))
+        p.SEEN,
+        slot=3,
+        generation=7,
+        flags=p.TERMINATED | p.WON,
+        episode=2**40,
+        step=120,
+        reward=-1.25,
+        scale=365.0,
+        seconds=0.125,
+        token=bytes(range(16)),
     )
     assert p.unpack(p.pack(header)) == header
 
@@ -81,6 +90,7 @@ def test_a_missing_frame_is_refused():
         ({"scale": float("inf")}, "divisor of rewards inf"),
         ({"scale": float("nan")}, "divisor of rewards nan"),
         ({"scale": -1.0}, "divisor of rewards -1"),
+        ({"seconds": float("nan")}, "answer after nan s"),
     ],
 )
 def test_rewards_that_are_refused(fields, message):

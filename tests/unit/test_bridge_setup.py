@@ -4,9 +4,14 @@ import sys
 import types
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import yaml
+from support import REPO, merge
 
-from rolemarl_jax.bridge.worker.games import SetupError, starcraft
+import envs
+from rolemarl_jax.bridge.worker.games import SetupError, smacv2, starcraft
+from rolemarl_jax.config import ConfigError
 
 VERSIONS = {"4.10": 75689, "4.6.2": 69232, "5.0.3": 81009}
 REGISTRY = {"3m": {}, "10gen_terran": {"map_name": "32x32_flat"}}
@@ -69,7 +74,11 @@ def test_what_is_whole_is_accepted(packages):
         ("smac", {"game_version": "4.6.2"}, ["Base69232", "installed", "Base75689"]),
         ("smac", {"map_name": "9m"}, ["'9m'", "smac plays", "3m"]),
         ("smacv2", {"map_name": "3m"}, ["'3m'", "smacv2 plays 10gen_terran"]),
-        ("smacv2", {"map_name": "10gen_terran"}, ["no 32x32_flat.SC2Map", "copy"]),
+        (
+            "smacv2",
+            {"map_name": "10gen_terran"},
+            ["no 32x32_flat.SC2Map", "pip installs no"],
+        ),
     ],
 )
 def test_versions_and_maps_that_are_not_there(package, changes, words):
@@ -114,3 +123,36 @@ def test_a_protobuf_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [TooNew(), *sys.meta_path])
     words = ["protobuf", "Descriptors cannot be created", "protobuf==3.20.3"]
     require_words([*words, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"])
+
+
+def smacv2_world(**changes):
+    values = yaml.safe_load((REPO / "configs/env/smacv2.yaml").read_text("utf8"))
+    values.pop("defaults")
+    return envs.make(merge(values, changes))
+
+
+@pytest.mark.parametrize(
+    "key", ["obs_pathing_grid", "obs_terrain_height", "obs_instead_of_state"]
+)
+def test_keys_that_smacv2_fails_with_are_refused(key):
+    with pytest.raises(ConfigError, match=rf"env\.{key}: got true; .* fails with it"):
+        smacv2_world(**{key: True})
+
+
+def test_capabilities_of_one_number_take_lists():
+    attack = {"dist_type": "per_agent_uniform", "lower_bound": [0.5]}
+    told = smacv2_world(more_capabilities={"attack": attack}).settings
+    assert told["capability_config"]["attack"] == attack
+    with pytest.raises(ConfigError, match=r"attack\.upper_bound: got 1\.0; .*\[1\.0\]"):
+        smacv2_world(more_capabilities={"attack": {**attack, "upper_bound": 1.0}})
+
+
+@pytest.mark.parametrize(("version", "fails"), [("2.3.5", False), ("2.4.0", True)])
+def test_a_numpy_that_smacv2_fails_with(monkeypatch, version, fails):
+    monkeypatch.setattr(np, "__version__", version)
+    smacv2._require_numpy({"team_gen": {}})
+    if not fails:
+        smacv2._require_numpy({"attack": {}})
+        return
+    with pytest.raises(SetupError, match=r"attack: .* 2\.4\.0; .*numpy==2\.3\.5"):
+        smacv2._require_numpy({"attack": {}})

@@ -1,6 +1,7 @@
 """The learner's socket: who may speak, and what counts as a message."""
 
 import contextlib
+import resource
 import secrets
 from collections import Counter
 from pathlib import Path
@@ -8,18 +9,23 @@ from typing import Any, NamedTuple
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
 
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.bridge.worker.worker import TOKEN, token
 from rolemarl_jax.config import ConfigError
 
-# What a server sees of somebody with another key, or with none.
-NO_HANDSHAKE = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
+# What a server sees of somebody who says nothing, and of one with another key.
+REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "no handshake",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "wrong key",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "wrong key",
+}
+HANDSHAKE_S = 5.0  # after which somebody who only connects is sent away
+HEARTBEAT_S = 2.0  # between two questions whether a peer is there
+SILENCE_S = 6.0  # without an answer, after which its connection is ended
+DESCRIPTORS = 65536  # that a learner with open doors may have, if the system lets it
 
 
 class Message(NamedTuple):
@@ -53,13 +59,17 @@ class Link:
         endpoint: where workers connect.
         refused: strangers' messages, by reason.
         secret: environment variables that a worker of this host needs.
+        lost: addresses whose connection has ended, that nobody has taken yet. Only
+            where others than this host can reach the socket.
     """
 
     def __init__(self, cfg: BridgeConfig, session: Path) -> None:
         self.refused: Counter[str] = Counter()
         self._context = zmq.Context()
         self._auth: ThreadAuthenticator | None = None
-        self._failed: zmq.Socket | None = None
+        self._events: zmq.Socket | None = None
+        self._peers: dict[int, bytes] = {}  # by descriptor of the connection
+        self.lost: list[bytes] = []
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 500
         self._socket.maxmsgsize = 64 * 2**20
@@ -67,6 +77,8 @@ class Link:
         if cfg.key_file:
             self._token = token(cfg.key_file)
             self._encrypt(Path(cfg.key_file))
+        if cfg.listen:
+            self._open_doors()
         self.secret = {} if cfg.key_file else {TOKEN: self._token.hex()}
         self.endpoint = cfg.listen or f"ipc://{session}/bridge"
         try:
@@ -83,15 +95,15 @@ class Link:
     def receive(self, timeout_s: float) -> list[Message]:
         """All messages that are there, waiting for the first one at most so long."""
         messages: list[Message] = []
-        while self._failed is not None and self._failed.poll(0):
-            self._failed.recv_multipart()
-            self.refused["wrong key"] += 1
+        self._hear_events()
         wait = max(0, round(1000 * timeout_s))
         while self._socket.poll(wait if not messages else 0):
-            peer, *frames = self._socket.recv_multipart()
+            got = self._socket.recv_multipart(copy=False)
+            peer, *frames = (frame.bytes for frame in got)
             message = self._checked(peer, frames)
             if message is not None:
                 messages.append(message)
+                self._peers[got[-1].get(zmq.SRCFD)] = peer
             else:
                 wait = 0
         return messages
@@ -111,7 +123,7 @@ class Link:
 
     def close(self) -> None:
         """Closes socket and threads."""
-        if self._failed is not None:
+        if self._events is not None:
             self._socket.disable_monitor()
         if self._auth is not None:
             self._auth.stop()
@@ -123,10 +135,31 @@ class Link:
         self._auth = ThreadAuthenticator(self._context)
         self._auth.start()
         self._auth.configure_curve_callback("*", _OneKey(public.encode()))
-        self._failed = self._socket.get_monitor_socket(NO_HANDSHAKE)
         self._socket.curve_server = True
         self._socket.curve_publickey = public.encode()
         self._socket.curve_secretkey = secret.encode()
+
+    def _open_doors(self) -> None:
+        """What a socket needs that strangers knock at, and workers are cut off from."""
+        self._socket.handshake_ivl = round(1000 * HANDSHAKE_S)
+        self._socket.heartbeat_ivl = round(1000 * HEARTBEAT_S)
+        self._socket.heartbeat_timeout = round(1000 * SILENCE_S)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        kinds = sum(REFUSALS) | zmq.EVENT_DISCONNECTED
+        self._events = self._socket.get_monitor_socket(kinds)
+
+    def _hear_events(self) -> None:
+        """Connections that failed or ended; before messages, as descriptors return."""
+        while self._events is not None and self._events.poll(0):
+            event = recv_monitor_message(self._events)
+            if event["event"] in REFUSALS:
+                self.refused[REFUSALS[event["event"]]] += 1
+                continue
+            peer = self._peers.pop(event["value"], None)
+            if peer is not None:
+                self.lost.append(peer)
 
     def _checked(self, peer: bytes, frames: list[bytes]) -> Message | None:
         try:

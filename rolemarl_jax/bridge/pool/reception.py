@@ -5,7 +5,14 @@ from typing import Any
 from rolemarl_jax.bridge.pool.agreement import Agreement
 from rolemarl_jax.bridge.pool.crew import Answer, Crew
 from rolemarl_jax.bridge.pool.link import Message
-from rolemarl_jax.bridge.pool.slots import BUSY, DOWN, IDLE, STARTING, Slot
+from rolemarl_jax.bridge.pool.slots import (
+    BUSY,
+    DOWN,
+    IDLE,
+    OPENING,
+    STARTING,
+    Slot,
+)
 from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.types import Remote
 
@@ -64,14 +71,19 @@ class Reception:
             return
         crew.seat(slot, message.peer)
         seed = slot.next_seed(self._seed)
-        slot.owes(crew.cfg.start_deadline_s, STARTING)
+        slot.owes(crew.cfg.start_deadline_s, STARTING, "starting")
+        slot.settled = False
         settings = {
             "game": self._world.game,
             "settings": self._world.settings,
             "seed": seed,
-            "deadlines": [crew.cfg.reset_deadline_s, crew.cfg.step_deadline_s],
         }
-        crew.send(slot, p.SETUP, [p.text_frame(settings)])
+        crew.send(
+            slot,
+            p.SETUP,
+            [p.text_frame(settings)],
+            seconds=crew.cfg.start_deadline_s,
+        )
 
     def _place(self, header: p.Header) -> Slot | None:
         """The slot that a joining process belongs to."""
@@ -92,14 +104,16 @@ class Reception:
         crew = self._crew
         if said["kind"] in ("setup", "action"):
             crew.fatal = crew.fatal or f"worker {slot.index}: {said['text']}"
-        crew.fail(slot, str(said["text"]).splitlines()[0])
+        reason, _, where = str(said["text"]).partition("\n")
+        crew.fail(slot, reason or "no reason given", where)
 
     def _done(self, slot: Slot, message: Message) -> None:
         """A replay is saved, or there is none."""
         _require_episode(slot, message.header)
         slot.state = IDLE
-        path = str(p.read_text(message.frames).get("path", ""))
-        answer = Answer(slot.index, slot.episode, None, None, path)
+        path = str(p.read_text(message.frames[:1]).get("path", ""))
+        data = b"".join(message.frames[1:])
+        answer = Answer(slot.index, slot.episode, None, None, path, data)
         self._crew.answers.append(answer)
 
     def _seen(self, slot: Slot, message: Message) -> None:
@@ -115,12 +129,17 @@ class Reception:
         if header.step != slot.step + (0 if first else 1):
             raise p.ProtocolError(f"answer for step {header.step} after {slot.step}")
         slot.step, slot.scale = header.step, header.scale
+        slot.stepped = slot.stepped or not first
+        self._crew.pace.took(slot.doing, header.seconds)
         if header.flags & p.ABORTED:
             self._crew.aborted(slot)
             return
         wrong = self.agreed.scale(slot) if first else ""
         if wrong:
             self._crew.fail(slot, wrong)
+            return
+        if slot.episode == OPENING:
+            slot.opening = (header, seen)
             return
         answer = Answer(slot.index, slot.episode, header, seen)
         self._crew.answers.append(answer)

@@ -1,5 +1,6 @@
 """One worker's place: what runs there, what it owes, and how often it failed."""
 
+import re
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -8,11 +9,21 @@ from typing import Any
 import numpy as np
 
 from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.bridge.worker.process import Child
 
 # States of a slot.
 DOWN, STARTING, IDLE, BUSY, GONE = "down", "starting", "idle", "busy", "gone"
+OPENING = 0  # id of an episode that nobody has asked for yet
 HOUR = 3600.0
+PRINTED = "; it printed: "
+KINDS = 6  # last failures whose kind is remembered
+NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?")
+
+
+def kind_of(reason: str) -> str:
+    """What two failures have in common: the reason without its numbers."""
+    return NUMBERS.sub("#", reason)
 
 
 @dataclass
@@ -28,15 +39,22 @@ class Slot:
         generation: counts processes.
         child: the present process, if this learner started it.
         peer: address of the present process.
+        doing: what it was asked for, in words.
+        asked_at: when, on the monotonic clock.
         deadline: of the answer that it owes, on the monotonic clock.
+        settled: whether an episode was whole since its game was launched.
         start_at: of the next process, on the monotonic clock.
-        episode: of the request that is open; 0 while there is none.
+        episode: of the request that is open; 0 (``OPENING``) while there is none.
         step: steps of this episode so far.
         scale: divisor of its rewards, 0 if unknown.
         failures: times of the last hour, on the monotonic clock.
         info: what its processes said of themselves.
         seeds: given to its processes.
         reasons: of its last failures.
+        kinds: of its last failures.
+        opening: the first observation of a process that began its episode before
+            anybody asked for one.
+        stepped: whether one of its processes ever made a step.
         restarts: of processes, ever.
         aborts: episodes that were lost, ever.
         episodes: that were whole, ever.
@@ -49,7 +67,10 @@ class Slot:
     generation: int = 0
     child: Child | None = None
     peer: bytes | None = None
+    doing: str = ""
+    asked_at: float = 0.0
     deadline: float = 0.0
+    settled: bool = False
     start_at: float = 0.0
     episode: int = 0
     step: int = 0
@@ -58,6 +79,9 @@ class Slot:
     info: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    kinds: deque[str] = field(default_factory=lambda: deque(maxlen=KINDS))
+    opening: tuple[p.Header, p.Seen] | None = None
+    stepped: bool = False
     restarts: int = 0
     aborts: int = 0
     episodes: int = 0
@@ -69,18 +93,21 @@ class Slot:
         self.seeds.append(seed)
         return seed
 
-    def owes(self, seconds: float, state: str) -> None:
+    def owes(self, seconds: float, state: str, doing: str) -> None:
         """An answer is due within ``seconds``."""
-        self.state = state
-        self.deadline = time.monotonic() + seconds
+        self.state, self.doing = state, doing
+        self.asked_at = time.monotonic()
+        self.deadline = self.asked_at + seconds
 
-    def failed(self, reason: str, cfg: BridgeConfig) -> bool:
+    def failed(self, reason: str, log: str, cfg: BridgeConfig) -> bool:
         """Enters a failure into the books; says whether there were too many."""
         now = time.monotonic()
         self.failures.append(now)
         while self.failures and self.failures[0] < now - HOUR:
             self.failures.popleft()
-        self.reasons = [*self.reasons[-4:], reason]
+        told = f"{reason}{PRINTED}{log}" if log else reason
+        self.reasons = [*self.reasons[-4:], told]
+        self.kinds.append(kind_of(reason))
         return len(self.failures) > cfg.restarts_per_hour
 
     def postpone(self, cfg: BridgeConfig) -> None:
@@ -92,6 +119,7 @@ class Slot:
     def completed(self, cfg: BridgeConfig) -> None:
         """A whole episode: whatever was wrong has been mended."""
         self.episodes += 1
+        self.settled = True
         self.pause = cfg.backoff_s
 
     def record(self) -> dict[str, Any]:

@@ -39,13 +39,13 @@ class Child:
             return f"killed by signal {signal.Signals(-code).name}"
         return f"exit status {code}"
 
-    def log(self) -> str:
-        """The last lines that it printed."""
+    def log(self, lines: int = 8) -> str:
+        """The last lines that it and its game printed."""
         try:
             text = (self.folder / LOG).read_text(encoding="utf8", errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.strip().splitlines()[-8:])
+        return "\n".join(text.strip().splitlines()[-lines:])
 
     def kill(self) -> None:
         """Ends the whole group at once and removes its folder."""

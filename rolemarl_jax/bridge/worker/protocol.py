@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAGIC, VERSION = b"RMJX", 2
-_HEADER = struct.Struct("<4sHHHHQIIdd16s")
+MAGIC, VERSION = b"RMJX", 3
+_HEADER = struct.Struct("<4sHHHHQIIddd16s")
 ANY_SLOT = 0xFFFF
 
 # Kinds, from the worker.
@@ -42,6 +42,7 @@ class Header(NamedTuple):
         step: steps of the episode before this message.
         reward: of the step.
         scale: the game's own divisor of rewards (``max_reward``), 0 if it has none.
+        seconds: that an answer took; of a request, that it may take.
         token: secret of the session.
     """
 
@@ -53,6 +54,7 @@ class Header(NamedTuple):
     step: int = 0
     reward: float = 0.0
     scale: float = 0.0
+    seconds: float = 0.0
     token: bytes = bytes(16)
 
 
@@ -99,6 +101,7 @@ def pack(header: Header) -> bytes:
         header.generation,
         header.reward,
         header.scale,
+        header.seconds,
         header.token,
     )
 
@@ -156,12 +159,14 @@ def require_finite(header: Header) -> None:
     """Refuses a reward, or a divisor of rewards, that nothing can be learnt from.
 
     Raises:
-        ProtocolError: NaN or infinity, or a divisor below zero.
+        ProtocolError: NaN or infinity, or a divisor or duration below zero.
     """
     if not math.isfinite(header.reward):
         raise ProtocolError(f"reward {header.reward}")
     if not (math.isfinite(header.scale) and header.scale >= 0):
         raise ProtocolError(f"divisor of rewards {header.scale}")
+    if not (math.isfinite(header.seconds) and header.seconds >= 0):
+        raise ProtocolError(f"answer after {header.seconds} s")
 
 
 def _no_number(name: str) -> None:

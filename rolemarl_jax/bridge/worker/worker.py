@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -24,12 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.bridge.worker.games import Game, SetupError
 
 TOKEN = "ROLEMARL_BRIDGE_TOKEN"
-SETUP_S = 600.0  # longest time for what has no deadline of its own
+FRAMES = 12  # of a traceback that is told, the innermost
+# A learner that is gone without a word, with its host, is noticed by these.
+HEARTBEAT_MS, SILENCE_MS = 5_000, 30_000
 GRACE_S = 5.0  # that the learner's own watchdog has first
 
 
@@ -40,20 +44,30 @@ class Worker:
         self._socket, self._token = socket, token(args.key_file)
         self._slot, self._generation = args.slot, args.generation
         self._game: Game | None = None
+        self._connected = False
+        self._since = 0.0  # when the request in progress came
+        self._events = socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         self._known_restarts = -1  # of the game, that the learner has heard of
-        self._limits: dict[int, float] = {}
         self.until = float("inf")  # when the request in progress is overdue
 
     def serve(self) -> None:
-        """Joins and answers until the learner says CLOSE or is gone."""
+        """Joins and answers until the learner says CLOSE or its connection ends.
+
+        Whoever was cut off has lost its place, and another learner may listen there.
+        """
         self._send(p.JOIN, texts=_host())
         while True:
+            if not self._asked():
+                return
             frames = self._socket.recv_multipart()
             header = p.unpack(frames[0])
             if header.kind == p.CLOSE:
                 return
             try:
-                self.until = time.monotonic() + self._limits.get(header.kind, SETUP_S)
+                self._since = time.monotonic()
+                self.until = self._since + header.seconds
                 self._answer(header, frames[1:])
                 self.until = float("inf")
             except SetupError as error:
@@ -61,10 +75,29 @@ class Worker:
                 return
             except Exception as error:
                 # Whatever a simulator raises: this process cannot be trusted.
-                text = traceback.format_exc(limit=-3)
+                text = traceback.format_exc(limit=-FRAMES)
                 kind = "action" if isinstance(error, _ActionError) else "crash"
                 self._fault(header, kind, f"{type(error).__name__}: {error}\n{text}")
                 return
+
+    def _asked(self) -> bool:
+        """Waits for a request; false if the connection ended instead.
+
+        One that never stood is no loss: the learner may listen later.
+        """
+        poller = zmq.Poller()
+        for socket in (self._socket, self._events):
+            poller.register(socket, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll())
+            if self._socket in ready:
+                return True
+            event = recv_monitor_message(self._events)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._connected = True
+            elif self._connected:
+                print("the connection to the learner ended", file=sys.stderr)
+                return False
 
     def close(self) -> None:
         """Ends the game, whatever state it is in."""
@@ -80,9 +113,7 @@ class Worker:
         elif header.kind == p.STEP:
             self._step(header, frames)
         elif header.kind == p.REPLAY:
-            folder = p.read_text(frames)["folder"]
-            path = self._running().save_replay(folder)
-            self._send(p.DONE, header.episode, texts={"path": path})
+            self._save_replay(header, p.read_text(frames)["folder"])
         else:
             raise p.ProtocolError(f"a worker does not answer kind {header.kind}")
 
@@ -92,8 +123,6 @@ class Worker:
         module = importlib.import_module(f"rolemarl_jax.bridge.worker.games.{name}")
         game = module.make(values["settings"], values["seed"])
         self._game = game
-        reset_s, step_s = values["deadlines"]
-        self._limits = {p.RESET: reset_s, p.STEP: step_s, p.REPLAY: reset_s}
         hello = {
             **game.shapes._asdict(),
             "episode_limit": game.episode_limit,
@@ -137,6 +166,13 @@ class Worker:
             [p.pack(head), *p.seen_frames(out.seen)], copy=False
         )
 
+    def _save_replay(self, header: p.Header, folder: str | None) -> None:
+        """Into a folder that the learner sees; or, if there is none, over the net."""
+        with tempfile.TemporaryDirectory() as own:
+            path = self._running().save_replay(folder or own)
+            data = Path(path).read_bytes() if path and folder is None else b""
+        self._send(p.DONE, header.episode, texts={"path": path}, data=data)
+
     def _require_available(self, actions: list[int]) -> None:
         for agent, (action, avail) in enumerate(
             zip(actions, self._seen.avail, strict=True)
@@ -154,12 +190,19 @@ class Worker:
 
     def _header(self, kind: int, episode: int = 0) -> p.Header:
         return p.Header(
-            kind, self._slot, self._generation, episode=episode, token=self._token
+            kind,
+            self._slot,
+            self._generation,
+            episode=episode,
+            seconds=time.monotonic() - self._since,
+            token=self._token,
         )
 
-    def _send(self, kind: int, episode: int = 0, *, texts: dict[str, Any]) -> None:
+    def _send(
+        self, kind: int, episode: int = 0, *, texts: dict[str, Any], data: bytes = b""
+    ) -> None:
         frames = [p.pack(self._header(kind, episode)), p.text_frame(texts)]
-        self._socket.send_multipart(frames)
+        self._socket.send_multipart([*frames, data] if data else frames)
 
     def _fault(self, header: p.Header, kind: str, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -226,6 +269,7 @@ def connect(context: zmq.Context, endpoint: str, key_file: str | None) -> zmq.So
     """A connected socket, encrypted if there is a key."""
     socket = context.socket(zmq.DEALER)
     socket.linger = 1000
+    socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, SILENCE_MS
     if key_file:
         public, secret = Path(key_file).read_text(encoding="utf8").split()
         socket.curve_publickey = socket.curve_serverkey = public.encode()

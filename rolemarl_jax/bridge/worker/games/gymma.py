@@ -2,7 +2,8 @@
 
 Spaces are tuples with one entry an agent; observations and actions are padded to the
 largest agent's. The state is the environment's ``get_state`` if it has one, else all
-observations; likewise available actions. The team's reward is the sum.
+observations; likewise available actions. The team's reward is the sum of its agents' or
+their mean.
 """
 
 import importlib
@@ -17,8 +18,9 @@ from rolemarl_jax.bridge.worker.protocol import Seen, Shapes
 class Gymma:
     """One environment made by ``gymnasium.make``, with a time limit of ours."""
 
-    def __init__(self, env: Any, time_limit: int, seed: int) -> None:
+    def __init__(self, env: Any, time_limit: int, seed: int, team_reward: str) -> None:
         self._env, self._core = env, env.unwrapped
+        self._team = {"sum": np.sum, "mean": np.mean}[team_reward]
         self._limit, self._seed = time_limit, seed
         self._steps, self._first = 0, True
         try:
@@ -52,7 +54,7 @@ class Gymma:
         truncated = not terminated and (bool(np.all(cut)) or self._steps >= self._limit)
         return Outcome(
             seen=self._look(obs),
-            reward=float(np.sum(reward)),
+            reward=float(self._team(reward)),
             terminated=terminated,
             truncated=truncated,
             won=bool(info.get("battle_won", False)),
@@ -104,7 +106,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         # Its own limit would say `terminated`: it must never be reached.
         _require_attribute(env.unwrapped, settings["limit_attribute"])
         setattr(env.unwrapped, settings["limit_attribute"], settings["time_limit"] + 1)
-    world = Gymma(env, settings["time_limit"], seed)
+    world = Gymma(env, settings["time_limit"], seed, settings["team_reward"])
     return Game(
         shapes=world.shapes,
         episode_limit=settings["time_limit"],

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,9 @@ import numpy as np
 
 from rolemarl_jax.bridge.worker.games import Game, SetupError, battle
 
-FAULTS = ("crash", "hang", "error", "ended", "killed", "launch")
+# What may happen at a reset, and at a step; "launch" is of the game's start alone.
+AT_RESET = ("crash", "hang", "killed", "scale")
+AT_STEP = ("crash", "hang", "killed", "error", "ended", "nan", "shape")
 
 
 class ProtocolError(Exception):
@@ -39,6 +42,7 @@ class ScriptedEnv:
         self.enemies: dict[int, Any] = {}
         self.force_restarts = self.timeouts = self._episode_count = 0
         self._episode_steps = self._right = self._resets = 0
+        self._surplus = 0  # features that nobody agreed on
         self._last = np.zeros((self.n_agents, self.n_actions))
 
     def get_env_info(self) -> dict[str, int]:
@@ -53,6 +57,8 @@ class ScriptedEnv:
 
     def reset(self) -> None:
         """Begins a battle; in the first episode it launches, as SMAC does."""
+        if self._cfg.reset_chance:
+            self._fail("reset_chance", AT_RESET)
         if self._episode_count == 0:
             self._launch()
         self._episode_steps = self._right = 0
@@ -64,7 +70,7 @@ class ScriptedEnv:
         """Reward, end and info; a lost game is (0, True, {})."""
         self._wait()
         try:
-            self._fail()
+            fault = self._fail("fault_chance", AT_STEP)
         except (ProtocolError, ConnectionError):
             self._launch()
             self.force_restarts += 1
@@ -77,6 +83,9 @@ class ScriptedEnv:
         timed = self._episode_steps >= self.episode_limit and not won
         self.timeouts += timed
         self._episode_count += won or timed
+        self._surplus = int(fault == "shape")
+        if fault == "nan":
+            return float("nan"), False, {"battle_won": False}
         reward = (10.0 * right + self.reward_win * won) / (self.max_reward / 20)
         return reward, won or timed, {"battle_won": won}
 
@@ -87,7 +96,7 @@ class ScriptedEnv:
             wanted = np.eye(self.n_actions)[self._wanted(i)]
             place = [i, self._resets, self._episode_steps, os.getpid() % 1000]
             rows.append(np.concatenate([np.array(place) / 100, wanted]))
-        pad = np.zeros(self._cfg.extra_obs)
+        pad = np.zeros(self._cfg.extra_obs + self._surplus)
         return [np.concatenate([row, pad]).astype(np.float32) for row in rows]
 
     def get_state(self) -> np.ndarray:
@@ -131,9 +140,9 @@ class ScriptedEnv:
             self._cfg.faults if self._random.random() < getattr(self._cfg, key) else ()
         )
 
-    def _fail(self) -> None:
-        """One of ``faults``, by chance."""
-        due = [fault for fault in self._due("fault_chance") if fault != "launch"]
+    def _fail(self, key: str, known: tuple[str, ...]) -> str:
+        """One of ``faults``, by chance; returns those that lie in what is told."""
+        due = [fault for fault in self._due(key) if fault in known]
         fault = self._random.choice(due) if due else ""
         if fault in ("error", "ended"):
             raise ProtocolError(f"game says: {fault}")
@@ -143,6 +152,9 @@ class ScriptedEnv:
             raise RuntimeError("the game's client crashed")
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "scale":
+            self.max_reward += 1.0
+        return fault
 
 
 def make(settings: dict[str, Any], seed: int) -> Game:
@@ -158,5 +170,13 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         max_return=20.0,
         same_scale=True,
         versions=lambda _: {"seed": seed, "game_version": "scripted"},
-        save_replay=lambda *_: "",
+        save_replay=_save_replay,
     )
+
+
+def _save_replay(env: Any, folder: str) -> str:
+    """A file that says which episode of its process it is of."""
+    path = Path(folder, "scripted.replay")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"episode {env._resets}\n", encoding="utf8")
+    return str(path)

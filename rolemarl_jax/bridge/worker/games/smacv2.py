@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rolemarl_jax.bridge.worker.games import Game, battle, starcraft
+from rolemarl_jax.bridge.worker.games import Game, SetupError, battle, starcraft
+
+# Capabilities that the package writes as arrays of one number into single places.
+NUMBERS = ("attack", "health")
+NUMPY = (2, 4)  # from which on that is an error
 
 
 def make(settings: dict[str, Any], seed: int) -> Game:
@@ -20,8 +24,9 @@ def make(settings: dict[str, Any], seed: int) -> Game:
     from; its private generators cannot be seeded.
 
     Raises:
-        SetupError: the package, the game or the map is missing.
+        SetupError: the package, the game or the map is missing, or numpy is too new.
     """
+    _require_numpy(settings["capability_config"])
     module = starcraft.prepare("smacv2", settings)
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -39,3 +44,14 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         versions=lambda env: starcraft.versions("smacv2", env, seed),
         save_replay=starcraft.save_replay,
     )
+
+
+def _require_numpy(capabilities: dict[str, Any]) -> None:
+    """Refuses a numpy that the package fails with."""
+    used = [name for name in NUMBERS if name in capabilities]
+    version = tuple(int(part) for part in np.__version__.split(".")[:2])
+    if used and version >= NUMPY:
+        raise SetupError(
+            f"more_capabilities.{used[0]}: smacv2 fails with numpy {np.__version__}; "
+            "install numpy==2.3.5 into the interpreter of bridge.python"
+        )

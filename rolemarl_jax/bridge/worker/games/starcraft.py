@@ -8,9 +8,9 @@ from typing import Any
 
 from rolemarl_jax.bridge.worker.games import SetupError
 
-INSTALL = {
-    "smac": "pip install git+https://github.com/oxwhirl/smac.git",
-    "smacv2": "pip install git+https://github.com/oxwhirl/smacv2.git",
+SOURCE = {
+    "smac": "https://github.com/oxwhirl/smac.git",
+    "smacv2": "https://github.com/oxwhirl/smacv2.git",
 }
 
 
@@ -55,8 +55,8 @@ def _import(package: str) -> Any:
     except ImportError as error:
         raise SetupError(
             f"package {package} cannot be imported ({error}); install it into the "
-            f"interpreter of bridge.python: {INSTALL[package]} (the package called "
-            "smac on PyPI is another program)"
+            f"interpreter of bridge.python: pip install git+{SOURCE[package]} "
+            "(the package called smac on PyPI is another program)"
         ) from None
     except TypeError as error:
         raise SetupError(_protobuf(error)) from None
@@ -125,8 +125,9 @@ def _check_map(package: str, name: str, game: Path) -> None:
     folder = game / "Maps" / "SMAC_Maps"
     if not (folder / f"{file}.SC2Map").is_file():
         raise SetupError(
-            f"map {name}: {folder} has no {file}.SC2Map; copy the folder SMAC_Maps of "
-            f"{package} (env/starcraft2/maps) to {folder.parent}"
+            f"map {name}: {folder} has no {file}.SC2Map; pip installs no maps: git "
+            f"clone {SOURCE[package]}, and copy its folder {package}/env/starcraft2/"
+            f"maps/SMAC_Maps to {folder.parent}"
         )
 
 
