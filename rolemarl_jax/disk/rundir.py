@@ -41,6 +41,7 @@ LATER = {
 # Keys of an environment that older runs lack, likewise.
 ENV_LATER = {"gymma": {"team_reward": "sum"}, "scripted": {"reset_chance": 0.0}}
 SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
+NORMED = ("plain", "roma", "acorm", "r3dm")  # role methods with a key ``normed``
 CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
 
 
@@ -94,9 +95,20 @@ def _algo(stored: dict[str, Any]) -> dict[str, Any]:
     algo, role = dict(stored), stored.get("role", {})
     if algo.get("learner") == "qmix":
         algo.setdefault("precision", "float32")
-    if isinstance(role, dict) and "kmeans_iterations" in role:
-        algo["role"] = {**CONTRASTIVE, **role}
+    if isinstance(role, dict):
+        algo["role"] = _role(role)
     return algo
+
+
+def _role(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored role method, likewise; the agent network may be a part of it."""
+    later = {**CONTRASTIVE} if "kmeans_iterations" in stored else {}
+    role = {**later, **stored}
+    if role.get("name") in NORMED:
+        role.setdefault("normed", False)
+    if isinstance(role.get("agent"), dict):
+        role["agent"] = _role(role["agent"])
+    return role
 
 
 def load_config(run_dir: Path | str) -> RunConfig:

@@ -27,6 +27,7 @@ from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import loggers
 from rolemarl_jax.run import observer, session
+from rolemarl_jax.run.stored import Games
 from rolemarl_jax.types import EnvSpec
 
 COLUMNS = [
@@ -281,10 +282,12 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     assert [len(one["seeds"]) for one in workers] == [1, 1]
     assert workers[0]["game_version"] == "scripted"
     cfg = rundir.load_config(tmp_path / "run")
-    record = evaluate.play(cfg, 5, None)
-    assert record["seeds"][0]["episode_length"] > 0
-    with pytest.raises(ConfigError, match="this run plays 'scripted'"):
-        evaluate._with_workers(cfg, {"env": "smac", "workers": None, "python": None})
+    outcomes, more = evaluate.play(cfg, Games(5, 0), None)
+    assert outcomes.length.shape == (1, 5) and (outcomes.length > 0).all()
+    assert "bridge" in more
+    options = {**evaluate.OPTIONS, "bridge.": {"workers": 1}, "python": "other"}
+    changed = evaluate._changed(cfg, options).bridge
+    assert (changed["workers"], changed["python"]) == (1, "other")
 
 
 def test_a_resumed_run_takes_keys_of_the_bridge(tmp_path, capsys):

@@ -14,6 +14,7 @@ from rolemarl_jax.bridge.acting import Actor, make_act, stack
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience import memory, replay, rollout
+from rolemarl_jax.experience.rows import as_rows
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import UpdateOut
 from rolemarl_jax.trees import tree_bytes
@@ -276,6 +277,32 @@ def test_a_block_is_what_a_native_block_would_be():
     assert got.truncated.sum() == 1
 
 
+def test_rows_are_what_native_rows_would_be():
+    """The same lanes as rows of value learners; a short one cuts the last episode."""
+    lanes = [[EPISODES[1], EPISODES[0]], [EPISODES[2], EPISODES[3], EPISODES[5]]]
+    slots = 30
+    got = blocks.rows(lanes, slots, {})
+    for b, lane in enumerate(lanes):
+        whole = memory.FreshState(
+            block_of(lane), rollout.beginning({}, 1, SPEC.n_agents)
+        )
+        whole = jax.tree.map(jnp.asarray, whole)
+        steps = whole.block.reward.shape[0]
+        native = as_rows(whole.block, whole.agents, STORE, slots - 1 - steps)
+        there = steps + len(lane)
+        for name, theirs in native._asdict().items():
+            if name == "carry":
+                continue
+            ours, length = getattr(got, name)[:, b], min(there, len(theirs))
+            assert (ours.shape, ours.dtype) == (theirs[:, 0].shape, theirs.dtype), name
+            np.testing.assert_array_equal(ours[:length], theirs[:length, 0], name)
+        assert not got.mask[there:, b].any()
+    assert got.truncated.sum() == 1
+    short = blocks.rows(lanes, 8, {})
+    np.testing.assert_array_equal(short.reward, got.reward[:7])
+    np.testing.assert_array_equal(short.obs, got.obs[:8])
+
+
 def test_every_step_that_was_played_is_learnt_from_once():
     """Lanes over random episode lengths, shorter and longer than a lane's share."""
     over = {"train": {"worlds": 4, "steps_per_update": 20}, "total_steps": 10_000}
@@ -283,7 +310,7 @@ def test_every_step_that_was_played_is_learnt_from_once():
     steps = SimpleNamespace(
         launch=lambda draw: drawn.append(draw(None)), wait=lambda: None, pretraining=0
     )
-    learner = SimpleNamespace(carry=lambda rows: {}, minibatch=2)
+    learner = SimpleNamespace(carry=lambda rows: {}, minibatch=2, experience="fresh")
     made, g = blocks.Blocks(cfg, steps, SPEC, learner), np.random.default_rng(0)
     played = []
     while len(drawn) < 5:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from support import REPO
 
 from experiments import reproduce
 from experiments.door import compose, resume
@@ -226,3 +227,11 @@ def test_faults_are_named(options, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as error:
         reproduce.main(options, Stub())
     assert error.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_kept_configurations_are_those_of_today():
+    """Keys that came later have the values that runs of before had."""
+    kept = sorted((REPO / "docs" / "results").glob("*/*/*/config.yaml"))
+    assert kept
+    for path in kept:
+        assert rundir.load_config(path.parent).seeds >= 1
