@@ -24,6 +24,7 @@ SIZE = (
 )
 GRID = (*SIZE, "env=pac_men")
 BRIDGE = (*SIZE, "env=scripted", "bridge.workers=2")
+BLOCKS = ("train.worlds=2", "algo.minibatch=2", "train.steps_per_update=64")
 CONFIGURATIONS = {
     "qmix": (*GRID, "algo=qmix"),
     "mappo": (*GRID, "algo=mappo"),
@@ -32,7 +33,7 @@ CONFIGURATIONS = {
     "chunks": (*GRID, "algo=iql", "seeds=4", "sweep.chunk=2"),
     "hypers": (*GRID, "algo=iql", "sweep.hypers.lr=[1e-3,5e-4]"),
     "bridge": (*BRIDGE, "algo=iql"),
-    "bridge_mappo": (*BRIDGE, "algo=mappo", "train.worlds=2"),
+    "bridge_mappo": (*BRIDGE, "algo=mappo", *BLOCKS),
 }
 PATIENCE = 600.0  # seconds that one run may take on a busy machine
 
