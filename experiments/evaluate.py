@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door import cli, compose, devices, resume
-from rolemarl_jax.config import INT32, ConfigError, RunConfig, require_name
+from rolemarl_jax.bridge.config import BridgeConfig
+from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest, require_name
 from rolemarl_jax.disk import rundir
 
 POLICIES = ("greedy", "sampled")
+# Keys of the bridge that may differ; an evaluation records nothing.
+BRIDGE = sorted({one.name for one in dataclasses.fields(BridgeConfig)} - {"record"})
 OPTIONS = {
     "run_dir": ...,
     "episodes": 320,  # a seed
@@ -107,6 +110,10 @@ def _changed(run: RunConfig, options: dict[str, Any]) -> RunConfig:
         raise ConfigError(
             f"bridge.{first}: env={env['name']} needs no worker processes"
         )
+    for key in asked:
+        if key not in BRIDGE:
+            near = nearest(f"bridge.{key}", [f"bridge.{name}" for name in BRIDGE])
+            raise ConfigError(f"bridge.{key}: unknown option; {near}")
     return dataclasses.replace(run, env=env, bridge={**bridge, **asked})
 
 

@@ -36,7 +36,8 @@ def launch(
     if any(argument.startswith("-") for argument in arguments):
         from experiments.door import jobs
 
-        jobs.with_hydra(job, check, arguments, guard)
+        # Also between two jobs a request to stop is heard.
+        guard(lambda: jobs.with_hydra(job, check, arguments, guard))
     else:
         guard(lambda: _one(job, arguments))
 

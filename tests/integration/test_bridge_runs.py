@@ -316,13 +316,17 @@ def test_a_world_of_before_has_the_keys_of_then(tmp_path):
 def test_an_evaluation_takes_keys_of_the_bridge(tmp_path):
     cfg = composed(tmp_path / "run", "bridge.record=episodes")
     words = ["run_dir=x", "bridge.workers=1", "bridge.key_file=null"]
-    asked = evaluate._with_workers(cfg, cli.options(evaluate.OPTIONS, words)).bridge
+    asked = evaluate._changed(cfg, cli.options(evaluate.OPTIONS, words)).bridge
     assert asked == {**cfg.bridge, "workers": 1}
-    with pytest.raises(ConfigError, match=r"bridge\.worker: .*'bridge\.workers'"):
-        cli.options(evaluate.OPTIONS, ["run_dir=x", "bridge.worker=1"])
     native = dataclasses.replace(cfg, bridge={})
-    with pytest.raises(ConfigError, match=r"bridge\.workers: .*no worker processes"):
-        evaluate._with_workers(native, cli.options(evaluate.OPTIONS, words[:2]))
+    for run, key, message in (
+        (cfg, "worker", r"bridge\.worker: .*'bridge\.workers'"),
+        (cfg, "record", r"bridge\.record: .*known"),
+        (native, "workers", r"bridge\.workers: .*no worker processes"),
+    ):
+        options = cli.options(evaluate.OPTIONS, ["run_dir=x", f"bridge.{key}=1"])
+        with pytest.raises(ConfigError, match=message):
+            evaluate._changed(run, options)
 
 
 @pytest.mark.starcraft

@@ -112,12 +112,12 @@ def test_one_compilation_serves_native_and_bridged_batches():
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     same = [
         (a.shape, a.dtype) == (b.shape, b.dtype)
-        for a, b in zip(ours, theirs, strict=True)
+        for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True)
     ]
     assert all(same)
     update(state, theirs, t, key)
     assert update._cache_size() == before
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
         np.testing.assert_array_equal(a, b)
     a, b = update(state, ours, t, key), update(state, theirs, t, key)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -331,7 +331,9 @@ def test_blocks_wait_for_whole_lanes_and_drop_what_was_lost():
         launch=lambda draw: drawn.append(draw(None)), wait=lambda: None, pretraining=0
     )
     learner = SimpleNamespace(
-        carry=lambda rows: {"h": jnp.zeros((rows, 1))}, minibatch=2
+        carry=lambda rows: {"h": jnp.zeros((rows, 1))},
+        minibatch=2,
+        experience="fresh",
     )
     made = blocks.Blocks(cfg, steps, SPEC, learner)
     made.begin(1)

@@ -7,7 +7,10 @@ import pytest
 from experiments.door import cli, devices, jobs, overrides
 from rolemarl_jax.config import ConfigError
 
-SWEEP = ("-m", "run=debug", "hydra.sweep.dir=swept")
+STOPPED = 130
+# Hydra would configure logging anew, and with it close streams that pytest replaced.
+QUIET = ("hydra/hydra_logging=none", "hydra/job_logging=none")
+SWEEP = ("-m", "run=debug", "hydra.sweep.dir=swept", *QUIET)
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +78,10 @@ def test_all_jobs_are_checked_before_the_first_begins(capsys):
 
 def test_a_request_to_stop_ends_the_sweep():
     def stop(cfg):
-        sys.exit(cli.STOPPED)
+        sys.exit(STOPPED)
 
     begun, status = launched(stop, "algo=vdn,iql")
-    assert (len(begun), status) == (1, cli.STOPPED)
+    assert (len(begun), status) == (1, STOPPED)
 
 
 def test_nothing_begins_where_nothing_can(tmp_path, capsys):
