@@ -142,15 +142,20 @@ from pathlib import Path
 if __name__ == "__main__":
     with remote(Path(sys.argv[1]), workers=1, remote=0) as made:
         print(made._crew.link.endpoint, flush=True)
-        sys.stdin.readline()
-        until(lambda: made.poll(0.05) or len(os.listdir("/proc/self/fd")) > 1100, 30)
-        seen = play(made, 3)
-        until(lambda: made.poll(0.05) or made._crew.link.refused["no handshake"], 30)
-        print(len(seen.done), flush=True)
+        if sys.stdin.readline() == "stay\\n":
+            refused = made._crew.link.refused
+            until(lambda: made.poll(0.05) or len(os.listdir("/proc/self/fd")) > 1100)
+            seen = play(made, 3)
+            until(lambda: made.poll(0.05) or refused["no handshake"])
+            print(len(seen.done), flush=True)
 """
 
 
-def test_a_crowd_that_only_connects_does_not_take_the_learners_descriptors(tmp_path):
+@pytest.mark.parametrize(
+    "they", [pytest.param("stay", marks=pytest.mark.slow), "leave"]
+)
+def test_a_crowd_that_only_connects_does_no_harm(tmp_path, they):
+    """Neither by the descriptors it takes, nor by what is to be heard of its end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * IDLE:
         pytest.skip("the system allows no so many descriptors")
@@ -165,9 +170,12 @@ def test_a_crowd_that_only_connects_does_not_take_the_learners_descriptors(tmp_p
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * IDLE), hard))
     try:
         port = int(learner.stdout.readline().rsplit(":", 1)[1])
-        crowd += [socket.create_connection(("127.0.0.1", port)) for _ in range(IDLE)]
-        out, _ = learner.communicate("\n", timeout=60)
-        assert out.split() == ["3"]
+        for _ in range(IDLE if they == "stay" else 3 * IDLE):
+            crowd.append(socket.create_connection(("127.0.0.1", port)))
+            if they == "leave":
+                crowd.pop().close()
+        out, _ = learner.communicate(f"{they}\n", timeout=60)
+        assert out.split() == (["3"] if they == "stay" else [])
         assert learner.returncode == 0
     finally:
         learner.kill()

@@ -137,8 +137,9 @@ def test_a_run_whose_learning_diverges_stops_and_keeps_what_was(tmp_path):
     cfg = dataclasses.replace(cfg, algo={**cfg.algo, "lr": 1e38})
     with pytest.raises(observer.StoppedError, match=r"diverged at update .* algo\.lr"):
         train(cfg)
-    found = rows(cfg)
-    assert all(row["env_steps"] < 600 for row in found)
+    # It may be so before the first row is due.
+    there = (Path(cfg.run_dir) / rundir.METRICS).is_file()
+    assert all(row["env_steps"] < 600 for row in (rows(cfg) if there else []))
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     learner = make_learner(cfg.algo, EnvSpec("scripted", 3, 4, 8, 6, 20))
     shapes = jax.eval_shape(learner.init, jax.random.key(0))

@@ -22,6 +22,7 @@ REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "wrong key",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "wrong key",
 }
+EVENTS = "inproc://events"
 HANDSHAKE_S = 5.0  # after which somebody who only connects is sent away
 HEARTBEAT_S = 2.0  # between two questions whether a peer is there
 SILENCE_S = 6.0  # without an answer, after which its connection is ended
@@ -148,7 +149,12 @@ class Link:
         most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
         kinds = sum(REFUSALS) | zmq.EVENT_DISCONNECTED
-        self._events = self._socket.get_monitor_socket(kinds)
+        self._socket.monitor(EVENTS, kinds)
+        self._events = self._context.socket(zmq.PAIR)
+        # Without a limit: where a crowd leaves at once, the thread that moves messages
+        # would wait for us to hear of it, with a lock that closing needs.
+        self._events.rcvhwm = 0
+        self._events.connect(EVENTS)
 
     def _hear_events(self) -> None:
         """Connections that failed or ended; before messages, as descriptors return."""
