@@ -92,7 +92,7 @@ def _sections(path: Path) -> dict[str, Any]:
 
 def _algo(stored: dict[str, Any]) -> dict[str, Any]:
     """The stored algorithm, with keys that older ones lack."""
-    algo, role = dict(stored), stored.get("role", {})
+    algo, role = dict(stored), stored.get("role")
     if algo.get("learner") == "qmix":
         algo.setdefault("precision", "float32")
     if isinstance(role, dict):

@@ -10,7 +10,8 @@ from experiments import reproduce
 from experiments.door import compose, resume
 from experiments.studies import results, study
 from experiments.studies.study import Run
-from rolemarl_jax.config import ConfigError
+from rolemarl_jax import learners
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import findings, loggers, summary
 
@@ -234,4 +235,5 @@ def test_kept_configurations_are_those_of_today():
     kept = sorted((REPO / "docs" / "results").glob("*/*/*/config.yaml"))
     assert kept
     for path in kept:
-        assert rundir.load_config(path.parent).seeds >= 1
+        cfg = rundir.load_config(path.parent)
+        build(learners.module_of(cfg.algo).Config, cfg.algo, "algo")
