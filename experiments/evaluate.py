@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _main(options: dict[str, Any]) -> None:
-    run = rundir.load_config(options["run_dir"])
+    run = rundir.load_config(str(options["run_dir"]))
     cfg = _changed(run, options)
     episodes = _whole(options, "episodes", least=1)
     drawn = options["seed"] is None

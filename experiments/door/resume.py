@@ -92,6 +92,8 @@ def _resumed(new: Composed) -> dict[str, Any]:
     run_dir = new.values.get("run_dir")
     if run_dir is None:
         raise ConfigError("resume: got true without run_dir; add run_dir=<directory>")
+    if not isinstance(run_dir, str):
+        raise ConfigError(f"run_dir: got {run_dir!r}; allowed: a path")
     stored = load(run_dir)
     before, now = dict(leaves(stored)), dict(leaves(new.values))
     typed = [key for key in now if _is_typed(key, new) and not _free(key)]

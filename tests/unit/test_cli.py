@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from experiments import evaluate
 from experiments.door import cli, compose, devices, resume
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
@@ -164,6 +165,8 @@ def test_resume_names_what_differs():
         resolve("run_dir=a", "resume=true", "total_steps=1")
     with pytest.raises(ConfigError, match="'b' holds no run"):
         resolve("run_dir=b", "resume=true")
+    with pytest.raises(ConfigError, match=r"run_dir: got \[\]; allowed: a path"):
+        resolve("run_dir=[]", "resume=true")
 
 
 def test_options_of_small_commands():
@@ -179,6 +182,13 @@ def test_options_of_small_commands():
     ]:
         with pytest.raises(ConfigError, match=message):
             cli.options(known, bad)
+
+
+def test_directories_that_look_like_numbers_are_names():
+    for got in ("2026", "[]", ""):
+        options = cli.options(evaluate.OPTIONS, [f"run_dir={got}"])
+        with pytest.raises(ConfigError, match="run_dir: '.+' holds no run"):
+            evaluate._main(options)
 
 
 def test_devices_flags_are_added_once_and_the_users_win(monkeypatch):
