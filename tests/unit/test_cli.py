@@ -187,7 +187,7 @@ def test_options_of_small_commands():
 def test_directories_that_look_like_numbers_are_names():
     for got in ("2026", "[]", ""):
         options = cli.options(evaluate.OPTIONS, [f"run_dir={got}"])
-        with pytest.raises(ConfigError, match="run_dir: '.+' holds no run"):
+        with pytest.raises(ConfigError, match=r"run_dir: '.+' holds no run"):
             evaluate._main(options)
 
 
