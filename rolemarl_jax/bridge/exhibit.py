@@ -18,7 +18,7 @@ from rolemarl_jax.bridge.matches import greedy
 from rolemarl_jax.bridge.pool.pool import Answer, Pool, PoolError
 from rolemarl_jax.bridge.pool.slots import BUSY, IDLE
 from rolemarl_jax.config import ConfigError, RunConfig, build
-from rolemarl_jax.disk import checkpoint, rundir
+from rolemarl_jax.disk import checkpoint, files, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report.evaluation import Outcomes
@@ -131,5 +131,5 @@ def _kept(answer: Answer, folder: Path) -> str:
         return answer.path
     path = folder / f"worker-{answer.slot}" / Path(answer.path).name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(answer.data)
+    files.write_bytes(path, answer.data)
     return str(path)

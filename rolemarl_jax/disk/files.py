@@ -47,6 +47,12 @@ def write_text(path: Path, text: str) -> None:
         scratch.write_text(text, encoding="utf8")
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes bytes, likewise."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
+
+
 def create_text(path: Path, text: str, mode: int = 0o666) -> bool:
     """Writes UTF-8 text where no file is; of several that try, one succeeds.
 
