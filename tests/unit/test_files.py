@@ -175,7 +175,7 @@ def writes_by_itself(source):
 
 
 def test_every_file_is_written_through_one_door(repo):
-    """Left out: rows and failures are appended, logs are streams, games save replays."""
+    """Left out: rows and failures are appended, logs stream, games save replays."""
     allowed = {
         "rolemarl_jax/report/loggers.py": 1,
         "rolemarl_jax/bridge/pool/complaints.py": 1,
