@@ -1,90 +1,38 @@
 """Tiny worlds with known answers, and configurations of policy learners for them."""
 
-from pathlib import Path
+from functools import reduce
+from operator import getitem
 
 import jax
 import jax.numpy as jnp
-import yaml
-from support import SWEEP
+import support
+from support import load_algo
 
-from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import mappo
 from rolemarl_jax.learners.parts.ppo_block import forward
 from rolemarl_jax.learners.parts.ppo_epochs import Part
 from rolemarl_jax.types import Env, EnvSpec, Observation, Step
 
-ALGO = Path(__file__).parent.parent / "configs" / "algo"
-
-
-def merge(base, values):
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merge(base[key], value)
-        else:
-            base[key] = value
-    return base
+SIZES = ("episodes", "mean_length", "batch", "rows", "row_length")
 
 
 def algo(name, **changes):
     """A file of configs/algo as a mapping, with dotted keys changed (`a__b=1`)."""
-    values = yaml.safe_load((ALGO / f"{name}.yaml").read_text())
-    base = {}
-    for part in values.pop("defaults", []):
-        if isinstance(part, str) and part != "_self_":
-            merge(base, algo(part))
-    merge(base, values)
+    values = load_algo(name)
     for key, value in changes.items():
         *parents, last = key.split("__")
-        node = base
-        for part in parents:
-            node = node[part]
+        node = reduce(getitem, parents, values)
         assert last in node, key
         node[last] = value
-    return base
+    return values
 
 
 def run_config(values, worlds, steps_per_update, **replay):
-    fresh = {
-        "store": "packed",
-        "sampling": "fresh",
-        "episodes": 1,
-        "mean_length": 1,
-        "batch": 1,
-        "rows": 1,
-        "row_length": 1,
-        "burn_in": 0,
-    }
-    train = {
-        "worlds": worlds,
-        "steps_per_update": steps_per_update,
-        "warmup_steps": None,
-        "seeds_by": "map",
-        "host_devices": None,
-        "seeds_together": None,
-    }
-    return build(
-        RunConfig,
-        {
-            "algo": values,
-            "env": {},
-            "logger": {},
-            "bridge": {},
-            "sweep": SWEEP,
-            "train": train,
-            "replay": {**fresh, **replay},
-            "eval": {"every": 1, "episodes": 8, "worlds": 8},
-            "checkpoint": {"every": 1, "keep": 1, "replay": True},
-            "seeds": 1,
-            "seed": 0,
-            "total_steps": 1,
-            "log_every": 1,
-            "run_dir": "x",
-            "resume": False,
-            "deterministic": False,
-            "preset": "test",
-        },
-        "",
-    )
+    """One seed of a learner of fresh experience: so many worlds, steps a block."""
+    fresh = {"sampling": "fresh", **dict.fromkeys(SIZES, 1), **replay}
+    train = {"worlds": worlds, "steps_per_update": steps_per_update}
+    over = {"train": train | {"host_devices": None}, "replay": fresh}
+    return support.run_config(values, 1, over)
 
 
 def clock(limit=4, n_agents=2):
