@@ -14,7 +14,7 @@ import numpy as np
 from envs.battle import fast, scripted
 from envs.battle.observe import observer, sizes
 from envs.battle.teams import Wish, find
-from envs.battle.world import Rules, Units, codec
+from envs.battle.world import Rules, Units, allies, codec
 from rolemarl_jax.config import ConfigError, Finite, Natural, NonNegative, config
 from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
@@ -107,6 +107,7 @@ def make(cfg: Config) -> Env:
         state_dim=state_dim,
         episode_limit=rules.steps,
         max_return=1.0 + cfg.won_battle_bonus,
+        kinds=tuple(kind.name for kind in rules.kinds),
     )
     return Env(
         spec=spec,
@@ -115,6 +116,7 @@ def make(cfg: Config) -> Env:
         observe=lambda state: see(sim.units(state)),
         pack=lambda state: store(sim.units(state)),
         unpack=lambda packed: sim.restore(load(packed)),
+        bodies=lambda state: allies(rules, sim.units(state)),
     )
 
 

@@ -38,6 +38,7 @@ class EnvSpec:
         episode_limit: the most steps an episode can have.
         max_return: return of a perfect episode where it is known; value learners
             scale rewards by it.
+        kinds: names of the types of agents; ``Bodies.kind`` is an index into them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EnvSpec:
     state_dim: int
     episode_limit: int
     max_return: float | None = None
+    kinds: tuple[str, ...] = ("agent",)
 
 
 class Observation(NamedTuple):
@@ -64,6 +66,14 @@ class Step(NamedTuple):
     terminated: Array  # [] bool, the episode ended by itself: no bootstrap
     truncated: Array  # [] bool, the time limit cut it: bootstrap
     won: Array  # [] bool, the episode ended in a win at this step
+
+
+class Bodies(NamedTuple):
+    """What a spectator sees of one world's agents; nothing learns from it."""
+
+    kind: Array  # [N] int32, the type, an index into ``EnvSpec.kinds``
+    place: Array  # [N, 2] float32 in [0, 1]
+    alive: Array  # [N] bool
 
 
 class ResetFn(Protocol):
@@ -98,6 +108,12 @@ class UnpackFn(Protocol):
     def __call__(self, packed: PackedState, /) -> EnvState: ...  # noqa: D102
 
 
+class BodiesFn(Protocol):
+    """The agents of a state, for those who look on."""
+
+    def __call__(self, state: EnvState, /) -> Bodies: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Env:
     """The Env protocol: one world as a record of pure functions.
@@ -113,6 +129,7 @@ class Env:
         observe: what is seen of a state.
         pack: a state as replay keeps it.
         unpack: a state from what replay kept.
+        bodies: types, places and lives of the agents, where the world can tell.
     """
 
     spec: EnvSpec
@@ -121,6 +138,7 @@ class Env:
     observe: ObserveFn
     pack: PackFn
     unpack: UnpackFn
+    bodies: BodiesFn | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.battle.maps import Battle
 from envs.battle.units import Kind
-from rolemarl_jax.types import Array
+from rolemarl_jax.types import Array, Bodies
 
 # Actions 0 to 3 move, 4 stops, 5 and up attack (or heal).
 STOP = 4
@@ -140,6 +140,13 @@ class Packed(NamedTuple):
     types: Maybe  # [U] uint8 where resets draw them
     shield: Maybe  # [U] float32 where shields are on
     step: Array  # [] uint8 or uint16
+
+
+def allies(rules: Rules, units: Units) -> Bodies:
+    """Types, places on the map in [0, 1], and who lives, of the allies."""
+    own = slice(rules.n_allies)
+    place = units.position[own] / jnp.array(SIZE, jnp.float32)
+    return Bodies(units.types[own], jnp.clip(place, 0, 1), units.health[own] > 0)
 
 
 def look_up(table: np.ndarray, types: Array) -> Array:

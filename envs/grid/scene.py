@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.grid import board
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.types import Array, Env, EnvSpec, Observation, Step
+from rolemarl_jax.types import Array, Bodies, Env, EnvSpec, Observation, Step
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,14 @@ def make_env(
         episode_limit=horizon,
         max_return=float(best),
     )
-    return Env(spec, **functions)
+    return Env(spec, **functions, bodies=lambda world: _bodies(scene, world))
+
+
+def _bodies(scene: Scene, world: Any) -> Bodies:
+    """Agents of one kind; all of them live."""
+    n = scene.n_agents
+    place = board.place(scene.board, world.position)
+    return Bodies(jnp.zeros(n, jnp.int32), place, jnp.ones(n, bool))
 
 
 def gathered(scene: Scene) -> Array:

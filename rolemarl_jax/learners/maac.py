@@ -143,6 +143,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         carry=lambda _: {},
         act=acting.sampling(look),
         greedy=acting.likeliest(look),
+        scores=acting.without_roles(look),
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, own)),
         pretraining=(),

@@ -130,6 +130,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         carry=method.carry,
         act=acting.sampling(acting.of_method(method, critic=True)),
         greedy=acting.likeliest(acting.of_method(method, critic=False)),
+        scores=acting.scores(method),
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, epochs, train)),
         pretraining=tuple(

@@ -130,6 +130,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         carry=method.carry,
         act=values.exploring(method, joint=cfg.epsilon.joint),
         greedy=values.greedy(method),
+        scores=values.scores(method),
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, Setup(cfg, nets, td, train))),
         pretraining=tuple(

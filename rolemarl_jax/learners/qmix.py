@@ -120,6 +120,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         carry=method.carry,
         act=values.exploring(method, joint=cfg.epsilon.joint),
         greedy=values.greedy(method),
+        scores=values.scores(method),
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, cfg, method, train)),
         pretraining=tuple(phases.pretraining(phase) for phase in pretrain),

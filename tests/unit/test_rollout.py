@@ -42,6 +42,7 @@ def counter(spec=ENV.spec):
         carry=lambda rows: {"count": jnp.full((rows, N), 77)},
         act=act,
         greedy=greedy,
+        scores=lambda *_: jnp.zeros((WORLDS, N, 3)),
         epsilon=lambda steps: (steps >= 100).astype(jnp.float32),
         update=lambda state, *_: nothing_done(state),
         pretraining=(),

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
-from rolemarl_jax.learners.parts.learner import ActFn, GreedyFn
+from rolemarl_jax.learners.parts.learner import ActFn, GreedyFn, ScoresFn
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Feats, PolicyMethod, last, one_step
@@ -58,6 +58,30 @@ def likeliest(look: LookFn) -> GreedyFn:
         return jnp.asarray(best, jnp.int32), looked.carry, looked.feats
 
     return greedy
+
+
+def scores(method: PolicyMethod) -> ScoresFn:
+    """Logits `[B, N, A]` with role features `[B, N, ...]` of one's choice."""
+
+    def act(
+        state: LearnerState, agents: AgentState, observation: Observation, feats: Feats
+    ) -> Array:
+        x, given = one_step(observation, agents), {n: f[None] for n, f in feats.items()}
+        return method.logits(state.params, x, given, agents.carry)[0][0]
+
+    return act
+
+
+def without_roles(look: LookFn) -> ScoresFn:
+    """Logits `[B, N, A]` of a policy that has no role features to be changed."""
+
+    def act(
+        state: LearnerState, agents: AgentState, observation: Observation, feats: Feats
+    ) -> Array:
+        del feats
+        return look(state, agents, observation).logits
+
+    return act
 
 
 def feed_forward(logits: Callable[[PyTree, Array], Array]) -> LookFn:

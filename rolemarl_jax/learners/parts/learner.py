@@ -65,6 +65,19 @@ class GreedyFn(Protocol):
     ) -> tuple[Array, PyTree, Feats]: ...
 
 
+class ScoresFn(Protocol):
+    """Action values or logits `[B, N, A]` of agents that have the given features."""
+
+    def __call__(  # noqa: D102
+        self,
+        state: LearnerState,
+        agents: AgentState,
+        observation: Observation,
+        feats: Feats,
+        /,
+    ) -> Array: ...
+
+
 @dataclass(frozen=True)
 class Pretraining:
     """A stage before training.
@@ -90,6 +103,7 @@ class Learner:
         carry: recurrent state of acting in so many worlds.
         act: explores.
         greedy: does not.
+        scores: what ``greedy`` chooses by, with role features put in place of its own.
         epsilon: exploration rate as a function of env steps, unbatched.
         update: compiled by itself: who calls it, inside a larger program or from the
             host, shares one compilation a shape.
@@ -111,6 +125,7 @@ class Learner:
     carry: CarryFn
     act: ActFn
     greedy: GreedyFn
+    scores: ScoresFn
     epsilon: Callable[[Array], Array]
     update: UpdateFn
     pretraining: tuple[Pretraining, ...]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from rolemarl_jax.learners.parts.epsilon import epsilon_greedy
-from rolemarl_jax.learners.parts.learner import ActFn, GreedyFn
+from rolemarl_jax.learners.parts.learner import ActFn, GreedyFn, ScoresFn
 from rolemarl_jax.ops import td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Feats, Moment, RoleMethod, last, one_step
@@ -42,6 +42,18 @@ def greedy(method: RoleMethod) -> GreedyFn:
         q, carry, feats = _values(method, state, agents, observation, None)
         q = td.mask_unavailable(q, observation.avail)
         return jnp.argmax(q, axis=-1).astype(jnp.int32), carry, feats
+
+    return act
+
+
+def scores(method: RoleMethod) -> ScoresFn:
+    """Action values `[B, N, A]` with role features `[B, N, ...]` of one's choice."""
+
+    def act(
+        state: LearnerState, agents: AgentState, observation: Observation, feats: Feats
+    ) -> Array:
+        x, given = one_step(observation, agents), {n: f[None] for n, f in feats.items()}
+        return method.q_values(state.params, x, given, agents.carry)[0].q[0]
 
     return act
 
