@@ -5,7 +5,8 @@ Parts are stored side by side, so an evaluation reads the learner without the
 replay. Orbax writes under a temporary name and renames, and older checkpoints are
 removed only after a newer one is complete: a crash costs at most what was being
 written. Typed keys, booleans, bfloat16 and optimiser states come back bit-equal: the
-record holds a digest of every part, compared when it is read.
+record holds a digest of every part, and the folder one of every file, compared when
+it is read.
 """
 
 import shutil
@@ -77,6 +78,7 @@ def save(
             manager.delete(step)
         args = ocp.args.Composite(**parts, **{META: ocp.args.JsonSave(record)})
         manager.save(step, args=args, force=True)
+    digests.list_files(directory / str(step))
     if latest(directory) != step:
         raise OSError(f"checkpoint {step} was written, and is not in {directory}")
 
@@ -164,9 +166,10 @@ def _read(
     """One checkpoint.
 
     Raises:
-        OSError: a part is not what was saved.
+        OSError: a file or a part is not what was saved.
         Exception: whatever orbax raises where it is not whole.
     """
+    digests.require_listed(directory / str(step))
     placed = {name: jax.tree.map(_placed, part) for name, part in abstract.items()}
     wanted = {name: ocp.args.StandardRestore(part) for name, part in placed.items()}
     with _manager(directory) as manager:

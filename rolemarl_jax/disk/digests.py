@@ -3,12 +3,56 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from rolemarl_jax.disk import files
 from rolemarl_jax.types import PyTree
+
+LISTING = "files.b2"  # in a folder; its last line is the digest of those before it
+
+
+def list_files(folder: Path) -> None:
+    """Writes down, in the folder, the digests of all its files."""
+    lines = "".join(f"{one} {name}\n" for name, one in _of_files(folder).items())
+    files.write_text(folder / LISTING, lines + _of_text(lines) + "\n")
+
+
+def require_listed(folder: Path) -> None:
+    """Compares all files of a folder with its listing, if it has one.
+
+    Raises:
+        OSError: a file, or the listing, is not what was written.
+    """
+    if not (folder / LISTING).exists():
+        return
+    lines = (folder / LISTING).read_bytes().decode(errors="replace")
+    body, own = lines[:-33], lines[-33:]
+    if own != _of_text(body) + "\n":
+        raise OSError(f"not what was written: {LISTING}")
+    kept = {name: one for one, name in (x.split(" ", 1) for x in body.splitlines())}
+    found = _of_files(folder)
+    wrong = [name for name in kept | found if kept.get(name) != found.get(name)]
+    if wrong:
+        raise OSError(f"not what was written: {', '.join(sorted(wrong)[:3])}")
+
+
+def _of_files(folder: Path) -> dict[str, str]:
+    """Digests of all files below a folder but the listing, by relative name."""
+    names = sorted(x for x in folder.rglob("*") if x.is_file() and x.name != LISTING)
+    found = {}
+    for path in names:
+        with path.open("rb") as file:
+            one = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        found[path.relative_to(folder).as_posix()] = one.hexdigest()
+    return found
+
+
+def _of_text(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def of_parts(state: Mapping[str, PyTree], meta: Mapping[str, Any]) -> dict[str, str]:

@@ -89,15 +89,19 @@ def test_keep_latest_and_replacing_a_step(tmp_path):
         checkpoint.restore(tmp_path, shape, step=5)
 
 
+@pytest.mark.parametrize("listed", [True, False])
 def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, listed
 ):
+    """Without the listing, as in older versions, by what is read."""
     # Reading a cut file leaves futures of orbax and tensorstore that nobody awaits.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     old, new = state_of(0), state_of(1)
     abstract, whole = jax.eval_shape(state_of), tmp_path / "whole"
     checkpoint.save(whole, 1, old, {}, keep=2)
     checkpoint.save(whole, 2, new, {}, keep=2)
+    if not listed:
+        (whole / "2" / digests.LISTING).unlink()
     files = [p for p in sorted((whole / "2").rglob("*")) if p.is_file()]
     fell_back = 0
     for index, file in enumerate(files):
@@ -109,29 +113,34 @@ def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(
         fell_back += back.step == 1
         assert (back.step == 1) == ("unreadable" in back.note)
         same(back.state, old if back.step == 1 else new)
-    assert fell_back > len(files) // 3
+    cut = sum(file.stat().st_size > 0 for file in files)
+    assert fell_back == cut if listed else fell_back > len(files) // 3
     gc.collect()
 
 
-def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, monkeypatch, listed):
+    """With the listing it is noticed; without, as in older versions, what is read."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     old, new = state_of(0), state_of(1)
     abstract, rng = jax.eval_shape(state_of), np.random.default_rng(0)
     checkpoint.save(tmp_path, 1, old, {"tick": 1}, keep=2)
     checkpoint.save(tmp_path, 2, new, {"tick": 2}, keep=2)
+    if not listed:
+        (tmp_path / "2" / digests.LISTING).unlink()
     files = [p for p in sorted((tmp_path / "2").rglob("*")) if p.is_file()]
     weights = np.array([p.stat().st_size for p in files])
-    fell_back = 0
-    for file in (*files, *rng.choice(files, 20, p=weights / weights.sum())):
+    fell_back, flips = 0, [p for p in files if p.stat().st_size]
+    flips += list(rng.choice(files, 20, p=weights / weights.sum()))
+    for file in flips:
         whole = file.read_bytes()
-        if not whole:
-            continue
         broken = bytearray(whole)
         broken[rng.integers(len(broken))] ^= 1 << rng.integers(8)
         file.write_bytes(broken)
         back = checkpoint.restore(tmp_path, abstract)
         file.write_bytes(whole)
         fell_back += back.step == 1
+        assert back.step == 1 or not listed
         assert (back.step == 1) == ("unreadable" in back.note)
         assert back.meta == {"tick": back.step}
         same(back.state, old if back.step == 1 else new)
