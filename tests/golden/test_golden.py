@@ -45,7 +45,9 @@ def run(name):
     }
 
 
-@pytest.mark.parametrize("name", ["qmix", "acorm", "pqn_qmix"])
+@pytest.mark.parametrize(
+    "name", ["qmix", pytest.param("acorm", marks=pytest.mark.slow), "pqn_qmix"]
+)
 def test_golden_run(name, request):
     got = run(name)
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}

@@ -21,13 +21,15 @@ from rolemarl_jax.report import loggers, summary
 from rolemarl_jax.run import observer, runner, saved
 
 SEEDS = 3
+QMIX = small_algo("qmix")
+ACORM = small_algo("acorm", {"role": {"contrastive_every": 3}})
 
 
 class KilledError(Exception):
     """What the test does to a run."""
 
 
-def config(run_dir, **changes):
+def config(run_dir, algo=QMIX, **changes):
     over = {
         "run_dir": str(run_dir),
         "total_steps": 960,
@@ -36,7 +38,6 @@ def config(run_dir, **changes):
         "checkpoint": {"every": 400, "keep": 2, "replay": True},
         **changes,
     }
-    algo = small_algo("acorm", {"role": {"contrastive_every": 3}})
     return run_config(algo, SEEDS, over)
 
 
@@ -96,11 +97,27 @@ def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
     with pytest.raises(KilledError):
         train(config(tmp_path), stop_at)
     train(config(tmp_path, resume=True))
-    np.testing.assert_equal(rows(tmp_path), rows(whole))
-    step, ours = states(config(tmp_path))
-    expected_step, expected = states(config(whole))
+    same(tmp_path, whole, QMIX)
+
+
+@pytest.mark.slow
+def test_a_role_method_goes_on_where_it_was(tmp_path):
+    """With what it keeps besides, and after a stage of pre-training."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(config(whole, ACORM))
+    with pytest.raises(KilledError):
+        train(config(killed, ACORM), 420)
+    train(config(killed, ACORM, resume=True))
+    same(killed, whole, ACORM)
+
+
+def same(run_dir, whole, algo):
+    """Rows and last checkpoints are equal to the bit."""
+    np.testing.assert_equal(rows(run_dir), rows(whole))
+    step, ours = states(config(run_dir, algo))
+    expected_step, expected = states(config(whole, algo))
     assert step == expected_step == 960
-    assert len(ours) == len(expected) > 50
+    assert len(ours) == len(expected) > 40
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -167,7 +184,7 @@ def test_what_cannot_be_resumed_is_refused_before_compiling(tmp_path, monkeypatc
     train(config(tmp_path, total_steps=720))
     before = rows(tmp_path)
     monkeypatch.setattr(runner, "compile_program", lambda *_: pytest.fail("compiled"))
-    other = small_algo("acorm", {"role": {"contrastive_every": 3, "hidden": 24}})
+    other = small_algo("qmix", {"role": {"hidden": 24}})
     with pytest.raises(ConfigError, match="can be read by this configuration: 7"):
         train(config(tmp_path, resume=True, algo=other))
     summary.write(tmp_path, {"env_steps": 720})
