@@ -1,5 +1,6 @@
 """What ``pip install .`` brings: every room, and every file that is no module."""
 
+import re
 import subprocess
 import tomllib
 from fnmatch import fnmatch
@@ -59,3 +60,11 @@ def test_the_licence_is_named_and_there(repo, built):
     assert project["license"] == "Apache-2.0"
     text = "".join((repo / name).read_text() for name in project["license-files"])
     assert "Apache License" in text and "2026 the rolemarl_jax authors" in text
+
+
+def test_every_pinned_package_has_its_licence_told(repo):
+    pinned = (repo / "constraints.txt").read_text(encoding="utf8")
+    page = (repo / "docs" / "dependencies.md").read_text(encoding="utf8")
+    names = set(re.findall(r"^([\w.-]+)==", pinned, re.M))
+    told = set(re.findall(r"(?<=[\s|])([\w-]+)(?=[,. ])", page))
+    assert len(names) > 100 and names <= told, names - told
