@@ -18,9 +18,10 @@ from rolemarl_jax.config import (
     Natural,
     NonNegative,
     Positive,
+    UpTo1,
     config,
 )
-from rolemarl_jax.learners.parts import phases, td_step, values
+from rolemarl_jax.learners.parts import average, phases, td_step, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import (
@@ -64,6 +65,8 @@ class Config:
         ends: episodes of one world that may end inside a block.
         slow_target: step of a target network towards the online one at each block, or
             none for no target network.
+        average: step of the weights that greedy episodes are played with towards the
+            trained ones at each block; 1 for the trained ones themselves.
         pretrain_steps: gradient steps of a pre-training phase on one block.
     """
 
@@ -83,6 +86,7 @@ class Config:
     minibatch: Positive | None
     ends: Natural
     slow_target: Fraction | None
+    average: UpTo1
     pretrain_steps: Positive
 
 
@@ -129,8 +133,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         hypers=begin.hypers,
         carry=method.carry,
         act=values.exploring(method, joint=cfg.epsilon.joint),
-        greedy=values.greedy(method),
-        scores=values.scores(method),
+        greedy=average.judged(values.greedy(method)),
+        scores=average.judged(values.scores(method)),
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, Setup(cfg, nets, td, train))),
         pretraining=tuple(
@@ -158,12 +162,13 @@ def _beginning(
             "gamma": cfg.gamma,
             "td_lambda": cfg.td_lambda,
             "reward_scale": reward_scale(cfg.reward_scale, spec),
+            average.AVERAGE: cfg.average,
             **({} if cfg.slow_target is None else {"tau": cfg.slow_target}),
             **phases.weights(cfg.loss_scales)[1],
             **nets.method.hypers,
         },
         no_gradient=nets.method.no_gradient,
-        aux=nets.method.init_aux,
+        aux=average.with_average(nets.method.init_aux, tuple(nets.method.td_lr)),
     )
 
 
@@ -181,7 +186,7 @@ def _update(
         online = {group: state.params[group] for group in state.target}
         moved = optim.soft_update(state.target, online, state.hypers["tau"])
         state = state._replace(target=moved)
-    return out._replace(state=setup.nets.method.after_update(state))
+    return out._replace(state=average.moved(setup.nets.method.after_update(state)))
 
 
 def _passes(

@@ -8,6 +8,7 @@ from support import SPEC, random_batch, small_algo
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts import values
 from rolemarl_jax.learners.parts.minibatches import shuffled
 from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.learners.parts.td_step import Values, td_losses, td_phase
@@ -17,6 +18,7 @@ from rolemarl_jax.ops.td import UNAVAILABLE
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.phase import Context
+from rolemarl_jax.types import AgentState, Observation
 
 KEY, AT = jax.random.key(5), jnp.asarray(0)
 GAMMA, LAM, SCALE = 0.9, 0.7, 2.0
@@ -61,22 +63,22 @@ def lambda_returns(batch, value):
 
 def test_targets_and_loss():
     """From the network's own values alone, with no copy of it anywhere."""
-    values, batch = parts(), block()
+    nets, batch = parts(), block()
     state = learner().init(jax.random.key(1))
     assert state.target == {}
-    x, method, params = batch.inputs, values.method, state.params
+    x, method, params = batch.inputs, nets.method, state.params
     q = np.asarray(method.q_values(params, x, {}, batch.carry)[0].q)
     best = np.where(batch.avail, q, UNAVAILABLE).argmax(-1)
 
     def mixed(action):
         picked = np.take_along_axis(q, np.asarray(action)[..., None], -1)[..., 0]
         return np.asarray(
-            values.mixer.mix(params, jnp.asarray(picked), batch.state, batch.reset, {})
+            nets.mixer.mix(params, jnp.asarray(picked), batch.state, batch.reset, {})
         )
 
     target = lambda_returns(batch, mixed(best))
     taken = mixed(np.concatenate([batch.action, np.zeros((1, 8, 3), int)]))[:-1]
-    got = td_losses(values, params, Context(state, batch, KEY))
+    got = td_losses(nets, params, Context(state, batch, KEY))
     mask = np.asarray(batch.mask)
     np.testing.assert_allclose(
         got.losses["td"] * mask, mask * (taken - target) ** 2, rtol=1e-4, atol=1e-6
@@ -84,7 +86,7 @@ def test_targets_and_loss():
 
 
 def test_no_gradient_through_the_target():
-    values, batch = parts(), block()
+    nets, batch = parts(), block()
     state = learner().init(jax.random.key(1))
     ctx = Context(state, batch, KEY)
 
@@ -92,10 +94,10 @@ def test_no_gradient_through_the_target():
         """The second arguments stand where the target is made."""
         stopped = jax.lax.stop_gradient(other)
         twin = ctx._replace(state=state._replace(target=stopped))
-        return (td_losses(values, params, twin).losses["td"] * batch.mask).sum()
+        return (td_losses(nets, params, twin).losses["td"] * batch.mask).sum()
 
     def own(params):
-        return (td_losses(values, params, ctx).losses["td"] * batch.mask).sum()
+        return (td_losses(nets, params, ctx).losses["td"] * batch.mask).sum()
 
     grads = jax.grad(own)(state.params), jax.grad(loss)(state.params, state.params)
     for mine, theirs in zip(*map(jax.tree.leaves, grads), strict=True):
@@ -149,6 +151,33 @@ def test_slow_target():
         strict=True,
     ):
         np.testing.assert_allclose(moved, old + 0.25 * (online - old), rtol=1e-5)
+
+
+def test_greedy_episodes_are_of_the_mean_weights():
+    made, batch = learner(average=0.25, epochs=1, minibatch=None), block()
+    state = made.init(jax.random.key(1))
+    new = made.update(state, batch, AT, KEY).state
+    old = state.params["agent"]
+    mean = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, old, new.params["agent"])
+    assert set(new.aux["average"]) == {"agent"}
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        new.aux["average"]["agent"],
+        mean,
+    )
+    # Weights far from their mean: who is judged reads the mean, who explores does not.
+    other = learner().init(jax.random.key(9)).params
+    apart = new._replace(params=other)
+    agents = AgentState(made.carry(8), batch.last_action[0], jnp.ones(8, bool))
+    seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
+    plain = made.greedy(new._replace(params={**other, "agent": mean}), agents, seen)[0]
+    np.testing.assert_array_equal(made.greedy(apart, agents, seen)[0], plain)
+    never = jnp.zeros(())
+    acted = made.act(apart, agents, seen, never, KEY)[0]
+    scores = values.scores(parts().method)(apart, agents, seen, {})
+    own = np.where(seen.avail, scores, UNAVAILABLE).argmax(-1)
+    np.testing.assert_array_equal(acted, own)
+    assert (np.asarray(acted) != np.asarray(plain)).any()
 
 
 def test_rate_decays_by_blocks():
