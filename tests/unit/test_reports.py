@@ -86,7 +86,7 @@ def test_plot_command(make_run, tmp_path, capsys):
     make_run("b", "algo=qmix")
     plot.main(["runs=[a,b]", "out=x/both.png"])
     assert (tmp_path / "x" / "both.png").stat().st_size > 5000
-    for wrong in (["runs=[a,a]"], ["runs=[]"], ["runs=nope"], ["run=a"], []):
+    for wrong in (["runs=[]"], ["runs=a", "out=a.jpg"], ["runs=nope"], ["run=a"], []):
         with pytest.raises(SystemExit) as stop:
             plot.main(wrong)
         assert stop.value.code == 2
