@@ -6,11 +6,10 @@ import math
 import matplotlib.image
 import numpy as np
 import pytest
+import yaml
 
 from experiments import plot, table
-from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import canvas, curve, gather, headline, loggers, results
 from rolemarl_jax.report.scores import Asked
 
@@ -19,8 +18,23 @@ from rolemarl_jax.report.scores import Asked
 def make_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def make(name, *arguments, rate=0.5, seeds=(0,), steps=(10, 20), splits=None):
-        cfg = resume.resolve(compose.composed([f"run_dir={name}", *arguments]))
+    def make(
+        name,
+        algo,
+        world="smax/3m",
+        lr=1e-3,
+        rate=0.5,
+        seeds=(0,),
+        steps=(10, 20),
+        **more,
+    ):
+        splits = more.pop("splits", ("train", "test"))
+        env = dict(zip(("name", "map"), world.split("/"), strict=False))
+        config = {"algo": {"name": algo, "lr": lr}, "env": env, **more}
+        parts = {"train": {}, "replay": {}, "eval": {}, "seed": seeds[0]}
+        (tmp_path / name).mkdir(parents=True)
+        text = yaml.safe_dump({**parts, **config})
+        (tmp_path / name / "config.yaml").write_text(text)
         rows = [
             {
                 "seed": seed,
@@ -32,9 +46,9 @@ def make_run(tmp_path, monkeypatch):
             }
             for seed in seeds
             for at in steps
-            for split in splits or ("train", "test")
+            for split in splits
         ]
-        loggers.jsonl(rundir.create(cfg) / "metrics.jsonl").write(rows)
+        loggers.jsonl(tmp_path / name / "metrics.jsonl").write(rows)
 
     return make
 
@@ -46,10 +60,10 @@ def refused(command, *arguments):
 
 
 def test_seeds_of_one_experiment_are_one_curve(make_run):
-    make_run("runs/vdn-smax/a", "algo=vdn", "seed=0")
-    make_run("runs/vdn-smax/b", "algo=vdn", "seed=7", "total_steps=500000", seeds=(7,))
-    make_run("runs/vdn-smax/c", "algo=vdn", "seed=1", "algo.lr=1e-4", seeds=(1,))
-    make_run("runs/qmix-smax/a", "algo=qmix", "seed=0")
+    make_run("runs/vdn-smax/a", "vdn")
+    make_run("runs/vdn-smax/b", "vdn", total_steps=9, seeds=(7,))
+    make_run("runs/vdn-smax/c", "vdn", lr=1e-4, seeds=(1,))
+    make_run("runs/qmix-smax/a", "qmix")
     found = gather.gather(["runs/vdn-*"]).groups
     assert [(g.label, len(g.runs)) for g in found] == [
         ("vdn lr=0.001", 2),
@@ -69,8 +83,8 @@ def test_seeds_of_one_experiment_are_one_curve(make_run):
 
 
 def test_a_seed_counts_once(make_run):
-    make_run("a", "algo=vdn", seeds=(0, 1))
-    make_run("b", "algo=vdn", "total_steps=400000", steps=(10, 20, 30))
+    make_run("a", "vdn", seeds=(0, 1))
+    make_run("b", "vdn", total_steps=9, steps=(10, 20, 30))
     found = gather.gather(["a", "b", "a"])
     (group,) = found.groups
     assert "seeds in common" in found.notes[0] and len(found.notes) == 1
@@ -82,7 +96,7 @@ def test_a_seed_counts_once(make_run):
 
 @pytest.mark.parametrize("name", ["a.png", "a.pdf", "a.svg"])
 def test_a_name_decides_the_format(name, make_run, tmp_path, capsys):
-    make_run("r", "algo=vdn")
+    make_run("r", "vdn")
     plot.main(["runs=r", f"out={name}"])
     head = (tmp_path / name).read_bytes()[:200]
     assert {"png": b"PNG", "pdf": b"%PDF", "svg": b"<svg"}[name[2:]] in head or (
@@ -93,9 +107,9 @@ def test_a_name_decides_the_format(name, make_run, tmp_path, capsys):
 
 
 def test_any_column_smoothed_and_a_panel_for_each_world(make_run, tmp_path, capsys):
-    make_run("a", "algo=vdn", seeds=range(6))
-    make_run("b", "algo=vdn", "env.map=8m", seeds=range(6))
-    make_run("c", "algo=qmix", "env.map=8m", seeds=range(6))
+    make_run("a", "vdn", seeds=range(6))
+    make_run("b", "vdn", "smax/8m", seeds=range(6))
+    make_run("c", "qmix", "smax/8m", seeds=range(6))
     plot.main(["runs=[a,b,c]", "out=two.png", "metric=td/loss", "smooth=2"])
     plot.main(["runs=a", "out=one.png", "metric=[td/loss]"])
     sizes = [
@@ -121,7 +135,7 @@ def test_smoothing_looks_back_over_known_points():
 def test_comparisons_are_drawn_or_refused(make_run, tmp_path, capsys):
     for algo, rate in (("vdn", 0.2), ("qmix", 0.8)):
         for name in ("3m", "8m"):
-            make_run(f"{algo}-{name}", f"algo={algo}", f"env.map={name}", rate=rate,
+            make_run(f"{algo}-{name}", algo, f"smax/{name}", rate=rate,
                      seeds=range(5))  # fmt: skip
     for kind in ("profile", "improvement", "efficiency"):
         plot.main(["runs='*-*m'", f"kind={kind}", f"out={kind}.png"])
@@ -137,7 +151,7 @@ def test_comparisons_are_drawn_or_refused(make_run, tmp_path, capsys):
 
 
 def test_runs_without_evaluations_are_told(make_run, capsys):
-    make_run("a", "algo=vdn", splits=("train",))
+    make_run("a", "vdn", splits=("train",))
     assert refused(plot, "runs=a") == 2
     assert "no evaluation has been made yet; split=train" in capsys.readouterr().err
     plot.main(["runs=a", "split=train"])
@@ -157,9 +171,9 @@ def test_headline_is_the_return_where_nothing_is_ever_won():
 
 
 def test_tables_by_hand(make_run, tmp_path, capsys):
-    make_run("a", "algo=vdn", rate=0.25, seeds=(0, 1))
-    make_run("b", "algo=qmix", rate=0.75, seeds=range(6))
-    make_run("c", "algo=qmix_grid", "env=pac_men", rate=0.0, seeds=(3,))
+    make_run("a", "vdn", rate=0.25, seeds=(0, 1))
+    make_run("b", "qmix", rate=0.75, seeds=range(6))
+    make_run("c", "qmix_grid", "pac_men", rate=0.0, seeds=(3,))
     table.main(["runs=[a,b,c]"])
     head, _, first, second, third, _, note = capsys.readouterr().out.splitlines()
     assert "smax/3m: Win rate (greedy evaluation)" in head and "pac_men: Return" in head
@@ -188,13 +202,13 @@ def test_tables_by_hand(make_run, tmp_path, capsys):
 
 
 def test_a_cell_is_the_mean_of_the_last_three(make_run):
-    make_run("a", "algo=vdn", steps=(10, 20, 30, 40, 50))
+    make_run("a", "vdn", steps=(10, 20, 30, 40, 50))
     (cell,) = results.cells(gather.gather(["a"]).groups, Asked("return"))
     assert (cell.found.value, cell.seeds, cell.text) == (40.0, 1, "40.00")
 
 
 def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):
-    make_run("a", "algo=vdn")
+    make_run("a", "vdn")
     (tmp_path / "b").mkdir()
     assert refused(table, "runs=[a,b,c]") == 1
     told = capsys.readouterr()
