@@ -62,6 +62,7 @@ def _main(options: dict[str, Any]) -> None:
     ]
     played = [play(part, games, options["step"]) for part in parts]
     more = {key: value for _, extra in played for key, value in extra.items()}
+    more |= _headline(run) if cfg.env == run.env else {}
     found = zip(parts, (outcomes for outcomes, _ in played), strict=True)
     world = names.world({"env": cfg.env})
     asked = evaluation.Asked(seed, policy, world)
@@ -69,6 +70,21 @@ def _main(options: dict[str, Any]) -> None:
     out = evaluation.write(_out(run, cfg, world, options), record)
     print(evaluation.text(record))
     print(f"written to {out}")
+
+
+def _headline(run: RunConfig) -> dict[str, str]:
+    """What the run itself is told by, which is not what these episodes measure."""
+    from rolemarl_jax.report import headline, summary
+
+    try:
+        found = summary.read(Path(run.run_dir))
+    except ConfigError:
+        found = None  # damaged: the episodes count all the same
+    if found is None or found.ranking:
+        return {}
+    key = found.measure
+    told = headline.text(found.last_three[key], key, found.seeds)
+    return {"headline": f"{headline.NAMES[key]} of the run: {told}"}
 
 
 def play(cfg: RunConfig, games: Any, step: int | None) -> tuple[Any, dict[str, Any]]:

@@ -15,11 +15,11 @@ from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
     findings,
+    headline,
     loggers,
     plotting,
     progress,
     ranking,
-    stats,
     summary,
 )
 from rolemarl_jax.run import observer
@@ -140,9 +140,10 @@ def _last(run_dir: Path, found: summary.Summary) -> dict[str, str]:
     if found.ranking:
         path = ranking.write(run_dir, found)
         return {"ranking": f"{path}\n\n{ranking.table(found.ranking)}\n"}
-    told = stats.text(found.last_three["win_rate"], ".3f")
-    what = "mean of the last three evaluations (interquartile mean over seeds, 95 %"
-    return {"win rate": f"{told}, {what} interval)"}
+    key = found.measure
+    told = headline.text(found.last_three[key], key, found.seeds)
+    never = "; no episode was won" if key == "return" else ""
+    return {headline.NAMES[key]: told + never}
 
 
 def _header(cfg: RunConfig, header: observer.RunHeader) -> dict[str, str]:
