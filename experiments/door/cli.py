@@ -25,8 +25,9 @@ def launch(
 ) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
-    Arguments that begin with a dash (``--help``, ``--cfg job``, ``-m`` for a sweep
-    over groups and keys) are Hydra's own and handled by it.
+    ``--help`` explains the command, its groups and its keys. Other arguments that begin
+    with a dash (``--cfg job``, ``-m`` for a sweep over groups and keys) are Hydra's own
+    and handled by it.
 
     Args:
         job: runs one experiment; may raise ``ConfigError`` until it has written
@@ -36,7 +37,11 @@ def launch(
             goes through it before the first begins.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if any(argument.startswith("-") for argument in arguments):
+    if any(argument in HELP for argument in arguments):
+        from experiments.door import manual
+
+        guard(lambda: print(manual.text(arguments)))
+    elif any(argument.startswith("-") for argument in arguments):
         from experiments.door import jobs
 
         # Also between two jobs a request to stop is heard.

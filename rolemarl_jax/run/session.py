@@ -107,11 +107,12 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     display.close(finish(cfg, {**speed, **(more or {})}))
 
 
-def draw(cfg: RunConfig) -> None:
-    """Redraws the curves of a run from its rows."""
+def draw(cfg: RunConfig, rows: Sequence[loggers.Row] | None = None) -> None:
+    """Redraws the curves of a run from its rows, which are read if not given."""
     label = str(cfg.algo["name"])
     title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
-    plotting.curves({label: cfg.run_dir}, Path(cfg.run_dir) / rundir.CURVES, title)
+    source = cfg.run_dir if rows is None else rows
+    plotting.curves({label: source}, Path(cfg.run_dir) / rundir.CURVES, title)
 
 
 def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
@@ -124,26 +125,46 @@ def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
     draw(cfg)
     rows = loggers.read(run_dir / rundir.METRICS)
     values = findings.summarise(cfg, rows, speed)
-    found = summary.parsed(values)
-    diverged = ranking.frozen(found.frozen)
     return {
-        **_last(run_dir, found),
-        **({"note": diverged} if diverged else {}),
-        "curves": str(run_dir / rundir.CURVES),
-        "summary": str(summary.write(run_dir, values)),
+        **_written(run_dir, values),
         "metrics": str(run_dir / rundir.METRICS),
     }
 
 
-def _last(run_dir: Path, found: summary.Summary) -> dict[str, str]:
+def stopped(cfg: RunConfig, rows: Sequence[loggers.Row]) -> dict[str, str]:
+    """The same of a run that was stopped, as far as it got; resuming it is as before.
+
+    Where it was computed is left open: this process knows of itself only.
+    """
+    run_dir = Path(cfg.run_dir)
+    draw(cfg, rows)
+    took = {"wall_seconds": max(row.get("wall_s", 0.0) for row in rows)}
+    values = findings.summarise(cfg, rows, took)
+    unknown = {"device": None, "versions": {}, "commit": None}
+    return _written(run_dir, {**values, **unknown})
+
+
+def _written(run_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    """Writes the summary, and tells of it and of the curves."""
+    found = summary.parsed(values)
+    diverged = ranking.frozen(found.frozen)
+    return {
+        **told(run_dir, found),
+        **({"note": diverged} if diverged else {}),
+        "curves": str(run_dir / rundir.CURVES),
+        "summary": str(summary.write(run_dir, values)),
+    }
+
+
+def told(run_dir: Path, found: summary.Summary) -> dict[str, str]:
     """What was reached, by combination where there are several."""
     if found.ranking:
         path = ranking.write(run_dir, found)
         return {"ranking": f"{path}\n\n{ranking.table(found.ranking)}\n"}
     key = found.measure
-    told = headline.text(found.last_three[key], key, found.seeds)
+    number = headline.text(found.last_three[key], key, found.seeds)
     never = "; no episode was won" if key == "return" else ""
-    return {headline.NAMES[key]: told + never}
+    return {headline.NAMES[key]: number + never}
 
 
 def _header(cfg: RunConfig, header: observer.RunHeader) -> dict[str, str]:

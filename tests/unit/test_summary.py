@@ -111,13 +111,13 @@ def test_commit_is_gits(repo):
 
 def test_the_headline_is_one_measure_and_claims_no_interval_of_few_seeds(cfg, tmp_path):
     found = summary.parsed(findings.summarise(cfg, ROWS, {}))
-    (told,) = session._last(tmp_path, found).items()
+    (told,) = session.told(tmp_path, found).items()
     name, text = told
     assert found.measure == "win_rate" and name == "win rate"
     assert text.endswith("; interquartile mean, range over 2 seeds)")
     lost = [{**row, "win_rate": 0.0} for row in ROWS]
     made = findings.summarise(cfg, lost, {})
-    (told,) = session._last(tmp_path, summary.parsed(made)).items()
+    (told,) = session.told(tmp_path, summary.parsed(made)).items()
     assert told[0] == "return" and "no episode was won" in told[1]
     older = {key: value for key, value in made.items() if key != "measure"}
     assert summary.parsed(older).measure == "return"
