@@ -37,9 +37,11 @@ def check(cfg: "RunConfig") -> None:
     from rolemarl_jax.bridge.opening import check_run
     from rolemarl_jax.config import build
     from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.report import loggers
     from rolemarl_jax.run.legs import lay_out
     from rolemarl_jax.types import Remote
 
+    loggers.check(cfg.logger)
     world = envs.make(cfg.env)
     if isinstance(world, Remote):
         bridge = build(BridgeConfig, cfg.bridge, "bridge")
@@ -108,9 +110,12 @@ def _train(cfg: "RunConfig") -> None:
     """Hands a world to whoever trains in its kind; both are made once."""
     import envs
     from rolemarl_jax.bridge.train import train_remote
+    from rolemarl_jax.report import loggers
     from rolemarl_jax.sweep.train import train_compiled
     from rolemarl_jax.types import Remote
 
+    if not cfg.sweep.plan_only:
+        loggers.check(cfg.logger)
     world = envs.make(cfg.env)
     if isinstance(world, Remote):
         train_remote(cfg, world)

@@ -9,7 +9,7 @@ import pytest
 from experiments import plot, report, table
 from experiments.door import compose, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, loggers, names, page, summary
+from rolemarl_jax.report import findings, loggers, page, summary
 
 
 @pytest.fixture
@@ -40,17 +40,6 @@ def make_run(tmp_path, monkeypatch):
         return folder
 
     return make
-
-
-def test_plot_labels_tell_runs_apart(make_run):
-    make_run("a", "algo=vdn")
-    make_run("b", "algo=qmix")
-    make_run("c", "algo=vdn")
-    make_run("d", "algo=vdn", "env.map=8m")
-    assert names.labels(["a", "b"]) == ["vdn", "qmix"]
-    assert names.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
-    first, second = names.labels(["a", "d"])
-    assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
 
 
 def test_broken_runs_are_named_and_the_others_drawn(make_run, tmp_path, capsys):
