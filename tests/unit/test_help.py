@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from experiments import __main__ as commands
 from experiments import evaluate, plot, report, summarise, table
-from experiments.door import again, cli, compose, manual
+from experiments.door import again, cli, compose, manual, overrides
 from rolemarl_jax.disk.rundir import leaves
 
 
@@ -79,3 +80,30 @@ def test_lines_to_copy_name_the_interpreter_and_are_quoted(monkeypatch, tmp_path
     monkeypatch.setattr(again.shutil, "which", lambda name: "/usr/bin/python")
     monkeypatch.chdir(Path("/"))
     assert again.command("run").split()[0] == str(own)[1:]
+
+
+def commands_of(path):
+    """Command lines that stand in a block of a page."""
+    start = r"(?:ROLEMARL_\w+=\d+ )?(?:\.venv/bin/|make |python |pytest |rolemarl )"
+    text = re.sub(r"\\\n +", "", path.read_text(encoding="utf8"))
+    return re.findall(rf"^    ({start}.*)$", text, re.M)
+
+
+def test_commands_of_the_pages_work_as_typed(repo):
+    """Also in zsh, which knows no comments there and refuses patterns of no file."""
+    pages = [repo / "README.md", *(repo / "docs").rglob("*.md")]
+    found = [(page.name, line) for page in pages for line in commands_of(page)]
+    assert len(found) > 20
+    plain = [(page, re.sub(r"'[^']*'|\"[^\"]*\"", "", line)) for page, line in found]
+    assert [one for one in plain if re.search(r"[][{}*?<>#()]", one[1])] == []
+    assert [one for one in plain if not re.search(r"\.venv/bin/|^make ", one[1])] == []
+    for _, line in found:
+        shlex.split(line)
+
+
+def test_configurations_of_the_readme_are_accepted(repo):
+    lines = [shlex.split(line) for line in commands_of(repo / "README.md")]
+    runs = [words[3:] for words in lines if words[1:3] == ["-m", "experiments.run"]]
+    assert len(runs) > 4
+    for words in runs:
+        compose.check(overrides.words(words), sweep="-m" in words)
