@@ -1,7 +1,7 @@
 """Win rates of scripted allies on the maps of SMAX, or an animation of one battle.
 
-python -m experiments.battles maps=[2s3z,MMM2]
-python -m experiments.battles maps=[MMM2] allies=[focus] gif=mmm2.gif
+python -m experiments.battles 'maps=[2s3z,MMM2]'
+python -m experiments.battles maps=MMM2 allies=focus gif=mmm2.gif
 """
 
 from collections.abc import Sequence
@@ -9,25 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door import cli
+from experiments.door.cli import Option
 from experiments.door.compose import composed
 from rolemarl_jax.config import ConfigError, build, nearest
 
 PICKS = ("closest", "focus", "random")
 OPTIONS = {
-    "maps": [],  # all if empty
-    "allies": ["closest", "focus"],  # policies of the learned team
-    "enemies": ["closest", "focus"],  # policies of the scripted team
-    "shields": False,  # shields that come back
-    "episodes": 256,
-    "seed": 0,
-    "gif": None,  # file of an animation of one battle, instead of the table
-    "size": 480,  # pixels of its width
+    "maps": Option([], "of SMAX; all if empty"),
+    "allies": Option(
+        ["closest", "focus"], "policies of the learned team: closest, focus or random"
+    ),
+    "enemies": Option(
+        ["closest", "focus"], "policies of the scripted team: the same names"
+    ),
+    "shields": Option(False, "shields that come back"),
+    "episodes": Option(256, "battles of each cell"),
+    "seed": Option(0, "of the battles"),
+    "gif": Option(None, "file of an animation of one battle, instead of the table"),
+    "size": Option(480, "pixels of its width"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; options are listed in ``OPTIONS``."""
-    cli.guard(lambda: _main(cli.options(OPTIONS, argv)))
+    cli.guard(lambda: _main(cli.options(OPTIONS, argv, __doc__)))
 
 
 def _main(options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door import cli, compose, devices, resume
+from experiments.door.cli import Option
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest, require_name
 from rolemarl_jax.disk import rundir
@@ -17,23 +18,29 @@ POLICIES = ("greedy", "sampled")
 # Keys of the bridge that may differ; an evaluation records nothing.
 BRIDGE = sorted({one.name for one in dataclasses.fields(BridgeConfig)} - {"record"})
 OPTIONS = {
-    "run_dir": ...,
-    "episodes": 320,  # a seed
-    "step": None,  # of a checkpoint; the newest by default
-    "seed": None,  # of the episodes; drawn, and told, by default
-    "policy": "greedy",  # sampled: actions drawn from the policy, of policy learners
-    "env": None,  # file of configs/env, a world of the same sizes; by default the run's
-    "env.": {},  # keys of the world that differ, such as env.map=3m
-    "bridge.": {},  # keys of worlds in other processes that differ
-    "workers": None,  # short for bridge.workers
-    "python": None,  # short for bridge.python
-    "out": None,  # evaluation.json in run_dir; with another world its name is added
+    "run_dir": Option(..., "directory of the run"),
+    "episodes": Option(320, "of each seed"),
+    "step": Option(None, "of a checkpoint; the newest by default"),
+    "seed": Option(None, "of the episodes; drawn, and told, by default"),
+    "policy": Option(
+        "greedy", "sampled: actions drawn from the policy, of policy learners"
+    ),
+    "env": Option(
+        None, "file of configs/env, a world of the same sizes; by default the run's"
+    ),
+    "env.": Option({}, "keys of the world that differ, such as env.map=3m"),
+    "bridge.": Option({}, "keys of worlds in other processes that differ"),
+    "workers": Option(None, "short for bridge.workers"),
+    "python": Option(None, "short for bridge.python"),
+    "out": Option(
+        None, "evaluation.json in run_dir; with another world its name is added"
+    ),
 }
 
 
 def main() -> None:
     """Entry point; options are listed in ``OPTIONS``."""
-    cli.guard(lambda: _main(cli.options(OPTIONS)))
+    cli.guard(lambda: _main(cli.options(OPTIONS, None, __doc__)))
 
 
 def _main(options: dict[str, Any]) -> None:
@@ -55,6 +62,7 @@ def _main(options: dict[str, Any]) -> None:
     ]
     played = [play(part, games, options["step"]) for part in parts]
     more = {key: value for _, extra in played for key, value in extra.items()}
+    more |= _headline(run) if cfg.env == run.env else {}
     found = zip(parts, (outcomes for outcomes, _ in played), strict=True)
     world = names.world({"env": cfg.env})
     asked = evaluation.Asked(seed, policy, world)
@@ -62,6 +70,21 @@ def _main(options: dict[str, Any]) -> None:
     out = evaluation.write(_out(run, cfg, world, options), record)
     print(evaluation.text(record))
     print(f"written to {out}")
+
+
+def _headline(run: RunConfig) -> dict[str, str]:
+    """What the run itself is told by, which is not what these episodes measure."""
+    from rolemarl_jax.report import headline, summary
+
+    try:
+        found = summary.read(Path(run.run_dir))
+    except ConfigError:
+        found = None  # damaged: the episodes count all the same
+    if found is None or found.ranking:
+        return {}
+    key = found.measure
+    told = headline.text(found.last_three[key], key, found.seeds)
+    return {"headline": f"{headline.NAMES[key]} of the run: {told}"}
 
 
 def play(cfg: RunConfig, games: Any, step: int | None) -> tuple[Any, dict[str, Any]]:

@@ -1,19 +1,49 @@
-"""Learning curves of one or more runs in one picture.
+"""Pictures of one or more runs: learning curves, and what compares algorithms.
 
-python -m experiments.plot runs=[runs/a,runs/b] out=curves.png
+python -m experiments.plot 'runs=[runs/a,runs/b]' out=curves.pdf
+python -m experiments.plot runs='runs/acorm-*' metric=return out=curves.svg
+python -m experiments.plot runs=runs kind=profile out=profile.png
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from experiments.door import cli
-from rolemarl_jax.config import ConfigError
-from rolemarl_jax.report import names, plotting
+from experiments.door.cli import Option
+from rolemarl_jax.config import ConfigError, require_name
+from rolemarl_jax.report import canvas, figures, gather, plotting
+from rolemarl_jax.report.gather import Group
+from rolemarl_jax.report.scores import Asked
 
+KINDS = ("curves", "profile", "improvement", "efficiency")
 OPTIONS = {
-    "runs": ...,  # run directories
-    "out": "curves.png",
-    "title": "",
+    "runs": Option(
+        ...,
+        "run directories, folders that hold some, or patterns such as 'runs/acorm-*'",
+        many=True,
+    ),
+    "out": Option("curves.png", "picture: a name in .png, .pdf or .svg"),
+    "kind": Option("curves", "curves, profile, improvement or efficiency"),
+    "metric": Option(
+        [], "columns of metrics.jsonl; the headline measure if none is given"
+    ),
+    "split": Option(
+        None, "test (greedy) or train (exploring); where the column is by default"
+    ),
+    "smooth": Option(
+        1, "points of a seed's curve over which each of its points is the mean"
+    ),
+    "losses": Option(False, "small panels of every loss below, in one world"),
+    "merge": Option(
+        "same", "runs of one curve: same (configuration), algo (any), none"
+    ),
+    "labels": Option([], "one for each curve, in place of the algorithm's name"),
+    "baseline": Option(
+        None, "label that kind=improvement compares with; the first by default"
+    ),
+    "title": Option("", "above the panels"),
 }
 
 
@@ -28,20 +58,68 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _plot(argv: Sequence[str] | None) -> None:
-    asked = cli.options(OPTIONS, argv)
-    runs = asked["runs"] if isinstance(asked["runs"], list) else [asked["runs"]]
-    runs = [str(run) for run in runs]
-    if len(set(runs)) < max(1, len(runs)):
-        raise ConfigError(f"runs: got {runs}; allowed: one or more directories, once")
-    good, broken = names.sifted(runs)
-    if not good:
-        raise ConfigError("\n".join(broken.values()))
-    sources = dict(zip(names.labels(good), good, strict=True))
-    print(plotting.curves(sources, str(asked["out"]), str(asked["title"])))
-    if broken:
-        print(f"error: {len(broken)} of {len(runs)} runs left out", file=sys.stderr)
-        print(*broken.values(), sep="\n", file=sys.stderr)
-        sys.exit(1)
+    asked = cli.options(OPTIONS, argv, __doc__)
+    canvas.require_format(str(asked["out"]))
+    require_name("kind", asked["kind"], KINDS)
+    found = gather.gather(asked["runs"], asked["merge"], asked["labels"])
+    print(_draw(found.groups, asked))
+    left_out(found)
+
+
+def left_out(found: gather.Gathered) -> None:
+    """Tells what was left out; the others have been shown.
+
+    Raises:
+        SystemExit: status 1 where a run could not be read.
+    """
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not found.broken:
+        return
+    whole = {run for group in found.groups for run in group.runs}
+    left = f"error: {len(found.broken)} of {len(found.broken) + len(whole)}"
+    print(f"{left} runs left out", *found.broken.values(), sep="\n", file=sys.stderr)
+    sys.exit(1)
+
+
+def _draw(groups: Sequence[Group], asked: dict[str, Any]) -> Path:
+    """The picture of that kind."""
+    out, title, kind = Path(str(asked["out"])), str(asked["title"]), asked["kind"]
+    metrics = [str(metric) for metric in asked["metric"]]
+    if kind == "curves":
+        return _curves(groups, metrics, asked, out, title)
+    if len(metrics) > 1:
+        raise ConfigError(f"metric: got {metrics}; allowed with kind={kind}: one")
+    what = Asked(metrics[0] if metrics else None, asked["split"])
+    if kind == "improvement":
+        return figures.improvement(groups, what, asked["baseline"], out, title)
+    drawn = {"profile": figures.profile, "efficiency": figures.efficiency}
+    return drawn[kind](groups, what, out, title)
+
+
+def _curves(
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    asked: dict[str, Any],
+    out: Path,
+    title: str,
+) -> Path:
+    """Learning curves, of one world with its losses if these are asked for."""
+    smooth = asked["smooth"]
+    if type(smooth) is not int or smooth < 1:
+        raise ConfigError(f"smooth: got {smooth!r}; allowed: 1 point or more")
+    if not asked["losses"]:
+        return figures.panels(
+            groups, metrics or [None], asked["split"], smooth, out, title
+        )
+    worlds = list(dict.fromkeys(group.world for group in groups))
+    if metrics or len(worlds) > 1:
+        got = f"metric={metrics}" if metrics else f"worlds {', '.join(worlds)}"
+        raise ConfigError(
+            f"losses: got true with {got}; allowed: runs of one world, of which every "
+            "loss is drawn"
+        )
+    return plotting.curves({g.label: g.rows for g in groups}, out, title or worlds[0])
 
 
 if __name__ == "__main__":

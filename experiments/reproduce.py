@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door import cli
+from experiments.door.cli import Option
 from experiments.studies import conduct, results
 from experiments.studies.study import Run, load, runs
 from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
 
-OPTIONS: dict[str, Any] = {
-    "study": ...,  # file of configs/study
-    "scale": "paper",  # smoke: a few minutes, to see that everything runs
-    "runs": "runs/studies",  # results go to <runs>/<study>/<scale>/<world>/<algo>
-    "worlds": [],  # only these, for a piece of the study; all if empty
-    "algos": [],  # the same of algorithms
-    "docs": None,  # folder of results.md; docs, at scale=smoke that of the results
+OPTIONS = {
+    "study": Option(..., "file of configs/study"),
+    "scale": Option("paper", "smoke: a few minutes, to see that everything runs"),
+    "runs": Option(
+        "runs/studies", "results go to <runs>/<study>/<scale>/<world>/<algo>"
+    ),
+    "worlds": Option([], "only these, for a piece of the study; all if empty"),
+    "algos": Option([], "the same of algorithms"),
+    "docs": Option(
+        None, "folder of results.md; docs, at scale=smoke that of the results"
+    ),
 }
 
 
@@ -37,7 +42,9 @@ def main(
         SystemExit: status 2 for wrong options, 130 or 143 if stopped, 1 if a run
             failed.
     """
-    cli.guard(lambda: _main(cli.options(OPTIONS, argv), execute or conduct.train))
+    cli.guard(
+        lambda: _main(cli.options(OPTIONS, argv, __doc__), execute or conduct.train)
+    )
 
 
 def _main(options: dict[str, Any], execute: conduct.Execute) -> None:

@@ -37,9 +37,11 @@ def check(cfg: "RunConfig") -> None:
     from rolemarl_jax.bridge.opening import check_run
     from rolemarl_jax.config import build
     from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.report import loggers
     from rolemarl_jax.run.legs import lay_out
     from rolemarl_jax.types import Remote
 
+    loggers.check(cfg.logger)
     world = envs.make(cfg.env)
     if isinstance(world, Remote):
         bridge = build(BridgeConfig, cfg.bridge, "bridge")
@@ -58,24 +60,28 @@ def train(cfg: "RunConfig") -> None:
         SystemExit: status 130 or 143 when the run was asked to stop, 1 when it had
             to, or when nothing learns any more.
     """
+    from experiments.door.again import command
     from rolemarl_jax.run.observer import Interrupted, StoppedError
 
-    again = f"python -m experiments.run run_dir={cfg.run_dir} resume=true"
+    where = f"run_dir={cfg.run_dir}"
+    again = command("run", where, "resume=true")
+    early = f"Next:\n  {again}\n  {command('summarise', where)}"
     try:
         _train(cfg)
     except Interrupted:
-        print(f"Next:\n  {again}")
+        print(early)
         sys.exit(stops.status())
     except StoppedError:
-        print(f"Next:\n  {again}")
+        print(early)
         sys.exit(1)
     if cfg.sweep.plan_only:
         return
     _require_learners(cfg)
     print(
         "Next:",
-        f"python -m experiments.evaluate run_dir={cfg.run_dir} episodes=320",
-        f"python -m experiments.report run_dir={cfg.run_dir}",
+        command("evaluate", where, "episodes=320"),
+        command("report", where),
+        command("plot", f"runs={cfg.run_dir}"),
         f"{again} total_steps={2 * cfg.total_steps}",
         sep="\n  ",
     )
@@ -104,9 +110,12 @@ def _train(cfg: "RunConfig") -> None:
     """Hands a world to whoever trains in its kind; both are made once."""
     import envs
     from rolemarl_jax.bridge.train import train_remote
+    from rolemarl_jax.report import loggers
     from rolemarl_jax.sweep.train import train_compiled
     from rolemarl_jax.types import Remote
 
+    if not cfg.sweep.plan_only:
+        loggers.check(cfg.logger)
     world = envs.make(cfg.env)
     if isinstance(world, Remote):
         train_remote(cfg, world)

@@ -1,5 +1,7 @@
-"""All rows of a run as CSV, for spreadsheets and data frames.
+"""Tables of runs: results side by side, or all rows of one run.
 
+python -m experiments.table 'runs=[runs/a,runs/b]' out=results.md
+python -m experiments.table runs='runs/*' out=results.tex
 python -m experiments.table run_dir=runs/a out=metrics.csv
 """
 
@@ -7,22 +9,71 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.door import cli
-from rolemarl_jax.report import table
+from experiments.door.cli import Option
+from experiments.plot import left_out
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files
+from rolemarl_jax.report import gather, results, table
+from rolemarl_jax.report.scores import Asked
 
+FORMS = {
+    ".md": results.markdown,
+    ".tex": results.latex,
+    ".csv": results.comma_separated,
+}
 OPTIONS = {
-    "run_dir": ...,
-    "out": "metrics.csv",
+    "runs": Option(
+        [],
+        "run directories, folders that hold some, or patterns such as 'runs/*'",
+    ),
+    "run_dir": Option(
+        None, "one run instead, all rows of whose metrics.jsonl become a CSV"
+    ),
+    "out": Option(None, "a name in .md, .tex or .csv; printed as Markdown by default"),
+    "metric": Option(None, "column of metrics.jsonl; the headline measure by default"),
+    "split": Option(
+        None, "test (greedy) or train (exploring); where the column is by default"
+    ),
+    "merge": Option("same", "runs of one line: same (configuration), algo (any), none"),
+    "labels": Option([], "one for each line, in place of the algorithm's name"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; options are listed in ``OPTIONS``."""
+    """Entry point; options are listed in ``OPTIONS``.
+
+    Raises:
+        SystemExit: status 2 for wrong options or where no run can be read, 1 where some
+            were left out.
+    """
     cli.guard(lambda: _table(argv))
 
 
 def _table(argv: Sequence[str] | None) -> None:
-    asked = cli.options(OPTIONS, argv)
-    print(table.rows_to_csv(Path(str(asked["run_dir"])), Path(str(asked["out"]))))
+    asked = cli.options(OPTIONS, argv, __doc__)
+    if bool(asked["runs"]) == (asked["run_dir"] is not None):
+        raise ConfigError(
+            "runs, run_dir: give one of them: runs=... for a table of results, "
+            "run_dir=... for all rows of one run"
+        )
+    if asked["run_dir"] is not None:
+        out = Path(str(asked["out"] or "metrics.csv"))
+        print(table.rows_to_csv(Path(str(asked["run_dir"])), out))
+        return
+    out = None if asked["out"] is None else Path(str(asked["out"]))
+    form = results.markdown if out is None else FORMS.get(out.suffix.lower())
+    if form is None:
+        raise ConfigError(f"out: got '{out}'; allowed: a name in {', '.join(FORMS)}")
+    found = gather.gather(asked["runs"], asked["merge"], asked["labels"])
+    metric = None if asked["metric"] is None else str(asked["metric"])
+    text = form(results.cells(found.groups, Asked(metric, asked["split"])))
+    if out is None:
+        print(text, end="")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(out, text)
+        print(out)
+    left_out(found)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door import cli, devices
+from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError, nearest
 from rolemarl_jax.disk import files
 
@@ -18,32 +19,36 @@ SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
 SPECIAL = ("peer", "race", "sweep")
 OPTIONS = {
-    "suite": "all",  # one of SUITES or SPECIAL, or all of SUITES
-    "out": None,  # JSON file to write
-    "docs": None,  # Markdown file that gets a table appended
-    "threads": 1,  # cores that the process may use, 0 for all
-    "algo": [],  # algorithms; what a suite takes by default if empty
-    "lengths": [60, 120],  # episode lengths of suite=update
-    "map": "2s3z",  # of suites train, memory, peer, race and sweep
-    "maps": ["2s3z", "27m_vs_30m", "MMM2", "corridor"],  # of suite=env
-    "worlds": 128,  # of suite=env
-    "steps": 50,  # of one call in suite=env
-    "seconds": 20.0,  # of each measurement in suites train, sweep, peer and bridge
-    "peer": None,  # a checkout of JaxMARL, of suites peer, race and sweep
-    "hidden": [64, 512],  # network sizes of suite=peer
-    "seeds": [],  # suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which
-    "win_rate": 0.8,  # goal of suite=race
-    "race_steps": 1_000_000,  # env steps after which suite=race gives up
-    "peers": [],  # learners of JaxMARL's in suite=race, see its PEERS
-    "peer_lr": 5e-5,  # learning rate of the peer's QMIX in suite=race
-    "seeds_by": ["map", "vmap"],  # of suite=sweep
-    "workers": [1, 4, 8],  # of suite=bridge
+    "suite": Option("all", f"{', '.join((*SUITES, *SPECIAL))}; all: those before peer"),
+    "out": Option(None, "JSON file to write"),
+    "docs": Option(None, "Markdown file that gets a table appended"),
+    "threads": Option(1, "cores that the process may use, 0 for all"),
+    "algo": Option([], "algorithms; what a suite takes by default if empty"),
+    "lengths": Option([60, 120], "episode lengths of suite=update"),
+    "map": Option("2s3z", "of suites train, memory, peer, race and sweep"),
+    "maps": Option(["2s3z", "27m_vs_30m", "MMM2", "corridor"], "of suite=env"),
+    "worlds": Option(128, "of suite=env"),
+    "steps": Option(50, "of one call in suite=env"),
+    "seconds": Option(
+        20.0, "of each measurement in suites train, sweep, peer and bridge"
+    ),
+    "peer": Option(None, "a checkout of JaxMARL, of suites peer, race and sweep"),
+    "hidden": Option([64, 512], "network sizes of suite=peer"),
+    "seeds": Option(
+        [], "suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which"
+    ),
+    "win_rate": Option(0.8, "goal of suite=race"),
+    "race_steps": Option(1_000_000, "env steps after which suite=race gives up"),
+    "peers": Option([], "learners of JaxMARL's in suite=race, see its PEERS"),
+    "peer_lr": Option(5e-5, "learning rate of the peer's QMIX in suite=race"),
+    "seeds_by": Option(["map", "vmap"], "of suite=sweep"),
+    "workers": Option([1, 4, 8], "of suite=bridge"),
 }
 
 
 def main() -> None:
     """Entry point; options are listed in ``OPTIONS``."""
-    cli.guard(lambda: _main(cli.options(OPTIONS)))
+    cli.guard(lambda: _main(cli.options(OPTIONS, None, __doc__)))
 
 
 def _main(options: dict[str, Any]) -> None:

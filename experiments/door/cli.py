@@ -5,8 +5,9 @@ anything is compiled or written.
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -16,14 +17,17 @@ from rolemarl_jax.config import ConfigError, nearest
 if TYPE_CHECKING:
     from experiments.door.start import Job
 
+HELP = ("--help", "-h")
+
 
 def launch(
     job: "Job", argv: Sequence[str] | None = None, check: "Job | None" = None
 ) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
-    Arguments that begin with a dash (``--help``, ``--cfg job``, ``-m`` for a sweep
-    over groups and keys) are Hydra's own and handled by it.
+    ``--help`` explains the command, its groups and its keys. Other arguments that begin
+    with a dash (``--cfg job``, ``-m`` for a sweep over groups and keys) are Hydra's own
+    and handled by it.
 
     Args:
         job: runs one experiment; may raise ``ConfigError`` until it has written
@@ -33,7 +37,11 @@ def launch(
             goes through it before the first begins.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if any(argument.startswith("-") for argument in arguments):
+    if any(argument in HELP for argument in arguments):
+        from experiments.door import manual
+
+        guard(lambda: print(manual.text(arguments)))
+    elif any(argument.startswith("-") for argument in arguments):
         from experiments.door import jobs
 
         # Also between two jobs a request to stop is heard.
@@ -54,43 +62,107 @@ def guard(action: Callable[[], None]) -> None:
         sys.exit(2)
 
 
+class Option(NamedTuple):
+    """One option of a small command.
+
+    Attributes:
+        default: its value if it is not given; ``...`` marks one that is required.
+        text: what ``--help`` says of it.
+        many: whether it is a list; one value alone is then a list of it.
+    """
+
+    default: Any
+    text: str
+    many: bool = False
+
+
+# Options that mean the same wherever they have no text of their own.
+COMMON = {
+    "run_dir": "directory of a run",
+    "out": "file that is written; named in run_dir by default",
+}
+
+
 def options(
-    known: Mapping[str, Any], argv: Sequence[str] | None = None
+    known: Mapping[str, Any],
+    argv: Sequence[str] | None = None,
+    about: str | None = None,
 ) -> dict[str, Any]:
     """Options ``key=value`` of the small commands, with values read as YAML.
 
+    ``--help`` prints what the command does and explains each option.
+
     Args:
-        known: allowed keys with their defaults; ``...`` marks one that is required.
-            Where the default is a list, one value alone is a list of it. A name that
+        known: allowed keys with their ``Option``, or with a default alone. A name that
             ends with a dot takes any key below it: ``env.map=3m`` is ``map`` of
             ``env.``.
         argv: as for ``launch``.
+        about: docstring of the command; that of the running module by default.
 
     Raises:
         ConfigError: unknown, repeated, missing or malformed option.
+        SystemExit: status 0, after help.
     """
+    table = {key: _option(key, one) for key, one in known.items()}
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument in HELP for argument in arguments):
+        print(_help(table, about or sys.modules["__main__"].__doc__ or ""))
+        sys.exit(0)
     found: dict[str, Any] = {}
-    usage = " ".join(f"{key}=..." for key in known)
-    for argument in sys.argv[1:] if argv is None else argv:
+    usage = " ".join(f"{key}=..." for key in table)
+    for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
             raise ConfigError(f"'{argument}': got no key=value; options: {usage}")
         section = f"{key.partition('.')[0]}."
-        if section in known and section != f"{key}." and key != section:
+        if section in table and section != f"{key}." and key != section:
             part = found.setdefault(section, {})
             part[key.removeprefix(section)] = _value(key, value)
             continue
-        if key not in known:
-            raise ConfigError(f"{key}: unknown option; {nearest(key, known)}")
+        if key not in table:
+            raise ConfigError(f"{key}: unknown option; {nearest(key, table)}")
         if key in found:
             raise ConfigError(f"{key}: given twice")
         given = _value(key, value)
-        single = isinstance(known[key], list) and not isinstance(given, list)
+        single = table[key].many and not isinstance(given, list)
         found[key] = [given] if single else given
-    missing = [key for key in known if known[key] is ... and key not in found]
+    missing = [key for key in table if table[key].default is ... and key not in found]
     if missing:
         raise ConfigError(f"{missing[0]}: missing; options: {usage}")
-    return {**known, **found}
+    return {**{key: one.default for key, one in table.items()}, **found}
+
+
+def _option(key: str, one: Any) -> Option:
+    """An option as it is declared, or of a default alone."""
+    if isinstance(one, Option):
+        return one._replace(many=one.many or isinstance(one.default, list))
+    return Option(one, COMMON.get(key, ""), isinstance(one, list))
+
+
+def _help(table: Mapping[str, Option], about: str) -> str:
+    """What a command does, and each of its options."""
+    width = max(len(key) for key in table) + 3
+    lines = []
+    for key, one in table.items():
+        name = f"{key}<name>=" if key.endswith(".") else f"{key}="
+        default = "required" if one.default is ... else f"default {_shown(one.default)}"
+        told = one.text if key.endswith(".") else f"{one.text} [{default}]"
+        lines += textwrap.wrap(
+            told,
+            88,
+            initial_indent=f"  {name:<{width}} ",
+            subsequent_indent=" " * (width + 3),
+        )
+    return "\n".join([about.strip(), "", "Options:", *lines])
+
+
+def _shown(value: Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value) or "''"
 
 
 def _value(key: str, text: str) -> Any:

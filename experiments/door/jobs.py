@@ -1,13 +1,15 @@
 """Command lines with Hydra's own flags: help, ``--cfg job``, and sweeps with ``-m``.
 
 Every job of a sweep is checked before the first one trains. One that is refused or
-fails does not end the others; the exit status tells of it.
+fails does not end the others; the exit status tells of it. At the end stands a table of
+what the jobs of this process have reached.
 """
 
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,9 +17,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.door import compose, overrides, resume, unread
+from experiments.door.again import command
 from experiments.door.devices import prepare_devices
 from experiments.door.start import Job, start
-from rolemarl_jax.config import ConfigError
+from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.disk.rundir import METRICS
 
 Guard = Callable[[Callable[[], None]], None]
 SWEEP = ("-m", "--multirun")
@@ -40,6 +44,7 @@ def with_hydra(
     """
     sweep = any(flag in arguments for flag in SWEEP)
     became: dict[int, int] = {}
+    finished: dict[int, str] = {}
     guard(lambda: became.update(_refused(check, arguments, sweep)))
     here = os.getpid()
 
@@ -51,15 +56,39 @@ def with_hydra(
             guard(lambda: _start(job, cfg, own.runtime.choices, typed, None))
             return
         if number not in became:
+
+            def noted(run: RunConfig) -> None:
+                job(run)
+                finished[number] = run.run_dir
+
             became[number] = _status(
-                guard, lambda: _start(job, cfg, own.runtime.choices, typed, number)
+                guard, lambda: _start(noted, cfg, own.runtime.choices, typed, number)
             )
         if os.getpid() != here and became[number]:
             sys.exit(became[number])  # a launcher's own process tells by its status
 
     sys.argv = [sys.argv[0], *compose.opened(arguments)]
     hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
+    _compare(list(finished.values()))
     _tell(became)
+
+
+def _compare(folders: Sequence[str]) -> None:
+    """Prints the jobs' results side by side, where there are several."""
+    # Jobs that only planned have left no directory.
+    there = [folder for folder in folders if Path(folder, METRICS).is_file()]
+    if len(there) < 2:
+        return
+    from rolemarl_jax.report import gather, results
+    from rolemarl_jax.report.scores import Asked
+
+    try:
+        found = gather.gather(there)
+        print(results.markdown(results.cells(found.groups, Asked())), end="")
+    except ConfigError as error:
+        print(f"no comparison of the jobs: {error}", file=sys.stderr)
+        return
+    print("\nNext:", command("plot", f"runs=[{','.join(there)}]"), sep="\n  ")
 
 
 def _start(

@@ -7,17 +7,17 @@ from pathlib import Path
 from experiments.studies.study import Run, Study
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import plotting, stats, summary
+from rolemarl_jax.report import headline, plotting, summary
 
 HEAD = """# Results
 
 Written by `python -m experiments.reproduce study=...`, which owns the text between the
-markers of a study. Numbers are interquartile means over seeds, with 95 % stratified
-bootstrap intervals, of the mean of each seed's last three greedy evaluations.
+markers of a study. Numbers are interquartile means over seeds of each one's mean of the
+last three evaluations, with 95 % stratified bootstrap intervals, or the range of fewer
+than five seeds.
 """
 COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
 OVERLAID = 4  # runs that can be told apart in one panel
-FORMS = {"win_rate": ".3f", "return": ".2f"}  # how numbers are printed
 
 
 def write(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> Path:
@@ -81,7 +81,9 @@ def _row(measure: str, run: Run) -> str:
         return f"| {run.algo} | {why} |{' |' * (len(COLUMNS) - 1)}"
     cells = (
         run.algo,
-        stats.text(found.last_three[measure], FORMS[measure]),
+        headline.number(
+            found.last_three[measure], headline.FORMS[measure], found.seeds
+        ),
         found.seeds,
         f"{found.env_steps:,}",
         _short(found.commit),

@@ -1,14 +1,16 @@
 """``evaluation.json``: what greedy episodes with a stored policy found."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import files
-from rolemarl_jax.report import stats
+from rolemarl_jax.report import headline, stats
 
 MEASURES = ("win_rate", "return", "episode_length")
 
@@ -61,7 +63,8 @@ def record(
         Plain containers: ``step`` (of the part that got least far), ``episodes``,
         ``seed``, ``policy``, ``world``, ``note``, ``overall``, ``combinations`` where
         hyper-parameters are swept, ``seeds`` (one record a member, win rate with its
-        Wilson interval) and ``more``.
+        Wilson interval) and ``more``. ``overall`` has three numbers a measure, mean,
+        low and high, and says in ``interval`` what the last two are.
     """
     games = [
         Game(member, *(column[i] for column in (found.ret, found.won, found.length)))
@@ -118,22 +121,29 @@ def text(values: Mapping[str, Any]) -> str:
         f"episodes a seed in {values['world']}; seed={values['seed']} plays them again",
         "  seed  win rate   95 % interval   return  length",
     )
-    combinations = {
-        f"win_rate with {members.text(one['hypers'])}": one["win_rate"]
+    several = [
+        (f" with {members.text(one['hypers'])}", one)
         for one in values.get("combinations", [])
-    }
-    means = {**combinations, **values["overall"]}
+    ]
+    parts = [*several, ("", values["overall"])]
     lines = (
         *filter(None, [values["note"]]),
         *head,
         *map(_line, values["seeds"]),
-        *(
-            f"{key}: interquartile mean {value:.3f}, 95 % [{low:.3f}, {high:.3f}]"
-            for key, (value, low, high) in means.items()
-        ),
+        *(line for name, one in parts for line in _means(name, one)),
+        *filter(None, [values.get("headline")]),
         *(f"replay {path}" for path in values.get("replays", [])),
     )
     return "\n".join(lines)
+
+
+def _means(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each measure that counts here: the win rate, if anything was won."""
+    keys = ("win_rate", "return") if found["win_rate"][0] > 0 else ("return",)
+    for key in (*keys, "episode_length") if not name else keys[:1]:
+        called = headline.NAMES.get(key, key.replace("_", " "))
+        number = stats.text(stats.Interval(*found[key]), headline.FORMS.get(key, ".1f"))
+        yield f"{called}{name}: {number} (these episodes; {found['interval']})"
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -149,19 +159,24 @@ def _line(row: Mapping[str, Any]) -> str:
 def _overall(rows: Sequence[dict[str, Any]], games: Sequence[Game]) -> dict[str, Any]:
     """Interquartile means over all and by combination.
 
-    Their intervals are those of a bootstrap over seeds and episodes.
+    Their intervals are those of a bootstrap over seeds and episodes; two to four seeds
+    have their range.
 
     Returns:
         ``overall``, and ``combinations`` where hyper-parameters are swept.
     """
 
-    def means(part: Sequence[int]) -> dict[str, list[float]]:
+    def means(part: Sequence[int]) -> dict[str, Any]:
         chosen = [games[i] for i in part]
-        won = stats.nested_ci([game.won for game in chosen], rates=True)
-        ret = stats.nested_ci([game.ret for game in chosen])
-        length = stats.nested_ci([game.length for game in chosen])
+        won = _interval([game.won for game in chosen], rates=True)
+        ret = _interval([game.ret for game in chosen])
+        length = _interval([game.length for game in chosen])
         found = (list(won), list(ret), list(length))
-        return dict(zip(MEASURES, found, strict=True))
+        band = "95 % interval over its episodes" if len(chosen) == 1 else ""
+        return {
+            **dict(zip(MEASURES, found, strict=True)),
+            "interval": band or f"interquartile mean, {stats.band(len(chosen))}",
+        }
 
     numbered = [{**row, "at": i} for i, row in enumerate(rows)]
     swept = [
@@ -171,6 +186,13 @@ def _overall(rows: Sequence[dict[str, Any]], games: Sequence[Game]) -> dict[str,
     ]
     whole = {"overall": means(range(len(games)))}
     return {**whole, **({"combinations": swept} if swept else {})}
+
+
+def _interval(scores: Sequence[Any], *, rates: bool = False) -> stats.Interval:
+    """Of one seed over its episodes, of few seeds their range, of many over both."""
+    if 1 < len(scores) < stats.ENOUGH:
+        return stats.over_seeds([np.mean(own) for own in scores])
+    return stats.nested_ci(scores, rates=rates)
 
 
 def _wilson(wins: int, episodes: int) -> list[float]:

@@ -13,7 +13,7 @@ import numpy as np
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import provenance, stats
+from rolemarl_jax.report import headline, provenance, stats
 from rolemarl_jax.report.summary import MEASURES
 
 Found = dict[str, dict[str, float]]  # of a seed: final, last_three, best by measure
@@ -36,6 +36,9 @@ def summarise(
         Plain containers. ``final`` is the last evaluation of each seed,
         ``last_three`` the mean of its last three, ``best`` its highest one (biased
         upwards, the more so the noisier evaluations are); unknown values are None.
+        Each has an ``iqm`` over seeds with ``low`` and ``high``: its 95 % interval, of
+        fewer than ``stats.ENOUGH`` seeds their range. ``measure`` of ``last_three`` is
+        the headline.
         ``frozen`` lists members that diverged. Where hyper-parameters are swept,
         these numbers are over all members, and ``ranking`` has those of each
         combination, best first, instead of ``per_seed``.
@@ -51,6 +54,7 @@ def summarise(
         "seeds": len({seed for _, seeds in groups for seed in seeds}),
         "env_steps": max((int(row["env_steps"]) for row in rows), default=0),
         "test_episodes": cfg.eval.episodes,
+        "measure": headline.measure(rows),
         **_results(every),
         **(
             {"hypers": cfg.sweep.hypers, "ranking": _ranking(groups, diverged)}
@@ -141,12 +145,12 @@ def _by_name(seeds: Seeds) -> dict[str, Found]:
 
 
 def _over_seeds(seeds: Sequence[Found], when: str) -> dict[str, Any]:
-    """IQM over seeds with its interval, by measure."""
+    """IQM over seeds with its interval, or range of few seeds, by measure."""
     out = {}
     for key in MEASURES:
         values = [found[when][key] for found in seeds]
         known = [value for value in values if np.isfinite(value)]
-        iqm = stats.iqm_ci(known) if known else stats.Interval(np.nan, np.nan, np.nan)
+        iqm = stats.over_seeds(known)
         out[key] = {"iqm": iqm.value, "low": iqm.low, "high": iqm.high}
     return _plain(out)
 

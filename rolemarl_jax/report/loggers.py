@@ -9,6 +9,7 @@ and ``frozen_at`` (env steps) once a member has diverged. The rows of one
 
 import json
 import math
+import sys
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rolemarl_jax import members
-from rolemarl_jax.config import build, config
+from rolemarl_jax.config import ConfigError, build, config
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import wandb_files
+from rolemarl_jax.report import names, wandb_files
 
+MEAN = "mean"  # id of the wandb run over all seeds
 LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
 
 
@@ -174,14 +176,16 @@ def wandb_runs(
 ) -> Logger:
     """One wandb run of means over seeds and, if asked for, one run a seed.
 
-    All share one group. Ids are kept in the run directory, so that a resumed run
-    goes on in the same wandb runs. Each row is sent once, with its env steps as wandb's
-    step: what a killed process had sent is not sent again, and what of
-    ``metrics.jsonl`` had not got to wandb is sent at the beginning.
+    They are called ``acorm-smax-3m-seeds0to4`` and ``acorm-smax-3m-seed0``, and share
+    one group, ``acorm-smax-3m-<name of run_dir>``, and tags of algorithm and world. Ids
+    are kept in the run directory, so that a resumed run goes on in the same wandb runs.
+    Each row is sent once, with its env steps as wandb's step: what a killed process had
+    sent is not sent again, and what of ``metrics.jsonl`` had not got to wandb is sent
+    at the beginning.
     """
     import wandb  # slow to import
 
-    group = _run_id(run_dir)
+    own, known = _run_id(run_dir), names.tracked(record)
     runs: dict[str, Any] = {}
     sent: dict[str, int] = {}  # env steps of the newest row there, by run
 
@@ -190,9 +194,11 @@ def wandb_runs(
             runs[name] = wandb.init(
                 project=choice.project,
                 entity=choice.entity,
-                group=group,
-                name=f"{run_dir.name}-{name}",
-                id=f"{group}-{name}",
+                group=f"{known.name}-{run_dir.name}",
+                job_type="mean" if name == MEAN else "seed",
+                tags=list(known.tags),
+                name=known.name + (f"-{name}" if name != MEAN else known.seeds),
+                id=f"{own}-{name}",
                 config=dict(record),
                 dir=str(run_dir),
                 mode=choice.wandb,
@@ -205,7 +211,7 @@ def wandb_runs(
         return runs[name]
 
     def write(rows: Sequence[Row]) -> None:
-        parts = {"mean": rows}
+        parts = {MEAN: rows}
         if choice.per_seed:
             for seed in sorted({row["seed"] for row in rows}):
                 parts[f"seed{seed}"] = [row for row in rows if row["seed"] == seed]
@@ -224,6 +230,30 @@ def wandb_runs(
     if stored.exists() and (rows := read(stored)):
         write(rows)
     return Logger(write, close)
+
+
+def check(cfg: Mapping[str, Any]) -> None:
+    """Refuses what would be found out only after compiling: wandb without a login.
+
+    Raises:
+        ConfigError: ``logger`` asks for wandb online, and nobody is logged in.
+    """
+    choice = build(LoggerConfig, cfg, "logger")
+    if choice.wandb != "online":
+        return
+    import wandb  # slow to import
+    import wandb.errors
+
+    try:
+        known, why = wandb.login(prompt=False), "nobody is logged in to wandb"
+    except wandb.errors.Error as error:
+        known, why = False, " ".join(str(error).split())
+    if not known:
+        login = Path(sys.executable).parent / "wandb"
+        raise ConfigError(
+            f"logger.wandb: got 'online', but {why}; allowed: after '{login} login' "
+            "or with WANDB_API_KEY; or logger=offline, whose files are sent later"
+        )
 
 
 def _sent(run: Any, choice: LoggerConfig, run_dir: Path) -> int:

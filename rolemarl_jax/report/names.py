@@ -1,9 +1,8 @@
 """What runs are called, in pictures and pages."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
@@ -39,24 +38,26 @@ def sifted(runs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return good, broken
 
 
-def labels(runs: Sequence[str]) -> list[str]:
-    """Short names: the algorithm, with world and directory where they tell apart.
+class Tracked(NamedTuple):
+    """What a run is called where many are listed, as by wandb.
 
-    Args:
-        runs: run directories.
-
-    Raises:
-        ConfigError: a directory holds no run, or a damaged one.
+    Attributes:
+        name: ``acorm-smax-3m``.
+        seeds: ``-seed0`` or ``-seeds0to4``.
+        tags: algorithm, world, map and preset.
     """
-    configs = [rundir.load(run) for run in runs]
-    algos = [algo(config) for config in configs]
-    worlds = [world(config) for config in configs]
-    names = [
-        f"{name} on {where}" if len(set(worlds)) > 1 else name
-        for name, where in zip(algos, worlds, strict=True)
-    ]
-    times = Counter(names)
-    return [
-        f"{name} ({Path(run).name})" if times[name] > 1 else name
-        for name, run in zip(names, runs, strict=True)
-    ]
+
+    name: str
+    seeds: str
+    tags: tuple[str, ...]
+
+
+def tracked(config: Mapping[str, Any]) -> Tracked:
+    """Names that a person can read, from the configuration of a run."""
+    own, env = config.get("algo", {}), config.get("env", {})
+    parts = (own.get("name"), env.get("name"), env.get("map"))
+    tags = tuple(str(part) for part in parts if part is not None)
+    first, count = config.get("seed", 0), config.get("seeds", 1)
+    seeds = f"-seeds{first}to{first + count - 1}" if count > 1 else f"-seed{first}"
+    preset = (str(config["preset"]),) if "preset" in config else ()
+    return Tracked("-".join(tags) or "run", seeds, (*tags, *preset))

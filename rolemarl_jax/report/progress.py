@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a header, one live line, a closing block.
+"""What a person sees while a run goes on: a header, live lines, a closing block.
 
 On a terminal the line is redrawn in place; elsewhere (a file, a batch job) plain
 lines are printed, at most one every ``PLAIN_EVERY`` seconds.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -21,6 +21,21 @@ from rich.text import Text
 PLAIN_EVERY = 10.0  # seconds
 WINDOW = 20  # segments over which speed is averaged
 BAR_WIDTH = 40
+REDRAWS = 2  # a second, of the live line
+
+
+class Outcome(NamedTuple):
+    """What episodes of one kind came to, one number a seed; NaN if unknown.
+
+    Attributes:
+        env_steps: of one seed, when they were played.
+        returns: `[seeds]`.
+        win_rates: `[seeds]`; empty where nothing was ever won.
+    """
+
+    env_steps: int = 0
+    returns: Sequence[float] = ()
+    win_rates: Sequence[float] = ()
 
 
 class Status(NamedTuple):
@@ -32,8 +47,8 @@ class Status(NamedTuple):
         total_steps: env steps of one seed in the end.
         updates: of one seed.
         seeds: that run together.
-        returns: latest of each seed `[seeds]`; empty or NaN if unknown.
-        win_rates: the same.
+        exploring: episodes of training, the latest.
+        greedy: the latest evaluation, which explores nothing.
         frozen: how many have diverged and learn no more.
         unit: what the seeds are called (members, where hyper-parameters are swept).
     """
@@ -43,8 +58,8 @@ class Status(NamedTuple):
     total_steps: int
     updates: int
     seeds: int
-    returns: Sequence[float] = ()
-    win_rates: Sequence[float] = ()
+    exploring: Outcome = Outcome()
+    greedy: Outcome = Outcome()
     frozen: int = 0
     unit: str = "seeds"
 
@@ -54,7 +69,8 @@ class Display:
     """What shows a run to a person.
 
     Attributes:
-        header: ``(title, facts)``, printed once before the run.
+        header: ``(title, facts)``, printed before the run; without a title, more facts.
+        waiting: ``(what)``, before the first segment: what takes so long.
         update: ``(Status)``, after each segment.
         note: ``(text)``, a line that stays: a checkpoint, a warning.
         close: ``(places)``, the closing block; the last call, also after an error (with
@@ -62,6 +78,7 @@ class Display:
     """
 
     header: Callable[[str, Mapping[str, str]], None]
+    waiting: Callable[[str], None]
     update: Callable[[Status], None]
     note: Callable[[str], None]
     close: Callable[[Mapping[str, str]], None]
@@ -79,6 +96,7 @@ def silent() -> Display:
     """Display that shows nothing."""
     return Display(
         lambda title, facts: None,
+        lambda what: None,
         lambda status: None,
         lambda text: None,
         lambda places: None,
@@ -103,6 +121,7 @@ def _plain(out: TextIO, clock: Callable[[], float]) -> Display:
 
     return Display(
         lambda title, facts: say(_block(title, facts)),
+        lambda what: say(f"{what} ..."),
         update,
         say,
         lambda places: say(_closing(places)),
@@ -112,15 +131,31 @@ def _plain(out: TextIO, clock: Callable[[], float]) -> Display:
 def _live(out: TextIO, clock: Callable[[], float]) -> Display:
     """A bar that is redrawn in place, with what is known below it."""
     console = Console(file=out, highlight=False)
-    live = Live(console=console, auto_refresh=False, transient=False)
+    shown: list[Callable[[], RenderableType]] = [lambda: Text("")]
+    # Redrawn by a thread, so that the seconds go on while XLA compiles.
+    live = Live(
+        console=console,
+        get_renderable=lambda: shown[0](),
+        refresh_per_second=REDRAWS,
+        transient=False,
+    )
     speed = _speedometer(clock)
 
-    def update(status: Status) -> None:
+    def show(made: Callable[[], RenderableType]) -> None:
+        shown[0] = made
         if not live.is_started:
             live.start()
+        live.refresh()
+
+    def waiting(what: str) -> None:
+        since = clock()
+        show(lambda: Text(f"{what} ... {duration(clock() - since)}"))
+
+    def update(status: Status) -> None:
         facts = _facts(status, speed(status))
         bar = ProgressBar(status.total_steps, status.env_steps, width=BAR_WIDTH)
-        live.update(Group(Padding(bar, 0), Text("\n".join(facts))), refresh=True)
+        group = Group(Padding(bar, 0), Text("\n".join(facts)))
+        show(lambda: group)
 
     def close(places: Mapping[str, str]) -> None:
         live.stop()
@@ -128,6 +163,7 @@ def _live(out: TextIO, clock: Callable[[], float]) -> Display:
 
     return Display(
         lambda title, facts: console.print(Text(_block(title, facts)), soft_wrap=True),
+        waiting,
         update,
         lambda text: console.print(Text(text), soft_wrap=True),
         close,
@@ -166,21 +202,30 @@ def _facts(status: Status, rate: _Rate) -> list[str]:
     """Lines under the bar: where, how fast, how well."""
     steps = f"{status.env_steps:,}/{status.total_steps:,} steps"
     count = f"{steps} x {status.seeds} {status.unit}"
-    speed, results = [], []
+    speed: list[str] = []
     if np.isfinite(rate.steps):
         speed = [
             f"{rate.steps:,.0f} env steps/s",
             f"{rate.updates:,.1f} updates/s",
             f"{duration(rate.left)} left",
         ]
-    if returns := _spread(status.returns, "{:.2f}"):
-        results.append(f"return {returns}")
-    if wins := _spread(status.win_rates, "{:.0%}"):
-        results.append(f"win rate {wins}")
-    if status.frozen:
-        results.append(f"{status.frozen} diverged")
-    parts = ([status.stage, count], speed, results)
-    return ["  ".join(part) for part in parts if part]
+    now = [f"{status.frozen} diverged"] if status.frozen else []
+    results = [_outcome("exploring", status.exploring)]
+    if status.greedy.env_steps:
+        at = f"greedy evaluation at {status.greedy.env_steps:,}"
+        results.append(_outcome(at, status.greedy))
+    parts = ([status.stage, count, *now], speed)
+    return [line for line in (*("  ".join(part) for part in parts), *results) if line]
+
+
+def _outcome(kind: str, found: Outcome) -> str:
+    """What episodes came to, and of which kind they are; empty if unknown."""
+    told = []
+    if wins := _spread(found.win_rates, "{:.0%}"):
+        told.append(f"win rate {wins}")
+    if returns := _spread(found.returns, "{:.2f}"):
+        told.append(f"return {returns}")
+    return f"{kind}: {'  '.join(told)}" if told else ""
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -196,7 +241,8 @@ def _spread(values: Sequence[float], form: str) -> str:
 def _block(title: str, facts: Mapping[str, str]) -> str:
     """A title and aligned lines below it."""
     width = max(map(len, facts), default=0)
-    return "\n".join([title, *(f"  {k:<{width}}  {v}" for k, v in facts.items())])
+    lines = [f"  {k:<{width}}  {v}" for k, v in facts.items()]
+    return "\n".join([title, *lines] if title else lines)
 
 
 def _closing(places: Mapping[str, str]) -> str:

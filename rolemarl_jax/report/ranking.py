@@ -6,26 +6,28 @@ from typing import Any
 
 from rolemarl_jax import members
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import stats
+from rolemarl_jax.report import headline
 from rolemarl_jax.report.summary import Combination, Diverged, Summary
 
 NOTE = (
-    "Combinations by win rate, then by return: mean of each seed's last three greedy "
-    "evaluations, interquartile mean over seeds, 95 % bootstrap interval. The first of "
-    "many is biased upwards: run it again with other seeds."
+    f"Combinations by win rate, then by return: {headline.WHEN} of each seed, "
+    "interquartile mean over seeds, 95 % bootstrap interval (range of fewer than five "
+    "seeds). The first of many is biased upwards: run it again with other seeds."
 )
 
 
 def rows(ranking: Sequence[Combination]) -> tuple[list[str], list[list[str]]]:
     """Head and cells of the table."""
     names = list(ranking[0].hypers)
-    head = ["rank", *names, "win rate", "return", "seeds", "frozen"]
+    head = ["rank", *names, *headline.NAMES.values(), "seeds", "frozen"]
     return head, [
         [
             str(one.rank),
             *(members.number(one.hypers[name]) for name in names),
-            stats.text(one.last_three["win_rate"], ".3f"),
-            stats.text(one.last_three["return"], ".2f"),
+            *(
+                headline.number(one.last_three[key], form, one.seeds)
+                for key, form in headline.FORMS.items()
+            ),
             str(one.seeds),
             str(one.frozen),
         ]

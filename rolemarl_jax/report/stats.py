@@ -10,6 +10,7 @@ weighted sum of the sorted scores. So one matrix of weights serves every point o
 a learning curve, and thousands of seeds cost one matrix product.
 """
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
+ENOUGH = 5  # runs; of fewer no interval is claimed, and their range is told
 RESAMPLES = 2000
 TRIM = 0.25
 
@@ -52,12 +54,29 @@ def iqm_ci(scores: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
 
     Strata are the tasks: resampling draws R of each task's R runs.
     """
-    return _bootstrap(scores, TRIM, level, seed)
+    return pooled_ci(_strata(scores), TRIM, level, seed)
 
 
 def mean_ci(scores: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
     """Mean of `scores` `[R]` or `[R, K]` with its stratified bootstrap interval."""
-    return _bootstrap(scores, 0.0, level, seed)
+    return pooled_ci(_strata(scores), 0.0, level, seed)
+
+
+def over_seeds(scores: ArrayLike) -> Interval:
+    """IQM of `[R]` scores and its interval; of fewer than `ENOUGH` runs their range."""
+    known = np.asarray(scores, np.float64)
+    if known.size >= ENOUGH:
+        return iqm_ci(known)
+    if not known.size:
+        return Interval(np.nan, np.nan, np.nan)
+    return Interval(iqm(known), float(known.min()), float(known.max()))
+
+
+def band(seeds: int) -> str:
+    """What the brackets of so many seeds are: ``95 % interval over 8 seeds``."""
+    if seeds >= ENOUGH:
+        return f"95 % interval over {seeds} seeds"
+    return f"range over {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def nested_ci(
@@ -98,13 +117,18 @@ def curve_ci(values: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval
     """IQM over runs at each point of learning curves `[R, P]`, pointwise interval.
 
     NaN marks a missing value: it is left out at its point, and a point where all
-    are missing is NaN.
+    are missing is NaN. A point of fewer than `ENOUGH` runs has their range.
     """
     curves = np.asarray(values, np.float64)
     points = [curves[~np.isnan(curves[:, p]), p] for p in range(curves.shape[1])]
     sizes = {len(v) for v in points}
-    weights = {size: _weights(_counts([size], seed), TRIM) for size in sizes}
-    rows = [_interval(np.sort(v), weights[len(v)], TRIM, level) for v in points]
+    weights = {size: _weights(counts([size], seed), TRIM) for size in sizes}
+    rows = [
+        _interval(np.sort(v), weights[len(v)], TRIM, level)
+        if len(v) >= ENOUGH
+        else over_seeds(v)
+        for v in points
+    ]
     return Interval(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -137,15 +161,26 @@ def text(found: Interval, form: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _bootstrap(scores: ArrayLike, trim: float, level: float, seed: int) -> Interval:
-    """Percentile bootstrap of a trimmed mean of `[R]` or `[R, K]`."""
-    table = np.asarray(scores, np.float64)
-    table = table.reshape(table.shape[0], -1)
-    runs, tasks = table.shape
-    pooled = table.T.ravel()
+def pooled_ci(
+    strata: Sequence[ArrayLike], trim: float = TRIM, level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """Trimmed mean of the scores of several tasks, pooled, with its interval.
+
+    Args:
+        strata: `[R_k]` of each task, whose runs are resampled on their own.
+        trim: share of all scores that is cut at either end.
+    """
+    parts = [np.asarray(part, np.float64) for part in strata]
+    pooled = np.concatenate(parts)
     order = np.argsort(pooled, kind="stable")
-    counts = _counts([runs] * tasks, seed)[:, order]
-    return _interval(pooled[order], _weights(counts, trim), trim, level)
+    drawn = counts([len(part) for part in parts], seed)[:, order]
+    return _interval(pooled[order], _weights(drawn, trim), trim, level)
+
+
+def _strata(scores: ArrayLike) -> list[Floats]:
+    """Columns of `[R]` or `[R, K]`."""
+    table = np.asarray(scores, np.float64)
+    return list(table.reshape(table.shape[0], -1).T)
 
 
 def _interval(ordered: Floats, weights: Floats, trim: float, level: float) -> Interval:
@@ -159,7 +194,7 @@ def _interval(ordered: Floats, weights: Floats, trim: float, level: float) -> In
     return Interval(float(value), float(low), float(high))
 
 
-def _counts(strata: list[int], seed: int) -> NDArray[np.int64]:
+def counts(strata: list[int], seed: int) -> NDArray[np.int64]:
     """How often each score is drawn `[resamples, sum of strata]`, by stratum."""
     rng = np.random.default_rng(seed)
     draws = [
@@ -171,10 +206,10 @@ def _counts(strata: list[int], seed: int) -> NDArray[np.int64]:
     return np.concatenate(draws, axis=1)
 
 
-def _weights(counts: NDArray[np.int64], trim: float) -> Floats:
+def _weights(drawn: NDArray[np.int64], trim: float) -> Floats:
     """Weights of sorted scores in the trimmed mean of each resample."""
-    size = counts.shape[1]
+    size = drawn.shape[1]
     cut = int(trim * size)
-    upper = np.clip(np.cumsum(counts, axis=1), cut, size - cut)
+    upper = np.clip(np.cumsum(drawn, axis=1), cut, size - cut)
     kept = np.diff(upper, axis=1, prepend=cut)
     return kept / max(1, size - 2 * cut)

@@ -80,8 +80,9 @@ class Summary:
         seeds: that have been evaluated.
         env_steps: a seed.
         test_episodes: an evaluation.
+        measure: ``win_rate``, or ``return`` where no episode was ever won.
         final: over the last evaluations of all seeds.
-        last_three: over the means of each seed's last three.
+        last_three: over the means of each seed's last three: the headline.
         best: over each seed's highest one, biased upwards.
         per_seed: by id; empty where hyper-parameters are swept.
         ranking: combinations, best first; empty where nothing is swept.
@@ -99,6 +100,7 @@ class Summary:
     seeds: int
     env_steps: int
     test_episodes: int
+    measure: str
     final: Means
     last_three: Means
     best: Means
@@ -162,6 +164,7 @@ def parsed(values: Mapping[str, Any]) -> Summary:
         seeds=values.get("seeds", 0),
         env_steps=values.get("env_steps", 0),
         test_episodes=values.get("test_episodes", 0),
+        measure=values.get("measure") or _measure(values.get("best", {})),
         final=_means(values.get("final", {})),
         last_three=_means(values.get("last_three", {})),
         best=_means(values.get("best", {})),
@@ -176,6 +179,12 @@ def parsed(values: Mapping[str, Any]) -> Summary:
         versions=values.get("versions", {}),
         commit=values.get("commit"),
     )
+
+
+def _measure(best: Mapping[str, Any]) -> str:
+    """What older files do not name: the win rate, where there ever was one."""
+    rate = best.get("win_rate", {}).get("high")
+    return "win_rate" if rate is not None and rate > 0 else "return"
 
 
 def _combination(values: Mapping[str, Any]) -> Combination:

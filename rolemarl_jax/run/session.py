@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rolemarl_jax import members
 from rolemarl_jax.config import RunConfig
@@ -15,11 +15,11 @@ from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
     findings,
+    headline,
     loggers,
     plotting,
     progress,
     ranking,
-    stats,
     summary,
 )
 from rolemarl_jax.run import observer
@@ -67,20 +67,21 @@ def held(cfg: RunConfig) -> Iterator[None]:
 
 def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     display = progress.make()
-    drawn, speed = time.monotonic(), {}
+    drawn, speed, seen = time.monotonic(), {}, _Seen()
 
     def started(header: observer.RunHeader) -> None:
         rundir.create(cfg)
         speed["compile_seconds"] = header.compile_seconds
-        title = f"{cfg.algo['name']} on {learner.spec.name}"
-        display.header(title, _header(cfg, header))
+        display.header("", _header(cfg, header))
+        display.waiting("first steps")
 
     def moved(now: observer.LegReport) -> None:
-        nonlocal drawn
+        nonlocal drawn, seen
+        seen = _after(seen, now.rows)
         speed["steps_per_second"] = now.steps_done / now.seconds
         speed["updates_per_second"] = now.updates_done / now.seconds
         speed["wall_seconds"] = now.rows[-1]["wall_s"]
-        display.update(_status(cfg, now))
+        display.update(_status(cfg, now, seen))
         if time.monotonic() - drawn > REDRAW_EVERY:
             draw(cfg)
             drawn = time.monotonic()
@@ -93,6 +94,8 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
         again = "once more stops at once, and keeps what was saved before"
         display.note(f"stopping after the part that is being computed; {again}")
 
+    display.header(f"{cfg.algo['name']} on {learner.spec.name}", _asked(cfg))
+    display.waiting("compiling")
     try:
         more = play(open_logger, observer.Observer(started, moved, stopping))
     except observer.Interrupted:
@@ -107,11 +110,12 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     display.close(finish(cfg, {**speed, **(more or {})}))
 
 
-def draw(cfg: RunConfig) -> None:
-    """Redraws the curves of a run from its rows."""
+def draw(cfg: RunConfig, rows: Sequence[loggers.Row] | None = None) -> None:
+    """Redraws the curves of a run from its rows, which are read if not given."""
     label = str(cfg.algo["name"])
     title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
-    plotting.curves({label: cfg.run_dir}, Path(cfg.run_dir) / rundir.CURVES, title)
+    source = cfg.run_dir if rows is None else rows
+    plotting.curves({label: source}, Path(cfg.run_dir) / rundir.CURVES, title)
 
 
 def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
@@ -124,56 +128,107 @@ def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
     draw(cfg)
     rows = loggers.read(run_dir / rundir.METRICS)
     values = findings.summarise(cfg, rows, speed)
-    found = summary.parsed(values)
-    diverged = ranking.frozen(found.frozen)
     return {
-        **_last(run_dir, found),
-        **({"note": diverged} if diverged else {}),
-        "curves": str(run_dir / rundir.CURVES),
-        "summary": str(summary.write(run_dir, values)),
+        **_written(run_dir, values),
         "metrics": str(run_dir / rundir.METRICS),
     }
 
 
-def _last(run_dir: Path, found: summary.Summary) -> dict[str, str]:
+def stopped(cfg: RunConfig, rows: Sequence[loggers.Row]) -> dict[str, str]:
+    """The same of a run that was stopped, as far as it got; resuming it is as before.
+
+    Where it was computed is left open: this process knows of itself only.
+    """
+    run_dir = Path(cfg.run_dir)
+    draw(cfg, rows)
+    took = {"wall_seconds": max(row.get("wall_s", 0.0) for row in rows)}
+    values = findings.summarise(cfg, rows, took)
+    unknown = {"device": None, "versions": {}, "commit": None}
+    return _written(run_dir, {**values, **unknown})
+
+
+def _written(run_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    """Writes the summary, and tells of it and of the curves."""
+    found = summary.parsed(values)
+    diverged = ranking.frozen(found.frozen)
+    return {
+        **told(run_dir, found),
+        **({"note": diverged} if diverged else {}),
+        "curves": str(run_dir / rundir.CURVES),
+        "summary": str(summary.write(run_dir, values)),
+    }
+
+
+def told(run_dir: Path, found: summary.Summary) -> dict[str, str]:
     """What was reached, by combination where there are several."""
     if found.ranking:
         path = ranking.write(run_dir, found)
         return {"ranking": f"{path}\n\n{ranking.table(found.ranking)}\n"}
-    told = stats.text(found.last_three["win_rate"], ".3f")
-    what = "mean of the last three evaluations (interquartile mean over seeds, 95 %"
-    return {"win rate": f"{told}, {what} interval)"}
+    key = found.measure
+    number = headline.text(found.last_three[key], key, found.seeds)
+    never = "; no episode was won" if key == "return" else ""
+    return {headline.NAMES[key]: number + never}
+
+
+def _asked(cfg: RunConfig) -> dict[str, str]:
+    """What is known before anything is compiled, by label."""
+    return {
+        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}{members.times(cfg)}",
+        "length": f"{cfg.total_steps:,} env steps a seed",
+        "run_dir": cfg.run_dir,
+    }
 
 
 def _header(cfg: RunConfig, header: observer.RunHeader) -> dict[str, str]:
-    """What the header shows, by label."""
+    """What is known of the compiled run, by label."""
     return {
         "device": header.device,
-        "seeds": f"{cfg.seed} to {cfg.seed + cfg.seeds - 1}{members.times(cfg)}",
-        "length": f"{cfg.total_steps:,} env steps a seed",
         "parameters": f"{header.footprint.parameters:,} a seed",
         "memory": f"{header.footprint.state / 2**20:.1f} MiB a seed, of which "
         f"{header.footprint.replay / 2**20:.1f} MiB replay ({header.store}), and "
         f"{header.footprint.working / 2**20:.1f} MiB while computing",
         "compiled in": f"{header.compile_seconds:.1f} s",
-        "run_dir": cfg.run_dir,
         **({"resumed at": f"{header.resumed_at} env steps"} if cfg.resume else {}),
         **({"note": header.note} if header.note else {}),
     }
 
 
-def _status(cfg: RunConfig, now: observer.LegReport) -> progress.Status:
-    """The display's view of a leg: test results if there are new ones."""
-    tests = [row for row in now.rows if row["split"] == "test"]
-    rows: Sequence[loggers.Row] = tests or now.rows
+class _Seen(NamedTuple):
+    """The newest episodes of each kind, and whether any was ever won."""
+
+    exploring: progress.Outcome = progress.Outcome()
+    greedy: progress.Outcome = progress.Outcome()
+    won: bool = False
+
+
+def _after(seen: _Seen, rows: Sequence[loggers.Row]) -> _Seen:
+    """What has been seen after further rows."""
+    won = seen.won or headline.measure(rows) == "win_rate"
+    kinds = {"train": seen.exploring, "test": seen.greedy}
+    for split in kinds:
+        own = [row for row in rows if row["split"] == split]
+        if own:
+            rates = [row["win_rate"] for row in own] if won else []
+            returns = [row["return"] for row in own]
+            kinds[split] = progress.Outcome(own[0]["env_steps"], returns, rates)
+    return _Seen(kinds["train"], kinds["test"], won)
+
+
+def _status(cfg: RunConfig, now: observer.LegReport, seen: _Seen) -> progress.Status:
+    """The display's view of a leg."""
+    row = now.rows[0]
     return progress.Status(
-        stage=rows[0]["stage"],
-        env_steps=rows[0]["env_steps"],
-        total_steps=max(cfg.total_steps, rows[0]["env_steps"]),
-        updates=rows[0]["updates"],
+        stage=row["stage"],
+        env_steps=row["env_steps"],
+        total_steps=max(cfg.total_steps, row["env_steps"]),
+        updates=row["updates"],
         seeds=members.count(cfg),
-        returns=[row["return"] for row in rows],
-        win_rates=[row["win_rate"] for row in rows],
-        frozen=sum("frozen_at" in row for row in rows),
+        exploring=seen.exploring,
+        greedy=seen.greedy,
+        frozen=len({_member(row) for row in now.rows if "frozen_at" in row}),
         unit="members" if cfg.sweep.hypers else "seeds",
     )
+
+
+def _member(row: loggers.Row) -> tuple:
+    return row["seed"], *members.of_row(row).items()

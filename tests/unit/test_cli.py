@@ -239,6 +239,6 @@ def test_help_lists_groups_and_keys(tmp_path, repo):
         cwd=tmp_path,
     )
     assert done.returncode == 0
-    assert "run: debug, default, paper" in done.stdout
-    assert "total_steps:" in done.stdout
+    assert "run=default of debug, default, paper" in done.stdout
+    assert "total_steps=300000" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -41,8 +41,8 @@ def test_a_record_by_hand():
         "episode_length": 5.0,
     }
     assert (second["seed"], second["win_rate"]) == (5, 0.0)
-    nested = list(stats.nested_ci([[1, 0, 1, 1], [0, 0, 0, 0]], rates=True))
-    assert made["overall"]["win_rate"] == nested and nested[0] == 0.375
+    assert made["overall"]["win_rate"] == [0.375, 0.0, 0.75]
+    assert made["overall"]["interval"] == "interquartile mean, range over 2 seeds"
     assert json.loads(json.dumps(made)) == made
 
 
@@ -68,8 +68,10 @@ def test_chunks_come_together_at_the_step_of_the_slowest():
     made = evaluation.record(parts, ASKED)
     assert (made["step"], made["note"]) == (10, "older")
     assert [one["seed"] for one in made["seeds"]] == [0, 1, 2]
-    assert made["overall"]["win_rate"] == list(
-        stats.nested_ci([[1, 1], [0, 0], [1, 0]], rates=True)
+    assert made["overall"]["win_rate"] == [0.5, 0.0, 1.0]
+    five = [(config(5), outcomes(20, [[1, 1], [0, 0], [1, 0], [1, 1], [0, 1]]))]
+    assert evaluation.record(five, ASKED)["overall"]["win_rate"] == list(
+        stats.nested_ci([[1, 1], [0, 0], [1, 0], [1, 1], [0, 1]], rates=True)
     )
 
 
@@ -85,16 +87,23 @@ def test_lines_for_people(tmp_path):
         "     0     1.000   0.342 to 1.000    2.000     5.0  lr=0.001",
         "     0     0.500   0.095 to 0.905    1.000     5.0  lr=0.01",
     ]
-    for line, name in zip(
-        lines[5:8],
-        ("win_rate with lr=0.001", "win_rate with lr=0.01", "win_rate"),
-        strict=True,
-    ):
-        assert line.startswith(f"{name}: interquartile mean ")
-    assert lines[8:] == [
-        "return: interquartile mean 1.500, 95 % [0.500, 2.000]",
-        "episode_length: interquartile mean 5.000, 95 % [5.000, 5.000]",
+    one = "(these episodes; 95 % interval over its episodes)"
+    two = "(these episodes; interquartile mean, range over 2 seeds)"
+    assert lines[5].startswith("win rate with lr=0.001: 1.000 [") and one in lines[5]
+    assert lines[6].startswith("win rate with lr=0.01: 0.500 [") and one in lines[6]
+    assert lines[7:] == [
+        f"win rate: 0.750 [0.500, 1.000] {two}",
+        f"return: 1.50 [1.00, 2.00] {two}",
+        f"episode length: 5.0 [5.0, 5.0] {two}",
     ]
     assert last == "replay a.SC2Replay"
     path = evaluation.write(tmp_path / "evaluation.json", made)
     assert json.loads(path.read_text()) == made
+
+
+def test_where_nothing_was_won_the_return_is_told():
+    made = evaluation.record([(config(1), outcomes(10, [[0, 0]]))], ASKED)
+    made["headline"] = "return of the run: 3.00 (mean of the last three evaluations)"
+    *_, ret, length, last = evaluation.text(made).splitlines()
+    assert ret.startswith("return: 0.00 [") and length.startswith("episode length: 5.0")
+    assert last == made["headline"]

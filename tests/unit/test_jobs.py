@@ -6,6 +6,8 @@ import pytest
 
 from experiments.door import cli, devices, jobs, overrides
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import loggers
 
 STOPPED = 130
 # Hydra would configure logging anew, and with it close streams that pytest replaced.
@@ -125,3 +127,18 @@ def test_words_of_a_command_line():
         ["a=2", "b=x", "c=0"],
         ["a=2", "b=x", "c=1"],
     ]
+
+
+def test_the_jobs_are_compared_at_the_end(capsys, tmp_path):
+    def job(cfg):
+        row = {"seed": 0, "env_steps": 5, "split": "test", "win_rate": 0.5}
+        row["return"] = 1.0
+        logger = loggers.jsonl(rundir.create(cfg) / rundir.METRICS)
+        logger.write([row] if cfg.algo["name"] != "iql" else [])
+
+    _, ended = launched(job, "algo=vdn,qmix", "run_dir=runs/${algo.name}")
+    told = capsys.readouterr().out
+    assert ended == 0 and "| vdn " in told and "| qmix " in told
+    assert "-m experiments.plot 'runs=[runs/vdn,runs/qmix]'" in told
+    _, ended = launched(fine, "algo=vdn,qmix", "run_dir=other/${algo.name}")
+    assert ended == 0 and "|" not in capsys.readouterr().out

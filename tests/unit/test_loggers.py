@@ -187,3 +187,50 @@ def test_every_logger_file_is_a_config(repo):
             loggers.LoggerConfig, yaml.safe_load(path.read_text()), ""
         )
         assert (choice.wandb == "disabled") == (path.stem in ("none", "tensorboard"))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_wandb_runs_have_names_that_can_be_read(tmp_path, monkeypatch, seeds):
+    called = []
+
+    def init(**asked):
+        called.append(asked)
+        run = SimpleNamespace(starting_step=0, summary={})
+        run.define_metric = run.log = lambda *_, **__: None
+        return run
+
+    fake = SimpleNamespace(init=init, Settings=lambda **_: None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    record = {"algo": {"name": "acorm"}, "env": {"name": "smax", "map": "3m"}}
+    record |= {"seed": 2, "seeds": seeds, "preset": "paper"}
+    choice = {**NONE, "wandb": "online", "per_seed": True}
+    folder = tmp_path / "first"
+    folder.mkdir()
+    loggers.make(choice, folder, record).write([row(2, 10)])
+    assert [one["name"] for one in called] == [
+        "acorm-smax-3m-seed2" if seeds == 1 else "acorm-smax-3m-seeds2to4",
+        "acorm-smax-3m-seed2",
+    ]
+    assert {one["group"] for one in called} == {"acorm-smax-3m-first"}
+    assert called[0]["tags"] == ["acorm", "smax", "3m", "paper"]
+    assert len({one["id"] for one in called}) == len(called)
+    assert [one["job_type"] for one in called] == ["mean", "seed"]
+
+
+def test_a_missing_login_is_told_before_anything_is_compiled(monkeypatch):
+    class Error(Exception):
+        pass
+
+    def refuse(prompt):
+        raise Error("bad key")
+
+    online = {**NONE, "wandb": "online"}
+    for login, why in ((lambda prompt: False, "nobody"), (refuse, "bad key")):
+        fake = SimpleNamespace(login=login, errors=SimpleNamespace(Error=Error))
+        monkeypatch.setitem(sys.modules, "wandb", fake)
+        monkeypatch.setitem(sys.modules, "wandb.errors", fake.errors)
+        with pytest.raises(ConfigError, match=rf"online.*{why}.*logger=offline"):
+            loggers.check(online)
+    fake.login = lambda prompt: True
+    loggers.check(online)
+    loggers.check({**NONE, "wandb": "offline"})

@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from rolemarl_jax.report import loggers, plotting
+from rolemarl_jax.report import canvas, curve, loggers, plotting
 
 
 def rows(seeds=3, points=5, win=True, level=2.0):
@@ -29,17 +29,17 @@ def test_table_by_hand():
         {"seed": 2, "env_steps": 20, "split": "test", "return": 2.0},
         {"seed": 2, "env_steps": 20, "split": "train", "return": 9.0},
     ]
-    steps, seeds, values = plotting.table(data, "test", "return")
+    steps, seeds, values = curve.table(data, "test", "return")
     np.testing.assert_array_equal(steps, [10, 20])
     np.testing.assert_array_equal(seeds, [2, 7])
     np.testing.assert_array_equal(values, [[1.0, 2.0], [np.nan, 3.0]])
-    assert plotting.table(data, "test", "absent").values.shape == (0, 0)
+    assert curve.table(data, "test", "absent").values.shape == (0, 0)
 
 
 def test_thinning_keeps_the_last_point():
     steps = np.arange(1000)
-    thin = plotting._thinned(plotting.Table(steps, np.arange(1), steps[None]))
-    assert len(thin.steps) <= plotting.MAX_POINTS
+    thin = curve.thinned(curve.Table(steps, np.arange(1), steps[None]))
+    assert len(thin.steps) <= curve.MAX_POINTS
     assert thin.steps[-1] == 999
     np.testing.assert_array_equal(thin.values[0], thin.steps)
 
@@ -55,7 +55,7 @@ def test_picture_is_drawn_from_rows_and_from_files(tmp_path, win):
     assert plotting.curves(sources, out) == out
     assert [path.name for path in out.parent.iterdir()] == ["curves.png"]
     picture = matplotlib.image.imread(out)[..., :3]
-    for colour in plotting.COLOURS[:2]:
+    for colour in canvas.COLOURS[:2]:
         rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         assert (np.abs(picture - rgb).max(-1) < 0.02).sum() > 100
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from experiments import plot, report, table
+from experiments import plot, report, summarise, table
 from experiments.door import compose, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, loggers, names, page, summary
+from rolemarl_jax.report import findings, loggers, page, summary
 
 
 @pytest.fixture
@@ -40,17 +40,6 @@ def make_run(tmp_path, monkeypatch):
         return folder
 
     return make
-
-
-def test_plot_labels_tell_runs_apart(make_run):
-    make_run("a", "algo=vdn")
-    make_run("b", "algo=qmix")
-    make_run("c", "algo=vdn")
-    make_run("d", "algo=vdn", "env.map=8m")
-    assert names.labels(["a", "b"]) == ["vdn", "qmix"]
-    assert names.labels(["a", "c"]) == ["vdn (a)", "vdn (c)"]
-    first, second = names.labels(["a", "d"])
-    assert first.startswith("vdn on smax/") and second == "vdn on smax/8m"
 
 
 def test_broken_runs_are_named_and_the_others_drawn(make_run, tmp_path, capsys):
@@ -86,7 +75,7 @@ def test_plot_command(make_run, tmp_path, capsys):
     make_run("b", "algo=qmix")
     plot.main(["runs=[a,b]", "out=x/both.png"])
     assert (tmp_path / "x" / "both.png").stat().st_size > 5000
-    for wrong in (["runs=[a,a]"], ["runs=[]"], ["runs=nope"], ["run=a"], []):
+    for wrong in (["runs=[]"], ["runs=a", "out=a.jpg"], ["runs=nope"], ["run=a"], []):
         with pytest.raises(SystemExit) as stop:
             plot.main(wrong)
         assert stop.value.code == 2
@@ -142,3 +131,23 @@ def test_no_table_without_rows(wrong, make_run, capsys):
     with pytest.raises(SystemExit) as stop:
         table.main(wrong)
     assert stop.value.code == 2 and "run_dir" in capsys.readouterr().err
+
+
+def test_a_stopped_run_is_summarised_as_far_as_it_got(make_run, capsys):
+    run = make_run("a", "algo=vdn")
+    (run / "summary.json").unlink()
+    summarise.main(["run_dir=a"])
+    told = capsys.readouterr().out
+    assert "a: 20 of 300,000 env steps a seed" in told
+    assert "win rate: 0.500 [0.500, 0.500] (mean of the last three" in told
+    made = summary.read(run)
+    assert (made.env_steps, made.device, made.measure) == (20, None, "win_rate")
+    assert (run / "curves.png").stat().st_size > 5000
+    before = (run / "summary.json").read_text().replace("null", '"here"', 1)
+    (run / "summary.json").write_text(before)  # what the run itself wrote stays
+    summarise.main(["run_dir=a"])
+    assert (run / "summary.json").read_text() == before
+    (run / "metrics.jsonl").unlink()
+    with pytest.raises(SystemExit) as stop:
+        summarise.main(["run_dir=a"])
+    assert stop.value.code == 2 and "has no metrics.jsonl" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.door import compose, resume
 from rolemarl_jax.report import findings, provenance, stats, summary
+from rolemarl_jax.run import session
 
 
 def row(seed, steps, win, score):
@@ -50,7 +51,8 @@ def test_summary_is_complete_and_is_json(cfg, tmp_path):
     path = summary.write(tmp_path, made)
     assert json.loads(path.read_text()) == made
     assert (made["algo"], made["seeds"], made["env_steps"]) == ("vdn", 2, 30)
-    value, low, high = stats.iqm_ci([2.0, 4.0])
+    value, low, high = stats.over_seeds([2.0, 4.0])
+    assert (low, high) == (2.0, 4.0)
     assert made["final"]["return"] == {"iqm": value, "low": low, "high": high}
     assert made["final"]["win_rate"]["iqm"] == 0.25
     assert made["per_seed"]["1"]["final"]["win_rate"] is None
@@ -105,3 +107,17 @@ def test_commit_is_gits(repo):
         altered = any(not line[3:].startswith("docs/") for line in changed)
         head = git("rev-parse", "HEAD").stdout.strip()
         assert found == head + "+changes" * altered
+
+
+def test_the_headline_is_one_measure_and_claims_no_interval_of_few_seeds(cfg, tmp_path):
+    found = summary.parsed(findings.summarise(cfg, ROWS, {}))
+    (told,) = session.told(tmp_path, found).items()
+    name, text = told
+    assert found.measure == "win_rate" and name == "win rate"
+    assert text.endswith("; interquartile mean, range over 2 seeds)")
+    lost = [{**row, "win_rate": 0.0} for row in ROWS]
+    made = findings.summarise(cfg, lost, {})
+    (told,) = session.told(tmp_path, summary.parsed(made)).items()
+    assert told[0] == "return" and "no episode was won" in told[1]
+    older = {key: value for key, value in made.items() if key != "measure"}
+    assert summary.parsed(older).measure == "return"

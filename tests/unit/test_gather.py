@@ -1,0 +1,215 @@
+"""Runs are found, brought together by what they are, and shown in every form."""
+
+import csv
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+import yaml
+
+from experiments import plot, table
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.report import canvas, curve, gather, headline, loggers, results
+from rolemarl_jax.report.scores import Asked
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def make(
+        name,
+        algo,
+        world="smax/3m",
+        lr=1e-3,
+        rate=0.5,
+        seeds=(0,),
+        steps=(10, 20),
+        **more,
+    ):
+        splits = more.pop("splits", ("train", "test"))
+        env = dict(zip(("name", "map"), world.split("/"), strict=False))
+        config = {"algo": {"name": algo, "lr": lr}, "env": env, **more}
+        parts = {"train": {}, "replay": {}, "eval": {}, "seed": seeds[0]}
+        (tmp_path / name).mkdir(parents=True)
+        text = yaml.safe_dump({**parts, **config})
+        (tmp_path / name / "config.yaml").write_text(text)
+        rows = [
+            {
+                "seed": seed,
+                "env_steps": at,
+                "split": split,
+                "return": float(at + seed),
+                "win_rate": rate,
+                **({"td/loss": 1.0} if split == "train" else {}),
+            }
+            for seed in seeds
+            for at in steps
+            for split in splits
+        ]
+        loggers.jsonl(tmp_path / name / "metrics.jsonl").write(rows)
+
+    return make
+
+
+def refused(command, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    return stop.value.code
+
+
+def test_seeds_of_one_experiment_are_one_curve(make_run):
+    make_run("runs/vdn-smax/a", "vdn")
+    make_run("runs/vdn-smax/b", "vdn", total_steps=9, seeds=(7,))
+    make_run("runs/vdn-smax/c", "vdn", lr=1e-4, seeds=(1,))
+    make_run("runs/qmix-smax/a", "qmix")
+    found = gather.gather(["runs/vdn-*"]).groups
+    assert [(g.label, len(g.runs)) for g in found] == [
+        ("vdn lr=0.001", 2),
+        ("vdn lr=0.0001", 1),
+    ]
+    assert {row["seed"] for row in found[0].rows} == {0, 7}
+    whole = gather.gather(["runs"], merge="algo").groups
+    assert [(g.label, len(g.runs)) for g in whole] == [("qmix", 1), ("vdn", 3)]
+    apart = gather.gather(["runs/vdn-smax"], merge="none").groups
+    assert [g.label for g in apart] == ["vdn (a)", "vdn (b)", "vdn (c)"]
+    named = gather.gather(["runs"], labels=["Q", "V", "slow"]).groups
+    assert [g.label for g in named] == ["Q", "V", "slow"]
+    with pytest.raises(ConfigError, match=r"labels: got \['Q'\].*vdn lr=0.0001"):
+        gather.gather(["runs"], labels=["Q"])
+    with pytest.raises(ConfigError, match="matches 0 files and no run"):
+        gather.gather(["runs/acorm-*"])
+
+
+def test_a_seed_counts_once(make_run):
+    make_run("a", "vdn", seeds=(0, 1))
+    make_run("b", "vdn", total_steps=9, steps=(10, 20, 30))
+    found = gather.gather(["a", "b", "a"])
+    (group,) = found.groups
+    assert "seeds in common" in found.notes[0] and len(found.notes) == 1
+    reached = {}
+    for row in group.rows:
+        reached.setdefault(row["seed"], set()).add(row["env_steps"])
+    assert reached == {0: {10, 20, 30}, 1: {10, 20}}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.pdf", "a.svg"])
+def test_a_name_decides_the_format(name, make_run, tmp_path, capsys):
+    make_run("r", "vdn")
+    plot.main(["runs=r", f"out={name}"])
+    head = (tmp_path / name).read_bytes()[:200]
+    assert {"png": b"PNG", "pdf": b"%PDF", "svg": b"<svg"}[name[2:]] in head or (
+        name == "a.svg" and b"<?xml" in head
+    )
+    assert refused(plot, "runs=r", "out=a.jpg") == 2
+    assert ".png, .pdf, .svg" in capsys.readouterr().err
+
+
+def test_any_column_smoothed_and_a_panel_for_each_world(make_run, tmp_path, capsys):
+    make_run("a", "vdn", seeds=range(6))
+    make_run("b", "vdn", "smax/8m", seeds=range(6))
+    make_run("c", "qmix", "smax/8m", seeds=range(6))
+    plot.main(["runs=[a,b,c]", "out=two.png", "metric=td/loss", "smooth=2"])
+    plot.main(["runs=a", "out=one.png", "metric=[td/loss]"])
+    sizes = [
+        matplotlib.image.imread(tmp_path / n).shape for n in ("one.png", "two.png")
+    ]
+    assert sizes[1][1] > sizes[0][1]
+    assert refused(plot, "runs=a", "metric=loss") == 2
+    told = capsys.readouterr().err
+    assert "metric: got 'loss'" in told and "td/loss, win_rate" in told
+    assert refused(plot, "runs=[a,b]", "losses=true") == 2
+    assert refused(plot, "runs=a", "split=valid") == 2
+    assert refused(plot, "runs=a", "smooth=0") == 2
+
+
+def test_smoothing_looks_back_over_known_points():
+    nan = math.nan
+    full = curve.Table(np.arange(4), np.arange(1), np.array([[2.0, nan, 4.0, 9.0]]))
+    got = curve.smoothed(full, 2).values[0]
+    np.testing.assert_allclose(got, [2.0, nan, 3.0, 6.5])
+    np.testing.assert_allclose(curve.smoothed(full, 1).values, full.values)
+
+
+def test_comparisons_are_drawn_or_refused(make_run, tmp_path, capsys):
+    for algo, rate in (("vdn", 0.2), ("qmix", 0.8)):
+        for name in ("3m", "8m"):
+            make_run(f"{algo}-{name}", algo, f"smax/{name}", rate=rate,
+                     seeds=range(5))  # fmt: skip
+    for kind in ("profile", "improvement", "efficiency"):
+        plot.main(["runs='*-*m'", f"kind={kind}", f"out={kind}.png"])
+        assert (tmp_path / f"{kind}.png").stat().st_size > 5000
+    assert refused(plot, "runs=vdn-3m", "kind=improvement") == 2
+    assert refused(plot, "runs=[vdn-3m,qmix-3m,vdn-8m]", "kind=profile") == 2
+    assert "qmix has no numbers in smax/8m" in capsys.readouterr().err
+    assert refused(plot, "runs='*-*m'", "kind=profile", "metric=return") == 2
+    assert "common scale" in capsys.readouterr().err
+    wrong = ("runs=[vdn-3m,qmix-3m]", "kind=improvement", "baseline=iql")
+    assert refused(plot, *wrong) == 2
+    assert refused(plot, "runs=vdn-3m", "kind=bars") == 2
+
+
+def test_runs_without_evaluations_are_told(make_run, capsys):
+    make_run("a", "vdn", splits=("train",))
+    assert refused(plot, "runs=a") == 2
+    assert "no evaluation has been made yet; split=train" in capsys.readouterr().err
+    plot.main(["runs=a", "split=train"])
+
+
+def test_what_bands_are_said_to_be():
+    assert canvas.note([5, 9]).startswith("IQM over seeds, band: 95 % bootstrap")
+    assert "below five seeds" in canvas.note([5, 2])
+    assert "95" not in canvas.note([2, 3]) and "range" in canvas.note([2, 1])
+    assert canvas.note([1, 1]) == ""
+
+
+def test_headline_is_the_return_where_nothing_is_ever_won():
+    rows = [{"win_rate": 0.0}, {"win_rate": None}, {"win_rate": math.nan}, {}]
+    assert headline.measure(rows) == "return"
+    assert headline.measure([*rows, {"win_rate": 0.01}]) == "win_rate"
+
+
+def test_tables_by_hand(make_run, tmp_path, capsys):
+    make_run("a", "vdn", rate=0.25, seeds=(0, 1))
+    make_run("b", "qmix", rate=0.75, seeds=range(6))
+    make_run("c", "qmix_grid", "pac_men", rate=0.0, seeds=(3,))
+    table.main(["runs=[a,b,c]"])
+    head, _, first, second, third, _, note = capsys.readouterr().out.splitlines()
+    assert "smax/3m: Win rate (greedy evaluation)" in head and "pac_men: Return" in head
+    assert [c.strip() for c in first.split("|")[1:-1]] == [
+        *("vdn", "0.250 [0.250, 0.250]", "-", "2"),
+    ]
+    assert "0.750 [0.750, 0.750]" in second and "| 18.00 " in third
+    assert note.endswith(
+        "95 % bootstrap interval, of fewer than five seeds their range."
+    )
+    table.main(["runs=[a,b]", "out=x/t.tex"])
+    text = (tmp_path / "x" / "t.tex").read_text()
+    assert r"qmix & \textbf{0.750 [0.750, 0.750]} & 6 \\" in text
+    assert r"vdn & 0.250 [0.250, 0.250] & 2 \\" in text
+    table.main(["runs=[a,b]", "out=t.csv", "metric=return"])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert lines[0] == {
+        **{"label": "vdn", "world": "smax/3m", "metric": "return", "split": "test"},
+        **{"seeds": "2", "iqm": "15.5", "low": "15.0", "high": "16.0"},
+        "low_high": "range over 2 seeds",
+    }
+    assert lines[1]["low_high"] == "95 % interval over 6 seeds"
+    for wrong in (["runs=a", "run_dir=a"], [], ["runs=a", "out=t.doc"]):
+        assert refused(table, *wrong) == 2
+
+
+def test_a_cell_is_the_mean_of_the_last_three(make_run):
+    make_run("a", "vdn", steps=(10, 20, 30, 40, 50))
+    (cell,) = results.cells(gather.gather(["a"]).groups, Asked("return"))
+    assert (cell.found.value, cell.seeds, cell.text) == (40.0, 1, "40.00")
+
+
+def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):
+    make_run("a", "vdn")
+    (tmp_path / "b").mkdir()
+    assert refused(table, "runs=[a,b,c]") == 1
+    told = capsys.readouterr()
+    assert "| vdn" in told.out and "2 of 3 runs left out" in told.err
