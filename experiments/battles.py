@@ -20,7 +20,7 @@ OPTIONS = {
     "shields": False,  # shields that come back
     "episodes": 256,
     "seed": 0,
-    "gif": None,  # file of an animation of one battle, instead of the table
+    "gif": None,  # file of a film of one battle (.gif, .mp4), instead of the table
     "size": 480,  # pixels of its width
 }
 
@@ -37,6 +37,10 @@ def _main(options: dict[str, Any]) -> None:
                 raise ConfigError(f"{key}: got {pick!r}; {nearest(str(pick), PICKS)}")
     from envs.battle.maps import MAPS
 
+    if options["gif"]:
+        from envs.picture.film import require_codec
+
+        require_codec(Path(options["gif"]))
     configs = {name: _config(options, name) for name in options["maps"] or MAPS}
     if options["gif"]:
         return _animate(options, next(iter(configs.values())))

@@ -63,10 +63,12 @@ def require_codec(path: Path) -> None:
         ConfigError: another ending than .gif and .mp4, or no encoder for the latter.
     """
     if path.suffix not in (".gif", ".mp4"):
-        raise ConfigError(f"out: got '{path}'; allowed: names that end in .gif or .mp4")
+        raise ConfigError(
+            f"film: got '{path}'; allowed: names that end in .gif or .mp4"
+        )
     if path.suffix == ".mp4" and encoder() is None:
         raise ConfigError(
-            f"out: got '{path}', but there is no encoder for MP4: pip install "
+            f"film: got '{path}', but there is no encoder for MP4: pip install "
             "imageio-ffmpeg, or put ffmpeg on the PATH; allowed without: .gif"
         )
 
@@ -110,4 +112,4 @@ def _write_mp4(path: Path, pictures: Sequence[np.ndarray]) -> None:
     done = subprocess.run(words, input=film.tobytes(), capture_output=True)
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip()
-        raise ConfigError(f"out: '{path}' could not be written: {why}")
+        raise ConfigError(f"film: '{path}' could not be written: {why}")

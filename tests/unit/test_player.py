@@ -25,6 +25,7 @@ from rolemarl_jax.report.page.episode import Episode, Panel, Roles, Show, Space
 from rolemarl_jax.report.page.spaces import matched, spaces
 from rolemarl_jax.roles import roma
 from rolemarl_jax.run.shows import make_show
+from rolemarl_jax.sweep.train import train_compiled
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
 
@@ -200,6 +201,7 @@ const told = { titles: all('h3').map((head) => head.textContent) };
 const tell = (id, event) => get(id).dispatchEvent(new Event(event));
 const set = (step) => { get('step').value = step; tell('step', 'input'); };
 const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', { key }));
+set(0);
 const before = look();
 set(5);
 told.clock = get('clock').textContent;
@@ -248,12 +250,14 @@ def test_the_player_in_a_browser(tmp_path):
 
 @pytest.mark.slow
 def test_a_page_and_a_film_of_a_trained_run(tmp_path, capsys):
-    from experiments import render, run
+    from experiments import render
 
     sizes = ["replay.episodes=20", "total_steps=2000", "log_every=500"]
     times = ["eval.every=1000", "checkpoint.every=1000"]
     asked = ["algo=roma", "env=windy_maze", "run=debug", "seeds=3", *sizes, *times]
-    run.main([*asked, f"run_dir={tmp_path}/run"])
+    cfg = configure(*asked, f"run_dir={tmp_path}/run")
+    env = envs.make_compiled(cfg.env)
+    train_compiled(cfg, env, make_learner(cfg.algo, env.spec))
     began = time.monotonic()
     report.main([f"run_dir={tmp_path}/run", "episodes=2"])
     page = (tmp_path / "run" / "report.html").read_text()

@@ -207,6 +207,12 @@ get('choice').addEventListener('change', () => {
   now.focus = null;
   build();
 });
-window.addEventListener('resize', redraw);
 document.addEventListener('theme', () => { buildLegend(episode()); redraw(); });
 build();
+// Also where a scroll bar takes some of the width.
+let wide = 0;
+new ResizeObserver(([panels]) => {
+  const { width } = panels.contentRect;
+  if (width !== wide) requestAnimationFrame(redraw);
+  wide = width;
+}).observe(get('panels'));
