@@ -154,4 +154,6 @@ def _marks(world: World) -> dict[str, np.ndarray]:
 
 
 pack, unpack = scene.codec(World, Packed, {"fires": len(FIRES)}, wide=["tank"])
-text, image = draw.painters(BOARD, _marks)
+text, image, film, sketch = draw.painters(
+    BOARD, _marks, ["spray", "pump"], counters=["tank"]
+)

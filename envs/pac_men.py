@@ -158,4 +158,4 @@ def _marks(world: World) -> dict[str, np.ndarray]:
 
 
 pack, unpack = scene.codec(World, Packed, {"dots": len(CELLS)})
-text, image = draw.painters(BOARD, _marks)
+text, image, film, sketch = draw.painters(BOARD, _marks, ["eat"])

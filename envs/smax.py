@@ -152,6 +152,32 @@ def image(
     return render.image(rules, units(state), past, roles, size)
 
 
+def film(
+    cfg: Config, worlds: Any, roles: np.ndarray | None = None, size: int = 480
+) -> list[np.ndarray]:
+    """Worlds in a row, leaves ``[T, ...]``, as RGB; ``roles`` is ``[T, N]``."""
+    from envs.battle import render
+
+    rules, units = rules_of(cfg), _units(cfg, worlds)
+    steps = [
+        jax.tree.map(lambda leaf, t=t: leaf[t], units) for t in range(len(units.step))
+    ]
+    return render.frames(rules, steps, roles, size)
+
+
+def sketch(cfg: Config, worlds: Any) -> dict[str, Any]:
+    """Worlds in a row, leaves ``[T, ...]``, as plain data to draw them from."""
+    from envs.battle import sketch
+
+    return sketch.sketch(rules_of(cfg), _units(cfg, worlds))
+
+
+def _units(cfg: Config, worlds: Any) -> Units:
+    """What there is to see of worlds in a row."""
+    seen = jax.vmap(_simulator(cfg, rules_of(cfg)).units)(worlds)
+    return jax.tree.map(np.asarray, seen)
+
+
 def rules_of(cfg: Config) -> Rules:
     """The battle's rules.
 

@@ -128,4 +128,4 @@ def _marks(world: World) -> dict[str, np.ndarray]:
 
 
 pack, unpack = scene.codec(World, Packed, {"closed": len(BOXES)})
-text, image = draw.painters(BOARD, _marks)
+text, image, film, sketch = draw.painters(BOARD, _marks, ["open"])

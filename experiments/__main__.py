@@ -18,6 +18,7 @@ COMMANDS = {
     "plot": "plot.py",
     "table": "table.py",
     "report": "report.py",
+    "render": "render.py",
     "summarise": "summarise.py",
     "reproduce": "reproduce.py",
     "battles": "battles.py",

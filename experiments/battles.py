@@ -25,7 +25,9 @@ OPTIONS = {
     "shields": Option(False, "shields that come back"),
     "episodes": Option(256, "battles of each cell"),
     "seed": Option(0, "of the battles"),
-    "gif": Option(None, "file of an animation of one battle, instead of the table"),
+    "gif": Option(
+        None, "film of one battle (.gif, .mp4), instead of the table"
+    ),
     "size": Option(480, "pixels of its width"),
 }
 
@@ -42,6 +44,10 @@ def _main(options: dict[str, Any]) -> None:
                 raise ConfigError(f"{key}: got {pick!r}; {nearest(str(pick), PICKS)}")
     from envs.battle.maps import MAPS
 
+    if options["gif"]:
+        from envs.picture.film import require_codec
+
+        require_codec(Path(options["gif"]))
     configs = {name: _config(options, name) for name in options["maps"] or MAPS}
     if options["gif"]:
         return _animate(options, next(iter(configs.values())))

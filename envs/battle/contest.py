@@ -108,12 +108,13 @@ def film(
         act: of the allies.
         memory: what they remember at its start.
         rules: of the battle.
-        out: file of the GIF.
+        out: file, a GIF or an MP4.
         seed: of its start and chances.
         size: width in pixels.
     """
     # Pictures need packages that training does without.
     from envs.battle import render
+    from envs.picture import film as films
 
     fought = play(env, act, memory, 1, seed)
     steps = [
@@ -121,5 +122,5 @@ def film(
         for t in range(int(fought.going.sum()) + 1)
     ]
     pictures = render.frames(rules, steps, size=size)
-    render.write_gif(out, pictures)
+    films.write(out, pictures)
     return Film(len(pictures), bool(fought.won.any()))

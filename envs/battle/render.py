@@ -1,30 +1,20 @@
 """Pictures of battles: types, health, reach, deeds, and roles as colours."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from envs.battle.deeds import AIM, BEAM, BURST, HEAL, MOVE, NONE, deeds
 from envs.battle.units import BURST_RADIUS, LINE_HALF_LENGTH
-from envs.battle.world import MOVES, SIZE, STOP, Rules, Units
+from envs.battle.world import MOVES, SIZE, Rules, Units
+from envs.picture import palette
 
-ENEMY = (201, 42, 42)
-ROLES = (
-    (25, 113, 194),
-    (47, 158, 68),
-    (194, 37, 92),
-    (103, 65, 217),
-    (240, 140, 0),
-    (12, 133, 153),
-    (92, 64, 51),
-    (73, 80, 87),
-)
 FLOOR, ROCK, INK, DEAD = (248, 249, 250), (52, 58, 64), (33, 37, 41), (173, 181, 189)
 GOOD, SHIELD, ENERGY = (64, 192, 87), (34, 184, 207), (190, 75, 219)
-BURST, HEALING = (250, 176, 5), (32, 201, 151)
+BLAST, HEALING = (250, 176, 5), (32, 201, 151)
 SMOOTH = 2  # pixels drawn for each pixel shown, each way
 HEADER = 0.06  # of the height
 BORDER = 3.0  # map units of floor around all units
@@ -83,10 +73,10 @@ class Canvas:
         pixels = max(1, round(width * self.scale))
         self.draw.line((*self.at(*a), *self.at(*b)), fill=colour, width=pixels)
 
-    def word(self, centre: Any, text: str, height: float) -> None:
+    def word(self, centre: Any, text: str, height: float, colour: tuple) -> None:
         """A few letters around a place."""
         font = ImageFont.load_default(height * self.scale)
-        self.draw.text(self.at(*centre), text, "white", font, anchor="mm")
+        self.draw.text(self.at(*centre), text, colour, font, anchor="mm")
 
     def title(self, text: str) -> None:
         """The line on top."""
@@ -129,13 +119,14 @@ def image(
     canvas = Canvas(size, window)
     _rock(canvas, rules)
     team = np.zeros(rules.n_allies, int) if roles is None else np.asarray(roles)
-    colours = [ROLES[role % len(ROLES)] for role in team] + [ENEMY] * rules.n_enemies
+    colours = [palette.role(i) for i in team] + [palette.ENEMY] * rules.n_enemies
     for i in np.argsort(now.health > 0):
         _ring(canvas, rules, now, i, colours[i])
     if before is not None:
-        before = jax.tree.map(np.asarray, before)
-        for i in np.flatnonzero(before.health > 0):
-            _deed(canvas, rules, (before, now), i, colours[i])
+        two = jax.tree.map(lambda *x: np.stack(x), before, now)
+        done = deeds(rules, two)
+        for i in range(rules.n_units):
+            _deed(canvas, now, i, (done.deed[1, i], done.target[1, i]), colours[i])
     for i in np.argsort(now.health > 0, kind="stable"):
         _body(canvas, rules, now, i, colours[i])
     for i in np.flatnonzero(now.health > 0):
@@ -152,7 +143,7 @@ def image(
 def frames(
     rules: Rules,
     steps: Sequence[Units],
-    roles: Sequence[np.ndarray] | None = None,
+    roles: Sequence[np.ndarray] | np.ndarray | None = None,
     size: int = 480,
 ) -> list[np.ndarray]:
     """Pictures of the ``steps`` of a battle, zoomed in on all that happens.
@@ -161,7 +152,7 @@ def frames(
     """
     window = around(np.concatenate([np.asarray(now.position) for now in steps]))
     past = [None, *steps]
-    given = roles or [None] * len(steps)
+    given = [None] * len(steps) if roles is None else roles
     return [
         image(rules, now, past[t], given[t], size, window)
         for t, now in enumerate(steps)
@@ -174,22 +165,6 @@ def around(places: np.ndarray) -> Window:
     side = float((high - low).max())
     left, bottom = (low + high - side) / 2
     return Window(float(left), float(bottom), side)
-
-
-def write_gif(
-    path: str | Path, pictures: Sequence[np.ndarray], seconds: float = 0.25
-) -> None:
-    """Writes an animation; the last picture stays four times as long."""
-    # Without dithering, floor stays floor and the file small.
-    first, *others = [
-        Image.fromarray(picture).quantize(192, dither=Image.Dither.NONE)
-        for picture in pictures
-    ]
-    times = [int(1000 * seconds)] * len(pictures)
-    times[-1] *= 4
-    first.save(
-        path, save_all=True, append_images=others, duration=times, loop=0, optimize=True
-    )
 
 
 def _present(rules: Rules, now: Units) -> list:
@@ -222,7 +197,7 @@ def _body(canvas: Canvas, rules: Rules, now: Units, i: Any, colour: tuple) -> No
         return
     radius = max(kind.radius, LEAST)
     canvas.disc(place, radius, fill=colour, outline=INK)
-    canvas.word(place, kind.short, 1.3 * radius)
+    canvas.word(place, kind.short, 1.3 * radius, palette.ink(colour))
 
 
 def _bars(canvas: Canvas, rules: Rules, now: Units, i: Any) -> None:
@@ -242,37 +217,29 @@ def _bars(canvas: Canvas, rules: Rules, now: Units, i: Any) -> None:
 
 
 def _deed(
-    canvas: Canvas, rules: Rules, steps: tuple[Units, Units], i: Any, colour: tuple
+    canvas: Canvas, now: Units, i: int, done: tuple[int, int], colour: tuple
 ) -> None:
-    """What a unit did in the step from one world to the other."""
-    before, now = steps
-    kind, action = rules.kinds[now.types[i]], int(now.action[i])
+    """What a unit did in the step before, and to whom."""
+    deed, target = done
     place = now.position[i]
-    if action <= STOP:
-        canvas.line(place, place + 1.0 * np.array(MOVES[action]), (*colour, 150), 0.12)
+    if deed == NONE:
         return
-    other = now.position[target(rules, i, action, heals=kind.heals)]
-    if kind.heals:
-        spent = now.cooldown[i] < before.cooldown[i]
-        strong = (*HEALING, 230) if spent else (*HEALING, 110)
-        canvas.line(place, other, strong, 0.25 if spent else 0.08)
+    if deed == MOVE:
+        way = place + 1.0 * np.array(MOVES[now.action[i]])
+        canvas.line(place, way, (*colour, 150), 0.12)
         return
-    fired = now.cooldown[i] > before.cooldown[i]
-    if fired and kind.splash == "burst":
+    other = now.position[target]
+    if deed == BURST:
         canvas.disc(
-            place, BURST_RADIUS, fill=(*BURST, 130), outline=BURST, width=SMOOTH
+            place, BURST_RADIUS, fill=(*BLAST, 130), outline=BLAST, width=SMOOTH
         )
-        return
-    canvas.line(place, other, (*colour, 200 if fired else 70), 0.16 if fired else 0.06)
-    if fired and kind.splash == "line":
+    elif deed == HEAL:
+        canvas.line(place, other, (*HEALING, 230), 0.25)
+    elif deed == AIM:
+        canvas.line(place, other, (*colour, 70), 0.06)
+    else:
+        canvas.line(place, other, (*colour, 200), 0.16)
+    if deed == BEAM:
         away = (other - place) / (np.linalg.norm(other - place) + 1e-6)
         across = np.array([-away[1], away[0]]) * LINE_HALF_LENGTH
-        canvas.line(other - across, other + across, (*BURST, 200), 0.3)
-
-
-def target(rules: Rules, unit: int, action: int, *, heals: bool) -> int:
-    """The unit that an action is about."""
-    n, slot = rules.n_allies, action - STOP - 1
-    if unit < n:
-        return slot if heals else n + slot
-    return rules.n_units - 1 - slot if heals else n - 1 - slot
+        canvas.line(other - across, other + across, (*BLAST, 200), 0.3)

@@ -37,7 +37,8 @@ SCRIPTS = {
         "algo.role.last_action=false",
     ),
 }
-SIZES = {"n_agents": 5, "n_actions": 11, "obs_dim": 80, "state_dim": 120}
+# Agents, actions, features of an observation and of the state.
+SIZES = 5, 11, 80, 120
 ROWS = 32
 UPDATES = 5
 
@@ -83,7 +84,7 @@ def _row(name: str, values: dict[str, Any], length: int, peak: float) -> dict[st
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.types import EnvSpec
 
-    spec = EnvSpec(name="2s3z sizes", episode_limit=length, **SIZES)
+    spec = EnvSpec("2s3z sizes", *SIZES, length)
     learner = make_learner(values, spec)
     state = jax.jit(learner.init)(jax.random.key(0))
     experience = random_batch(spec, length, ROWS)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.layers import GRU, Heads, Linear, Module
-from rolemarl_jax.types import Array
+from rolemarl_jax.types import Array, PyTree
 
 _Residuals = tuple[Array, ...]
 
@@ -69,6 +69,21 @@ class AttentionContext(Module):
         return Linear(self.out, name="o")(jnp.concatenate(mixed, axis=-1))
 
 
+def weights(net: AttentionContext, params: PyTree, query: Array, roles: Array) -> Array:
+    """Who attends to whom in an ``AttentionContext``, by head: `[..., H, N, N]`.
+
+    Args:
+        net: the module. params: its own.
+        query: `[..., N, query]`. roles: `[..., N, Z]`.
+    """
+    heads = Heads(net.heads, net.width, use_bias=False)
+    own = params["params"]
+    asked = heads.apply({"params": own["q"]}, query)
+    keys = heads.apply({"params": own["k"]}, roles)
+    each = [_weight(q, k) for q, k in zip(asked, keys, strict=True)]
+    return jnp.stack(each, axis=-3)
+
+
 @jax.custom_vjp
 def attend(query: Array, key: Array, value: Array) -> Array:
     """One head's attention, `[..., N, D]` each."""
@@ -76,10 +91,14 @@ def attend(query: Array, key: Array, value: Array) -> Array:
 
 
 def _forward(query: Array, key: Array, value: Array) -> tuple[Array, _Residuals]:
-    scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
-    weight = jax.nn.softmax(scores.astype(jnp.float32))
+    weight = _weight(query, key)
     mixed = jnp.einsum("...ij,...jd->...id", weight.astype(value.dtype), value)
     return mixed, (query, key, value, weight)
+
+
+def _weight(query: Array, key: Array) -> Array:
+    scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
+    return jax.nn.softmax(scores.astype(jnp.float32))
 
 
 def _backward(saved: _Residuals, grad: Array) -> tuple[Array, ...]:

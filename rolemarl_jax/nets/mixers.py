@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, Positive, Size, build, config, require_name
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
+from rolemarl_jax.nets.attention import weights as attention_weights
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
@@ -28,12 +29,17 @@ class Mixer:
         target_groups: groups of which the target network keeps its own copy.
         mix: ``(params, qs [T, B, N], state [T, B, S], reset [T, B], feats)`` to the
             team's value `[T, B]`, or `[T, B, N]` where agents learn alone.
+        attention: ``(params, state, reset, feats)`` to who attends to whom by head,
+            `[T, B, H, N, N]`, where there is attention.
     """
 
     init: Callable[[Key], dict[str, PyTree]]
     groups: tuple[str, ...]
     target_groups: tuple[str, ...]
     mix: Callable[[PyTree, Array, Array, Array, Mapping[str, Array]], Array]
+    attention: Callable[[PyTree, Array, Array, Mapping[str, Array]], Array] | None = (
+        None
+    )
 
 
 @config
@@ -195,8 +201,16 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         context = jnp.concatenate([embedded, attended], axis=-1)
         return net.apply(mixer["monotonic"], qs, context)
 
+    def attention(
+        params: PyTree, state: Array, reset: Array, feats: Mapping[str, Array]
+    ) -> Array:
+        _, query = encoder.apply(params["state_encoder"], state, reset)
+        own = params["mixer"]["attention"]
+        return attention_weights(attend, own, query, feats["role"])
+
     own = ("state_encoder",) if cfg.own_state_encoder else ()
-    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix)
+    groups = ("mixer", "state_encoder")
+    return Mixer(init, groups, ("mixer", *own), mix, attention)
 
 
 def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:

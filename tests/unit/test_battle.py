@@ -15,6 +15,7 @@ from envs.battle import fast, scripted
 from envs.battle.maps import MAPS
 from envs.battle.observe import observer
 from envs.battle.world import Rules, Units
+from envs.picture import film, palette
 from rolemarl_jax.config import build
 from rolemarl_jax.types import Env
 
@@ -287,12 +288,12 @@ def test_pictures_show_roles_healing_and_bursts(tmp_path: Path) -> None:
     pictures = render.frames(made.rules, [before, now], [roles, roles], size=640)
     for picture in pictures:
         assert picture.shape == pictures[0].shape and picture.dtype == np.uint8
-        assert all(shows(picture, render.ROLES[role], 10) for role in roles)
-        assert shows(picture, render.ENEMY, 10)
-        assert not shows(picture, render.ROLES[0], 1)
-    for colour in (render.HEALING, render.BURST):
+        assert all(shows(picture, palette.ROLES[role], 10) for role in roles)
+        assert shows(picture, palette.ENEMY, 10)
+        assert not shows(picture, palette.ROLES[0], 1)
+    for colour in (render.HEALING, render.BLAST):
         assert [shows(picture, colour, 5) for picture in pictures] == [False, True]
-    render.write_gif(tmp_path / "battle.gif", pictures)
+    film.write_gif(tmp_path / "battle.gif", pictures)
     assert (tmp_path / "battle.gif").stat().st_size > 1000
 
 

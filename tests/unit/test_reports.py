@@ -97,6 +97,21 @@ def test_report_is_self_contained(make_run, tmp_path):
     assert (tmp_path / "elsewhere" / "r.html").is_file()
 
 
+def test_where_no_episodes_can_be_shown_a_page_says_why(make_run, capsys):
+    """The page is written all the same; a wrong option is refused."""
+    why = {"a": ("env=smax", "no checkpoint"), "b": ("env=scripted", "replayed here")}
+    for name, (world, reason) in why.items():
+        run = make_run(name, "algo=vdn", world)
+        report.main([f"run_dir={name}"])
+        text = (run / "report.html").read_text()
+        assert "No episodes are shown." in text and reason in text
+        assert 'id="episodes"' not in text and "<h2>Configuration</h2>" in text
+    for wrong in ("seed=9", "seed=x", "episodes=-1"):
+        with pytest.raises(SystemExit) as stop:
+            report.main(["run_dir=a", wrong])
+        assert stop.value.code == 2 and wrong.split("=")[0] in capsys.readouterr().err
+
+
 def test_report_of_an_unfinished_run(make_run):
     run = make_run("a")
     (run / "summary.json").unlink()

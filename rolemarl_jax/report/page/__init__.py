@@ -1,4 +1,4 @@
-"""One HTML file that shows a run: results, curves, pictures, configuration."""
+"""One HTML file that shows a run: results, curves, episodes, configuration."""
 
 import base64
 import math
@@ -10,38 +10,33 @@ from typing import Any
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import names, plotting, ranking, stats, summary
+from rolemarl_jax.report.page import player
+from rolemarl_jax.report.page.episode import Show
 from rolemarl_jax.report.summary import MEASURES, Summary
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #333; max-width: 1100px;
-       margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
-table { border-collapse: collapse; margin: .5em 0; }
-td, th { padding: .25em .9em .25em 0; text-align: left; vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-th { border-bottom: 1px solid #999; } tr + tr td { border-top: 1px solid #eee; }
-img { max-width: 100%; } figure { margin: 1em 0; }
-figcaption { color: #777; font-size: .9em; }
-pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 13px; }
-"""
 PICTURES = {".png": "image/png", ".gif": "image/gif"}
+MOST_BYTES = 2_000_000  # of all pictures of a page
 FORMS = {"win_rate": ".1%", "return": ".2f"}  # how numbers are printed
+__all__ = ["Show", "html", "write"]
 UNFINISHED = "<p>The run has not finished: there is no summary.json yet.</p>"
 
 
-def write(run_dir: Path, out: Path) -> Path:
+def write(run_dir: Path, out: Path, show: Show | None = None) -> Path:
     """Writes the page of one run as a whole; returns its path.
+
+    Args:
+        run_dir: of the run. out: the file. show: of its episodes.
 
     Raises:
         ConfigError: there is no run in this directory.
     """
-    text = html(run_dir)
+    text = html(run_dir, show)
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(out, text)
     return out
 
 
-def html(run_dir: Path) -> str:
+def html(run_dir: Path, show: Show | None = None) -> str:
     """The HTML of one run; everything is inside, nothing is fetched.
 
     Raises:
@@ -54,6 +49,7 @@ def html(run_dir: Path) -> str:
         f"<h1>{escape(title)}</h1>",
         _results(found) if found else without,
         _pictures(run_dir, title),
+        player.section(show) if show else "",
         _per_seed(found) if found else "",
         _facts(found) if found else "",
         "<h2>Configuration</h2>",
@@ -61,7 +57,9 @@ def html(run_dir: Path) -> str:
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        f'<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{player.asset('page.css')}</style>"
+        f"</head>\n<body>\n<script>{player.asset('theme.js')}</script>\n"
         + "\n".join(filter(None, body))
         + "\n</body></html>\n"
     )
@@ -145,11 +143,21 @@ def _pictures(run_dir: Path, title: str) -> str:
     found = [*run_dir.glob("*"), *run_dir.glob("[!.]*/*")]
     paths = sorted(path for path in found if path.suffix in PICTURES)
     paths.sort(key=lambda path: path.name != rundir.CURVES)
-    return "\n".join(
+    figures, room = [], MOST_BYTES
+    for path in paths:
+        room -= path.stat().st_size
+        figures.append(_figure(path, str(path.relative_to(run_dir)), fits=room >= 0))
+    return "\n".join(figures)
+
+
+def _figure(path: Path, name: str, *, fits: bool) -> str:
+    """A picture with its name, or its name alone where the page has no room left."""
+    if not fits:
+        return f"<p>{escape(name)} lies in the run's directory.</p>"
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
         f'<figure><img alt="{escape(path.name)}" src="data:{PICTURES[path.suffix]};'
-        f'base64,{base64.b64encode(path.read_bytes()).decode()}">'
-        f"<figcaption>{escape(str(path.relative_to(run_dir)))}</figcaption></figure>"
-        for path in paths
+        f'base64,{data}"><figcaption>{escape(name)}</figcaption></figure>'
     )
 
 

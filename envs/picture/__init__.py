@@ -1,0 +1,1 @@
+"""What pictures of all worlds share: colours, films and their legends."""

@@ -1,0 +1,1 @@
+"""Episodes of stored runs, as pages and films show them."""
