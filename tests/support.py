@@ -244,7 +244,7 @@ def run_config(algo, seeds=1, over=None):
             "row_length": 8,
             "burn_in": 0,
         },
-        "eval": {"every": 1000, "episodes": 16, "worlds": 16},
+        "eval": {"every": 1000, "episodes": 16, "worlds": 16, "role_episodes": 4},
         "checkpoint": {"every": 1000, "keep": 1, "replay": False},
         "sweep": SWEEP,
         "seeds": seeds,

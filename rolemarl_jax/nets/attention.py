@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.nets.layers import GRU, Heads, Linear, Module
-from rolemarl_jax.types import Array
+from rolemarl_jax.types import Array, PyTree
 
 _Residuals = tuple[Array, ...]
 
@@ -65,6 +65,9 @@ class AttentionContext(Module):
         q = Heads(self.heads, self.width, use_bias=False, name="q")(query)
         k = Heads(self.heads, self.width, use_bias=False, name="k")(roles)
         v = Heads(self.heads, self.width, name="v")(roles)
+        if self.is_mutable_collection("intermediates"):
+            weights = [_weights(*head) for head in zip(q, k, strict=True)]
+            self.sow("intermediates", "weights", jnp.stack(weights, axis=-3))
         mixed = [attend(*head) for head in zip(q, k, v, strict=True)]
         return Linear(self.out, name="o")(jnp.concatenate(mixed, axis=-1))
 
@@ -75,9 +78,24 @@ def attend(query: Array, key: Array, value: Array) -> Array:
     return _forward(query, key, value)[0]
 
 
-def _forward(query: Array, key: Array, value: Array) -> tuple[Array, _Residuals]:
+def attended_roles(net: Module, params: PyTree, *inputs: Array) -> Array:
+    """What each head of the one ``AttentionContext`` in a network gives each role.
+
+    Returns:
+        `[..., H, N, N]`, queries before roles; rows sum to 1.
+    """
+    _, kept = net.apply(params, *inputs, mutable=["intermediates"])
+    (weights,) = jax.tree.leaves(kept)
+    return weights
+
+
+def _weights(query: Array, key: Array) -> Array:
     scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
-    weight = jax.nn.softmax(scores.astype(jnp.float32))
+    return jax.nn.softmax(scores.astype(jnp.float32))
+
+
+def _forward(query: Array, key: Array, value: Array) -> tuple[Array, _Residuals]:
+    weight = _weights(query, key)
     mixed = jnp.einsum("...ij,...jd->...id", weight.astype(value.dtype), value)
     return mixed, (query, key, value, weight)
 

@@ -12,7 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, Positive, Size, build, config, require_name
-from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
+from rolemarl_jax.nets.attention import (
+    AttentionContext,
+    StateEncoder,
+    attended_roles,
+)
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
@@ -28,12 +32,16 @@ class Mixer:
         target_groups: groups of which the target network keeps its own copy.
         mix: ``(params, qs [T, B, N], state [T, B, S], reset [T, B], feats)`` to the
             team's value `[T, B]`, or `[T, B, N]` where agents learn alone.
+        attention: ``(params, state [T, B, S], reset [T, B], roles [T, B, N, Z])`` to
+            what each of H heads gives each role, `[T, B, H, N, N]`; ``None`` where
+            there are no heads.
     """
 
     init: Callable[[Key], dict[str, PyTree]]
     groups: tuple[str, ...]
     target_groups: tuple[str, ...]
     mix: Callable[[PyTree, Array, Array, Array, Mapping[str, Array]], Array]
+    attention: Callable[[PyTree, Array, Array, Array], Array] | None = None
 
 
 @config
@@ -195,8 +203,12 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         context = jnp.concatenate([embedded, attended], axis=-1)
         return net.apply(mixer["monotonic"], qs, context)
 
+    def weights(params: PyTree, state: Array, reset: Array, roles: Array) -> Array:
+        _, query = encoder.apply(params["state_encoder"], state, reset)
+        return attended_roles(attend, params["mixer"]["attention"], query, roles)
+
     own = ("state_encoder",) if cfg.own_state_encoder else ()
-    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix)
+    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix, weights)
 
 
 def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:

@@ -11,6 +11,7 @@ from rolemarl_jax.config import ConfigError, nearest
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import CarryFn, Feats, InitAuxFn, InitFn, no_aux
 from rolemarl_jax.roles.parts.phase import Metrics, Phase
+from rolemarl_jax.roles.parts.view import RoleMetricsFn, nothing_more
 from rolemarl_jax.types import (
     AgentState,
     Array,
@@ -118,6 +119,7 @@ class Learner:
         hypers: names of the hyper-parameters, which may be swept.
         start: makes the first state of an experiment another one, given its seed id.
         samples: whether ``act`` draws from a policy, and not around greedy actions.
+        role_metrics: what is told of roles besides what all learners have in common.
     """
 
     spec: EnvSpec
@@ -135,6 +137,7 @@ class Learner:
     hypers: tuple[str, ...] = ()
     start: Callable[[Array, LearnerState], LearnerState] | None = None
     samples: bool = False
+    role_metrics: RoleMetricsFn = nothing_more
 
 
 class Beginning(NamedTuple):
