@@ -125,7 +125,7 @@ def _where(there, x):
     return np.where(there, x, 0).astype(np.float32)
 
 
-SPEC = EnvSpec("tiny", 3, 5, 7, 6, 8)
+SPEC = EnvSpec("tiny", 3, 5, 7, 6, 8, kinds=("a", "b"), own_type=5)
 
 
 class Authors:

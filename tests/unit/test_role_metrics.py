@@ -29,9 +29,11 @@ MAZE = envs.make_compiled(configure("env=windy_maze").env)
 
 
 def told_apart(state):
-    """Agents that begin on one cell see it differently."""
+    """Agents see something else each and at every step, so that their roles differ."""
     seen = MAZE.observe(state)
-    return seen._replace(obs=seen.obs * jnp.arange(1.0, 3.0)[:, None])
+    key = jax.random.fold_in(jax.random.key(0), state.step)
+    own = 3 * jax.random.normal(key, seen.obs.shape)
+    return seen._replace(obs=seen.obs + own)
 
 
 ENV = dataclasses.replace(MAZE, observe=told_apart)
@@ -117,10 +119,10 @@ def test_influence_counts_living_pairs():
     assert nobody.keys() == {"influence"} and np.isnan(nobody["influence"])
 
 
-def blind(state, group, rows):
-    """A learner whose network's first layer does not read the last inputs, the role."""
+def heard(state, group, rows, volume):
+    """The learner, with a factor on what its network reads last, the role."""
     own = state.params[group]["params"]
-    kernel = own["Linear_0"]["kernel"].at[-rows:].set(0)
+    kernel = own["Linear_0"]["kernel"].at[-rows:].multiply(volume)
     first = {**own["Linear_0"], "kernel": kernel}
     params = {"params": {**own, "Linear_0": first}}
     return state._replace(params={**state.params, group: params})
@@ -148,16 +150,15 @@ def test_learners(name):
     learner = make_learner(algo, ENV.spec)
     measure = jax.jit(make_role_metrics(PLAN, ENV, learner))
     state = jax.jit(learner.init)(jax.random.key(0))
-    group, expected = OWN[name]
-    # Wide, so that a role decides.
-    wide = state._replace(params=jax.tree.map(lambda x: 5 * x, state.params))
-    found = {k.removeprefix("role/"): float(v) for k, v in measure(wide).items()}
+    (group, expected), rows = OWN[name], algo["role"]["role"]
+    loud = heard(state, group, rows, 100.0) if group else state
+    found = {k.removeprefix("role/"): float(v) for k, v in measure(loud).items()}
     assert found.keys() >= SHARED | {*expected}
     assert np.isfinite([found[column] for column in expected]).all()
     assert 0 < found[expected[0]] <= 1
     if group is None:
         return
-    found = measure(blind(wide, group, algo["role"]["role"]))
+    found = measure(heard(state, group, rows, 0.0))
     assert found["role/influence"] == 0
     assert found.get("role/influence_js", 0) == 0
 

@@ -120,6 +120,7 @@ class Learner:
         start: makes the first state of an experiment another one, given its seed id.
         samples: whether ``act`` draws from a policy, and not around greedy actions.
         role_metrics: what is told of roles besides what all learners have in common.
+        whole: cannot learn from rows of replay that begin within an episode.
     """
 
     spec: EnvSpec
@@ -138,6 +139,7 @@ class Learner:
     start: Callable[[Array, LearnerState], LearnerState] | None = None
     samples: bool = False
     role_metrics: RoleMetricsFn = nothing_more
+    whole: bool = False
 
 
 class Beginning(NamedTuple):

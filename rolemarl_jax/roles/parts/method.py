@@ -180,6 +180,7 @@ class RoleMethod:
         init_aux: what is kept beside the parameters.
         after_update: what happens to the state after each update in training.
         role_metrics: what is told of roles besides what all methods have in common.
+        whole: roles are not known in rows of replay that begin within an episode.
     """
 
     init: InitFn
@@ -200,6 +201,7 @@ class RoleMethod:
     init_aux: InitAuxFn = no_aux
     after_update: AfterFn = unchanged
     role_metrics: RoleMetricsFn = nothing_more
+    whole: bool = False
 
 
 class LogitsFn(Protocol):
