@@ -1,10 +1,10 @@
 """A control: an agent's role is drawn at random and stays for the episode.
 
 Whoever acts, judges or learns has to find the same role for the same episode, without
-a key that they share. So the lot is drawn with the bits of what the team observes at
-the episode's first step, and is remembered in the recurrent state. Rows of replay
-therefore have to begin with their episode, unless the state that acted comes along.
-Where all episodes begin alike, so do the roles: then they are drawn once for all.
+a key that they share. So the lot is drawn with the bits of what the agent itself
+observes at the episode's first step, and is remembered in the recurrent state. Rows of
+replay therefore have to begin with their episode, unless the state that acted comes
+along. Where all episodes begin alike, roles are drawn once for all.
 """
 
 from functools import partial
@@ -59,19 +59,27 @@ def encode(
 
 
 def draw(obs: Array, roles: int) -> Array:
-    """Lots that observations `[T, B, N, O]` alone decide, `[T, B, N]` int32."""
-    steps, rows, n, width = obs.shape
+    """Lots that an agent's own observation and index decide.
+
+    Args:
+        obs: `[T, B, N, O]`. roles: from 0 to one less of which lots are drawn.
+
+    Returns:
+        `[T, B, N]` int32.
+    """
+    *shape, n, width = obs.shape
     bits = jax.lax.bitcast_convert_type(obs.astype(jnp.float32), jnp.uint32)
     # Whole numbers wrap around and add up to the same in any order. Each place counts
     # differently, and before the sum high bits are mixed into low ones, because round
     # numbers differ in their high bits only.
-    places = np.arange(n * width, dtype=np.uint32).reshape(n, width)
-    bits = (bits + places * np.uint32(0x9E3779B9)) * np.uint32(0x85EBCA6B)
+    places = np.arange(width, dtype=np.uint32) * np.uint32(0x9E3779B9)
+    bits = (bits + places) * np.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 15)) * np.uint32(0xC2B2AE35)
-    team = (bits ^ (bits >> 13)).sum((-1, -2), dtype=jnp.uint32)
+    own = (bits ^ (bits >> 13)).sum(-1, dtype=jnp.uint32)
 
-    def lots(bits: Array) -> Array:
-        key = jax.random.fold_in(jax.random.key(0), bits)
-        return jax.random.randint(key, (n,), 0, roles)
+    def lot(bits: Array, index: Array) -> Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), bits), index)
+        return jax.random.randint(key, (), 0, roles)
 
-    return jax.vmap(lots)(team.reshape(-1)).reshape(steps, rows, n)
+    index = jnp.broadcast_to(jnp.arange(n), own.shape)
+    return jax.vmap(lot)(own.reshape(-1), index.reshape(-1)).reshape(*shape, n)
