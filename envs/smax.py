@@ -108,6 +108,8 @@ def make(cfg: Config) -> Env:
         episode_limit=rules.steps,
         max_return=1.0 + cfg.won_battle_bonus,
         kinds=tuple(kind.name for kind in rules.kinds),
+        # The last features of the own row, which is the last of all.
+        own_type=obs_dim - len(rules.kinds),
     )
     return Env(
         spec=spec,

@@ -25,9 +25,7 @@ OPTIONS = {
     "shields": Option(False, "shields that come back"),
     "episodes": Option(256, "battles of each cell"),
     "seed": Option(0, "of the battles"),
-    "gif": Option(
-        None, "film of one battle (.gif, .mp4), instead of the table"
-    ),
+    "gif": Option(None, "film of one battle (.gif, .mp4), instead of the table"),
     "size": Option(480, "pixels of its width"),
 }
 

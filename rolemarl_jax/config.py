@@ -1,6 +1,7 @@
 """Configuration as frozen dataclasses, checked once, at the door.
 
 The YAML files under ``configs/`` hold every number; nothing here has a default.
+Types of numbers are those of ``bounds``.
 ``build`` turns plain mappings into these records and refuses unknown keys,
 missing keys and values of the wrong type. Checks that need more than one key
 live beside the code that needs them and raise ``ConfigError`` too.
@@ -13,41 +14,22 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _dataclass
 
+from rolemarl_jax.bounds import INT32 as INT32
+from rolemarl_jax.bounds import Above0 as Above0
+from rolemarl_jax.bounds import Count as Count
+from rolemarl_jax.bounds import CountOrNone as CountOrNone
+from rolemarl_jax.bounds import Finite as Finite
+from rolemarl_jax.bounds import Fraction as Fraction
+from rolemarl_jax.bounds import Natural as Natural
+from rolemarl_jax.bounds import NonNegative as NonNegative
+from rolemarl_jax.bounds import Positive as Positive
+from rolemarl_jax.bounds import Size as Size
+from rolemarl_jax.bounds import UpTo1 as UpTo1
+
 T = TypeVar("T")
-INT32 = 2**31 - 1  # devices count in int32
-_FLOAT32 = 3.4e38  # and compute in float32, where more is infinite
-
-
-def _whole(value: Any) -> Any:
-    """``2e4`` and ``4.0`` are whole numbers, however they are written."""
-    is_whole = isinstance(value, float) and value.is_integer()
-    return int(value) if is_whole else value
-
-
-_Whole = BeforeValidator(_whole)
-Positive = Annotated[int, Field(ge=1, le=INT32), _Whole]
-Natural = Annotated[int, Field(ge=0, le=INT32), _Whole]
-# Sides of weight matrices: two at the bound are 16 GiB of float32.
-Size = Annotated[int, Field(ge=1, le=2**16), _Whole]
-# What is batched or listed one by one: seeds, worlds, rows.
-Count = Annotated[int, Field(ge=1, le=10**6), _Whole]
-
-Finite = Annotated[float, Field(ge=-_FLOAT32, le=_FLOAT32)]
-NonNegative = Annotated[float, Field(ge=0, le=_FLOAT32)]
-Above0 = Annotated[float, Field(gt=0, le=_FLOAT32)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-UpTo1 = Annotated[float, Field(gt=0, le=1)]
-
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MOST_BYTES = 10**18
 
@@ -257,11 +239,14 @@ class EvalConfig:
         every: env steps between evaluations.
         episodes: episodes an evaluation; each world plays its first one only.
         worlds: worlds stepped together; divides ``episodes``.
+        role_episodes: greedy episodes that the metrics of roles are taken from, where
+            the algorithm has roles; 0 for no such metrics.
     """
 
     every: Positive
     episodes: Count
     worlds: Count
+    role_episodes: CountOrNone
 
 
 @config

@@ -48,7 +48,11 @@ REPLAYED = "algorithms that learn from replay: replay.sampling=episodes or fille
 
 RUN: tuple[ReadWhen, ...] = (
     ReadWhen(("bridge",), lambda m: m.bridged, BRIDGED),
-    ReadWhen(("sweep", "eval.worlds"), lambda m: not m.bridged, COMPILED),
+    ReadWhen(
+        ("sweep", "eval.worlds", "eval.role_episodes"),
+        lambda m: not m.bridged,
+        COMPILED,
+    ),
     ReadWhen(("replay.store",), lambda m: not m.bridged, COMPILED),
     ReadWhen(
         ("train.seeds_by", "train.seeds_together", "train.host_devices"),

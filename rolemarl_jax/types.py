@@ -39,6 +39,8 @@ class EnvSpec:
         max_return: return of a perfect episode where it is known; value learners
             scale rewards by it.
         kinds: names of the types of agents; ``Bodies.kind`` is an index into them.
+        own_type: first of the features of an agent's observation that tell its own
+            type, one a kind, 1 for its own; ``None`` where agents do not see it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class EnvSpec:
     episode_limit: int
     max_return: float | None = None
     kinds: tuple[str, ...] = ("agent",)
+    own_type: int | None = None
 
 
 class Observation(NamedTuple):

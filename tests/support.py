@@ -125,7 +125,7 @@ def _where(there, x):
     return np.where(there, x, 0).astype(np.float32)
 
 
-SPEC = EnvSpec("tiny", 3, 5, 7, 6, 8)
+SPEC = EnvSpec("tiny", 3, 5, 7, 6, 8, kinds=("a", "b"), own_type=5)
 
 
 class Authors:
@@ -244,7 +244,7 @@ def run_config(algo, seeds=1, over=None):
             "row_length": 8,
             "burn_in": 0,
         },
-        "eval": {"every": 1000, "episodes": 16, "worlds": 16},
+        "eval": {"every": 1000, "episodes": 16, "worlds": 16, "role_episodes": 4},
         "checkpoint": {"every": 1000, "keep": 1, "replay": False},
         "sweep": SWEEP,
         "seeds": seeds,

@@ -38,6 +38,7 @@ TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
 LATER = {
     "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
     "replay": {"burn_in": 0},
+    "eval": {"role_episodes": 0},
 }
 # Keys of an environment that older runs lack, likewise.
 ENV_LATER = {"gymma": {"team_reward": "sum"}, "scripted": {"reset_chance": 0.0}}

@@ -15,11 +15,12 @@ from rolemarl_jax.types import AgentState, Array, Env, EnvState, Key, LearnerSta
 
 
 class EvalResult(NamedTuple):
-    """Outcome of each evaluation episode, `[episodes]`."""
+    """Outcome of each evaluation episode, `[episodes]`, and metrics of roles, `[]`."""
 
     ret: Array
     won: Array
     length: Array
+    roles: dict[str, Array] = {}  # noqa: RUF012
 
 
 class _Game(NamedTuple):

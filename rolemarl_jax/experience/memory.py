@@ -68,7 +68,7 @@ def check_minibatch(cfg: RunConfig, learner: Learner) -> None:
 
 
 def check_sampling(cfg: RunConfig, learner: Learner) -> None:
-    """Refuses an on-policy learner with a replay, or the reverse.
+    """Refuses an on-policy learner with a replay or the reverse, or rows begun late.
 
     Raises:
         ConfigError: names both.
@@ -83,6 +83,11 @@ def check_sampling(cfg: RunConfig, learner: Learner) -> None:
                 if on_policy
                 else "replay; allowed: episodes, filled"
             )
+        )
+    if learner.whole and sampling == "filled":
+        raise ConfigError(
+            f"replay.sampling: got 'filled', but algo={name} has to see an episode "
+            "from its first step on; allowed: episodes"
         )
 
 

@@ -31,6 +31,7 @@ class Glance(NamedTuple):
     agents: AgentState  # what acted
     action: Array  # [W, N] int32
     feats: Feats  # [W, N, ...], role features
+    at: Array  # [] int32, steps before this one
 
 
 Note = Callable[[LearnerState, Glance], PyTree]
@@ -76,7 +77,8 @@ def make_watch(env: Env, learner: Learner, worlds: int, note: Note) -> Watch:
             observation = jax.vmap(env.observe)(stage.world)
             agents = stage.agents._replace(reset=jnp.full(worlds, t == 0))
             action, carry, feats = learner.greedy(state, agents, observation)
-            seen = note(state, Glance(stage.world, observation, agents, action, feats))
+            glance = Glance(stage.world, observation, agents, action, feats, t)
+            seen = note(state, glance)
             keys = jax.random.split(named(key, "step", t), worlds)
             moved, now = jax.vmap(env.step)(keys, stage.world, action)
             going, won = stage.playing, stage.won | (now.won & stage.playing)

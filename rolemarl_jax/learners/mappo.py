@@ -131,6 +131,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         act=acting.sampling(acting.of_method(method, critic=True)),
         greedy=acting.likeliest(acting.of_method(method, critic=False)),
         scores=acting.scores(method),
+        role_metrics=method.role_metrics,
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, epochs, train)),
         pretraining=tuple(

@@ -133,8 +133,10 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         hypers=begin.hypers,
         carry=method.carry,
         act=values.exploring(method, joint=cfg.epsilon.joint),
-        greedy=average.judged(values.greedy(method)),
-        scores=average.judged(values.scores(method)),
+        greedy=average.of_mean(values.greedy(method)),
+        scores=average.of_mean(values.scores(method)),
+        judged=average.judged,
+        role_metrics=values.role_metrics(nets.method, nets.mixer),
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, Setup(cfg, nets, td, train))),
         pretraining=tuple(

@@ -121,6 +121,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         act=values.exploring(method, joint=cfg.epsilon.joint),
         greedy=values.greedy(method),
         scores=values.scores(method),
+        role_metrics=values.role_metrics(nets.method, nets.mixer),
+        whole=method.whole,
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, cfg, method, train)),
         pretraining=tuple(phases.pretraining(phase) for phase in pretrain),

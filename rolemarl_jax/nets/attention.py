@@ -65,23 +65,11 @@ class AttentionContext(Module):
         q = Heads(self.heads, self.width, use_bias=False, name="q")(query)
         k = Heads(self.heads, self.width, use_bias=False, name="k")(roles)
         v = Heads(self.heads, self.width, name="v")(roles)
+        if self.is_mutable_collection("intermediates"):
+            weights = [_weights(*head) for head in zip(q, k, strict=True)]
+            self.sow("intermediates", "weights", jnp.stack(weights, axis=-3))
         mixed = [attend(*head) for head in zip(q, k, v, strict=True)]
         return Linear(self.out, name="o")(jnp.concatenate(mixed, axis=-1))
-
-
-def weights(net: AttentionContext, params: PyTree, query: Array, roles: Array) -> Array:
-    """Who attends to whom in an ``AttentionContext``, by head: `[..., H, N, N]`.
-
-    Args:
-        net: the module. params: its own.
-        query: `[..., N, query]`. roles: `[..., N, Z]`.
-    """
-    heads = Heads(net.heads, net.width, use_bias=False)
-    own = params["params"]
-    asked = heads.apply({"params": own["q"]}, query)
-    keys = heads.apply({"params": own["k"]}, roles)
-    each = [_weight(q, k) for q, k in zip(asked, keys, strict=True)]
-    return jnp.stack(each, axis=-3)
 
 
 @jax.custom_vjp
@@ -90,15 +78,26 @@ def attend(query: Array, key: Array, value: Array) -> Array:
     return _forward(query, key, value)[0]
 
 
-def _forward(query: Array, key: Array, value: Array) -> tuple[Array, _Residuals]:
-    weight = _weight(query, key)
-    mixed = jnp.einsum("...ij,...jd->...id", weight.astype(value.dtype), value)
-    return mixed, (query, key, value, weight)
+def attended_roles(net: Module, params: PyTree, *inputs: Array) -> Array:
+    """What each head of the one ``AttentionContext`` in a network gives each role.
+
+    Returns:
+        `[..., H, N, N]`, queries before roles; rows sum to 1.
+    """
+    _, kept = net.apply(params, *inputs, mutable=["intermediates"])
+    (weights,) = jax.tree.leaves(kept)
+    return weights
 
 
-def _weight(query: Array, key: Array) -> Array:
+def _weights(query: Array, key: Array) -> Array:
     scores = jnp.einsum("...id,...jd->...ij", query, key) / query.shape[-1] ** 0.5
     return jax.nn.softmax(scores.astype(jnp.float32))
+
+
+def _forward(query: Array, key: Array, value: Array) -> tuple[Array, _Residuals]:
+    weight = _weights(query, key)
+    mixed = jnp.einsum("...ij,...jd->...id", weight.astype(value.dtype), value)
+    return mixed, (query, key, value, weight)
 
 
 def _backward(saved: _Residuals, grad: Array) -> tuple[Array, ...]:

@@ -12,8 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, Positive, Size, build, config, require_name
-from rolemarl_jax.nets.attention import AttentionContext, StateEncoder
-from rolemarl_jax.nets.attention import weights as attention_weights
+from rolemarl_jax.nets.attention import (
+    AttentionContext,
+    StateEncoder,
+    attended_roles,
+)
 from rolemarl_jax.nets.layers import MLP, Linear, Module
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
@@ -29,17 +32,16 @@ class Mixer:
         target_groups: groups of which the target network keeps its own copy.
         mix: ``(params, qs [T, B, N], state [T, B, S], reset [T, B], feats)`` to the
             team's value `[T, B]`, or `[T, B, N]` where agents learn alone.
-        attention: ``(params, state, reset, feats)`` to who attends to whom by head,
-            `[T, B, H, N, N]`, where there is attention.
+        attention: ``(params, state [T, B, S], reset [T, B], roles [T, B, N, Z])`` to
+            what each of H heads gives each role, `[T, B, H, N, N]`; ``None`` where
+            there are no heads.
     """
 
     init: Callable[[Key], dict[str, PyTree]]
     groups: tuple[str, ...]
     target_groups: tuple[str, ...]
     mix: Callable[[PyTree, Array, Array, Array, Mapping[str, Array]], Array]
-    attention: Callable[[PyTree, Array, Array, Mapping[str, Array]], Array] | None = (
-        None
-    )
+    attention: Callable[[PyTree, Array, Array, Array], Array] | None = None
 
 
 @config
@@ -201,16 +203,12 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         context = jnp.concatenate([embedded, attended], axis=-1)
         return net.apply(mixer["monotonic"], qs, context)
 
-    def attention(
-        params: PyTree, state: Array, reset: Array, feats: Mapping[str, Array]
-    ) -> Array:
+    def weights(params: PyTree, state: Array, reset: Array, roles: Array) -> Array:
         _, query = encoder.apply(params["state_encoder"], state, reset)
-        own = params["mixer"]["attention"]
-        return attention_weights(attend, own, query, feats["role"])
+        return attended_roles(attend, params["mixer"]["attention"], query, roles)
 
     own = ("state_encoder",) if cfg.own_state_encoder else ()
-    groups = ("mixer", "state_encoder")
-    return Mixer(init, groups, ("mixer", *own), mix, attention)
+    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix, weights)
 
 
 def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.evaluate import EvalResult, make_evaluate
+from rolemarl_jax.experience.evaluate import EvalResult, Evaluate, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
+from rolemarl_jax.experience.role_metrics import RoleMetrics, make_role_metrics
 from rolemarl_jax.experience.rollout import Episodes, Rollout, Worlds, make_rollout
 from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
@@ -89,7 +90,8 @@ class Program:
             SeedState``; those not named, or all, are the configuration's.
         segment: ``(SeedState, Cursor, iterations) -> (SeedState, Tally)``; donates its
             first argument.
-        evaluate: ``SeedState -> EvalResult [members, episodes]``.
+        evaluate: ``SeedState -> EvalResult [members, episodes]``, with metrics of
+            roles where the algorithm has roles.
         replay: what lies between collection and update, for its sizes.
         members: length of the axis: those asked for, and as many more as keep all
             devices equally busy; the surplus is computed and never reported.
@@ -129,6 +131,7 @@ def make_program(
     one_seed = _segment(learner, rollout, memory, updates)
     over, length = over_seeds(cfg, devices or jax.devices())
     play = make_evaluate(cfg.eval, env, learner)
+    tell = make_role_metrics(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
     return Program(
         stages=(
@@ -144,7 +147,7 @@ def make_program(
         updates=updates,
         init=jax.jit(_over_members(over(partial(_init, learner, rollout, memory)))),
         segment=jax.jit(over(one_seed, unbatched=2, donated=True), donate_argnums=0),
-        evaluate=jax.jit(over(lambda state: play(state.learner))),
+        evaluate=jax.jit(over(partial(_judged, play, tell))),
         replay=memory,
         members=length,
     )
@@ -189,6 +192,10 @@ def _init(
         replay=memory.init(),
         diverged_at=jnp.full((), GOING_ON, jnp.int32),
     )
+
+
+def _judged(play: Evaluate, tell: RoleMetrics, state: SeedState) -> EvalResult:
+    return play(state.learner)._replace(roles=tell(state.learner))
 
 
 def _over_members(init: Callable) -> Callable[..., SeedState]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import Size, config, require_divisor
 from rolemarl_jax.nets.agents import blank_inputs
+from rolemarl_jax.nets.attention import attended_roles
 from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops.td import masked_mean
@@ -19,7 +20,8 @@ from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts import contrastive
 from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, PolicyMethod
-from rolemarl_jax.roles.parts.phase import Context, LossOut, Params
+from rolemarl_jax.roles.parts.phase import Context, LossOut, Metrics, Params
+from rolemarl_jax.roles.parts.view import RoleView, attended
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key
 
 
@@ -98,6 +100,7 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
             cfg, partial(decoding_loss, setup), partial(contrastive_loss, setup)
         ),
         after_update=contrastive.momentum(cfg),
+        role_metrics=partial(role_metrics, setup),
     )
 
 
@@ -152,6 +155,24 @@ def value(
         carry["critic_state"],
     )
     return out, {"critic_own": own, "critic_state": team}
+
+
+def role_metrics(setup: Setup, params: Params, view: RoleView) -> Metrics:
+    """How the critic attends to the roles; what agents observe is not part of that."""
+    steps, worlds = view.playing.shape
+    obs = jnp.zeros((steps, worlds, setup.spec.n_agents, setup.spec.obs_dim))
+    zeros = _carry(setup, worlds)
+    weight = attended_roles(
+        setup.critic,
+        params["critic"],
+        obs,
+        view.state,
+        view.reset,
+        view.role,
+        zeros["critic_own"],
+        zeros["critic_state"],
+    )
+    return attended(weight, view)
 
 
 def _embedding(setup: Setup, params: Params, ctx: Context) -> Array:

@@ -18,10 +18,12 @@ from rolemarl_jax.nets.agents import blank_inputs, features
 from rolemarl_jax.nets.roma import Decoder, NormHead, Trunk
 from rolemarl_jax.ops import info
 from rolemarl_jax.ops.info import Gaussian
+from rolemarl_jax.ops.role_stats import mean_where
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, RoleMethod
-from rolemarl_jax.roles.parts.phase import Context, Losses, Params
+from rolemarl_jax.roles.parts.phase import Context, Losses, Metrics, Params
+from rolemarl_jax.roles.parts.view import RoleView
 from rolemarl_jax.trees import choose
 from rolemarl_jax.types import AgentOut, Array, EnvSpec, Inputs, Key
 
@@ -118,6 +120,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         exact=("role", "trajectory", "dissimilarity"),
         td_lr=dict.fromkeys(Nets._fields, "lr"),
         extra_losses=partial(extra_losses, setup),
+        role_metrics=partial(role_metrics, setup),
     )
 
 
@@ -200,16 +203,34 @@ def regularisers(
     vague = info.identifiability(
         p, q, 0.0 if cfg.kl_only else cfg.entropy_weight, cfg.kl_weight
     )
-    role = feats["role"]
-    others = info.shifted(role)
+    others = info.shifted(feats["role"])
+    distance = _dissimilarity(setup, params, feats["role"], others)
+    judge = q if cfg.mi_from_infer else p
+    apart = info.specialisation(judge, others, distance, cfg.soft_weight, cfg.enough)
+    return vague, apart
+
+
+def _dissimilarity(setup: Setup, params: Params, role: Array, others: Array) -> Array:
+    """Of `[..., N, Z]` and others `[..., N, N, Z]`, not negative, `[..., N, N]`."""
     mine = jnp.broadcast_to(role[..., None, :], others.shape)
     pairs = jnp.concatenate([mine, others], axis=-1)
-    distance = jnp.abs(nets.dissimilarity.apply(params["dissimilarity"], pairs))
-    judge = q if cfg.mi_from_infer else p
-    apart = info.specialisation(
-        judge, others, distance[..., 0], cfg.soft_weight, cfg.enough
-    )
-    return vague, apart
+    net = setup.nets.dissimilarity
+    return jnp.abs(net.apply(params["dissimilarity"], pairs))[..., 0]
+
+
+def role_metrics(setup: Setup, params: Params, view: RoleView) -> Metrics:
+    """Mean dissimilarity of two living agents of one type, and of two types.
+
+    As the model gives it, before the loss scales it over a team's pairs.
+    """
+    distance = _dissimilarity(setup, params, view.role, info.shifted(view.role))
+    both = info.shifted(view.there[..., None])[..., 0] & view.there[..., None]
+    both = both.at[..., -1].set(False)  # with themselves
+    alike = info.shifted(view.kind[..., None])[..., 0] == view.kind[..., None]
+    return {
+        "dissimilarity_within": mean_where(distance, both & alike),
+        "dissimilarity_between": mean_where(distance, both & ~alike),
+    }
 
 
 def _before(h: Array, h0: Array, reset: Array) -> Array:

@@ -69,7 +69,7 @@ def _attention(algo: Algo, spec: EnvSpec, played: Played) -> list[Finding]:
         return []
     state, reset = played.batch.state[:-1], played.batch.reset[:-1]
     note = "Row: the mixer's query of an agent. Column: the agent whose role it reads."
-    values = attend(played.state.params, state, reset, played.feats)
+    values = attend(played.state.params, state, reset, played.feats["role"])
     return [Finding("Attention of the mixer", note, "head", values)]
 
 

@@ -167,14 +167,14 @@ def _train_rows(tell: Tell, tally: Tally) -> list[Row]:
 
 
 def _test_rows(tell: Tell, played: EvalResult) -> list[Row]:
-    """One row a member: means over its greedy episodes."""
+    """One row a member: means over its greedy episodes, and metrics of its roles."""
     means = EpisodeMeans(
         ret=played.ret.mean(1),
         win_rate=played.won.mean(1),
         length=played.length.mean(1),
         episodes=np.full(len(played.ret), played.ret.shape[1]),
     )
-    return tell("test", means, {})
+    return tell("test", means, played.roles)
 
 
 def _rows(

@@ -94,7 +94,9 @@ def make_show(
             alive=alive,
             feats=noted.feats,
             clusters=_clusters(algo, noted.feats, alive),
-            findings=find(algo, env.spec, Played(state, batch, noted.feats)),
+            findings=find(
+                algo, env.spec, Played(learner.judged(state), batch, noted.feats)
+            ),
         )
 
     return lambda state, seed: jax.tree.map(np.asarray, play(state, seed))

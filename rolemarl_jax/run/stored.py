@@ -1,5 +1,6 @@
 """Learners of a stored run: loaded from its checkpoints, and judged."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, EvalConfig, RunConfig
+from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.evaluate import make_evaluate
 from rolemarl_jax.learners.parts.learner import Learner
@@ -92,7 +93,7 @@ def evaluate(
         require_policy(cfg, learner)
     found, episodes = load_states(cfg, learner, step), games.episodes
     worlds = max(n for n in range(1, min(WORLDS, episodes) + 1) if episodes % n == 0)
-    plan = EvalConfig(every=cfg.eval.every, episodes=episodes, worlds=worlds)
+    plan = replace(cfg.eval, episodes=episodes, worlds=worlds)
     one_member = make_evaluate(plan, env, learner, sampled=games.sampled)
     root = named(rng_root(games.seed), "evaluation")
     ids, _ = members.arrays(cfg, members.count(cfg))
@@ -100,4 +101,5 @@ def evaluate(
     played = jax.jit(lambda states: jax.lax.map(lambda x: one_member(*x), states))(
         (found.state["learner"], keys)
     )
-    return Outcomes(found.step, found.note, *map(np.asarray, played))
+    outcomes = map(np.asarray, (played.ret, played.won, played.length))
+    return Outcomes(found.step, found.note, *outcomes)

@@ -21,7 +21,7 @@ SAFE = ("iql", "vdn", "pqn_vdn")
 # Role methods whose agents share all weights and know no index.
 BY_TRAJECTORY = ("acorm", "acorm_mappo", "r3dm")
 # Their targets hold intrinsic rewards, or none at all.
-PLAIN_VALUES = ("plain", "acorm", "roma")
+PLAIN_VALUES = ("plain", "acorm", "roma", "unit_type", "random_role")
 
 
 def params(names):

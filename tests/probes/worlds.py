@@ -75,7 +75,8 @@ LENGTHS = (6, 6, 1, 4, 3, 3, 3, 2, 4, 3)
 BEST = dict(zip(KINDS, (6, 6, None, 1, 3, 3, 1, 1, 2, 3), strict=True))
 # Of those who cannot tell agents apart.
 CEILING = {"lot": 1.0, "duties": 1.5}
-SPEC = EnvSpec("probe", 2, 2, 3, 4, 6)
+# As if the branch of the two-step game were a type.
+SPEC = EnvSpec("probe", 2, 2, 3, 4, 6, kinds=("left", "right"), own_type=1)
 
 DISCOUNTS = dict.fromkeys(KINDS, 0.9) | {"constant_truncated": 0.5}
 
@@ -232,7 +233,9 @@ def counting(limit=7, n_agents=2, n_actions=3):
         avail = jnp.arange(n_actions) >= state.t % 2
         return Observation(obs, seen, jnp.tile(avail, (n_agents, 1)))
 
-    spec = EnvSpec("counting", n_agents, n_actions, 3, 2, limit)
+    # As if step and index were types.
+    types = {"kinds": ("early", "late"), "own_type": 1}
+    spec = EnvSpec("counting", n_agents, n_actions, 3, 2, limit, **types)
     pack = lambda s: (s.episode, s.length.astype(jnp.uint8), s.t.astype(jnp.uint8))  # noqa: E731
     unpack = lambda p: Count(p[0], p[1].astype(jnp.int32), p[2].astype(jnp.int32))  # noqa: E731
     return Env(spec, reset, step, observe, pack, unpack)

@@ -14,7 +14,7 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # A room of rolemarl_jax may import what stands in its own line or in one above it; its
 # loose modules are the vocabulary that all others speak.
 ROOMS = (
-    ("types", "config", "maps", "rng", "members", "trees", "reads", "stops"),
+    ("types", "bounds", "config", "maps", "rng", "members", "trees", "reads", "stops"),
     ("disk",),
     ("report",),
     ("ops",),

@@ -19,6 +19,7 @@ from rolemarl_jax.ops import (
     latent,
     latent_scan,
     optim,
+    role_stats,
     scan,
     td,
 )
@@ -151,6 +152,36 @@ CASES = {
         [f(N, A), f(N)],
         {"kind": {0, 1}},
     ),
+    "role_stats.mean_where": (role_stats.mean_where, [TBN, b(T, B, N)], {}),
+    "role_stats.draw": (lambda x: role_stats.draw(x, 2, KEY), [b(N)], {}),
+    "role_stats.centres": (
+        lambda x, there: role_stats.centres(x, there, 2, 3),
+        [f(N, Z), b(N)],
+        {},
+    ),
+    "role_stats.nearest": (role_stats.nearest, [f(T, N, Z), f(K, Z)], {"rank": {0}}),
+    "role_stats.shares": (
+        lambda x, there: role_stats.shares(x, there, 2),
+        [i(T, N), b(T, N)],
+        {},
+    ),
+    "role_stats.silhouette": (
+        lambda x, labels, there: role_stats.silhouette(x, labels, there, 2),
+        [f(N, Z), i(N), b(N)],
+        {},
+    ),
+    "role_stats.mutual_information": (
+        lambda *x: role_stats.mutual_information(*x, (2, 3)),
+        [i(T, N), i(T, N), b(T, N)],
+        {},
+    ),
+    "role_stats.switching": (role_stats.switching, [i(T, N), b(T, N)], {}),
+    "role_stats.jensen_shannon": (
+        role_stats.jensen_shannon,
+        [f(B, A), f(B, A), b(B, A)],
+        {},
+    ),
+    "role_stats.attention": (role_stats.attention, [f(T, H, N, N), b(T)], {}),
     "scan.gru": (
         scan.gru,
         [f(T, B, N, 3 * H), f(H, 3 * H), f(3 * H), f(3 * H), f(B, N, H), b(T, B)],

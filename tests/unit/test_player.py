@@ -18,8 +18,6 @@ from envs.picture import palette
 from experiments import configure, report
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.nets import attention
-from rolemarl_jax.nets.layers import Heads, Linear
 from rolemarl_jax.report.page import player
 from rolemarl_jax.report.page.episode import Episode, Panel, Roles, Show, Space
 from rolemarl_jax.report.page.spaces import matched, spaces
@@ -84,20 +82,6 @@ def test_spaces_leave_out_the_dead(size):
     else:
         along = np.corrcoef(first[:, 0], role[alive][:, 0])[0, 1]
         assert abs(along) > 0.99 and found[0].axes[0].startswith("PC 1 (9")
-
-
-def test_attention_weights_are_those_that_mix():
-    net = attention.AttentionContext(2, 6, 4)
-    query, roles = jax.random.normal(jax.random.key(0), (2, 3, 5, 7))
-    params = net.init(jax.random.key(1), query, roles)
-    weights = attention.weights(net, params, query, roles)
-    assert weights.shape == (3, 2, 5, 5)
-    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-    own = {name: {"params": part} for name, part in params["params"].items()}
-    values = Heads(2, 6).apply(own["v"], roles)
-    mixed = [weights[:, h] @ values[h] for h in range(2)]
-    out = Linear(4).apply(own["o"], jnp.concatenate(mixed, -1))
-    np.testing.assert_allclose(out, net.apply(params, query, roles), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_greedy_episodes_are_of_the_mean_weights():
     seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
     plain = made.greedy(new._replace(params={**other, "agent": mean}), agents, seen)[0]
     np.testing.assert_array_equal(made.greedy(apart, agents, seen)[0], plain)
+    assert made.judged(apart).params["agent"] is apart.aux["average"]["agent"]
     never = jnp.zeros(())
     acted = made.act(apart, agents, seen, never, KEY)[0]
     scores = values.scores(parts().method)(apart, agents, seen, {})

@@ -118,9 +118,8 @@ def test_two_calls_are_one(collected):
 
 
 def evaluate(episodes, worlds, env=ENV):
-    cfg = build(
-        EvalConfig, {"every": 1, "episodes": episodes, "worlds": worlds}, "eval"
-    )
+    sizes = {"episodes": episodes, "worlds": worlds, "role_episodes": 0}
+    cfg = build(EvalConfig, {"every": 1, **sizes}, "eval")
     return jax.tree.map(np.asarray, jax.jit(make_evaluate(cfg, env, counter()))(None))
 
 

@@ -46,6 +46,7 @@ IN_VAIN = {
         "replay.store=observations": "worlds that are compiled",
         "sweep.plan_only=true": "worlds that are compiled",
         "eval.worlds=8": "worlds that are compiled",
+        "eval.role_episodes=8": "worlds that are compiled",
         "train.warmup_steps=9": "algorithms that learn from replay",
         "bridge.updates_per_episode=1": "algorithms that learn from replay",
         "bridge.key_file=k": "bridge.listen=tcp://host:port",

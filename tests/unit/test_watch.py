@@ -39,7 +39,7 @@ def test_what_is_watched_is_what_is_judged(name):
     seen = jax.jit(make_watch(env, learner, WORLDS, kept))(
         state, named(key, "round", 0)
     )
-    plan = EvalConfig(every=1, episodes=WORLDS, worlds=WORLDS)
+    plan = EvalConfig(every=1, episodes=WORLDS, worlds=WORLDS, role_episodes=0)
     judged = jax.jit(make_evaluate(plan, env, learner))(state, key)
     np.testing.assert_allclose(seen.reward.sum(0), judged.ret, rtol=1e-6)
     np.testing.assert_array_equal(seen.playing.sum(0), judged.length)

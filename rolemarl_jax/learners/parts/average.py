@@ -37,11 +37,15 @@ def moved(state: LearnerState) -> LearnerState:
     return state._replace(aux={**state.aux, AVERAGE: mean})
 
 
-def judged(function: Callable[..., R]) -> Callable[..., R]:
+def judged(state: LearnerState) -> LearnerState:
+    """The mean in place of the parameters."""
+    return state._replace(params={**state.params, **state.aux[AVERAGE]})
+
+
+def of_mean(function: Callable[..., R]) -> Callable[..., R]:
     """A function of a learner's state and more, which reads the mean instead."""
 
     def read(state: LearnerState, *args: PyTree) -> R:
-        params = {**state.params, **state.aux[AVERAGE]}
-        return function(state._replace(params=params), *args)
+        return function(judged(state), *args)
 
     return read

@@ -11,6 +11,7 @@ from rolemarl_jax.config import ConfigError, nearest
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import CarryFn, Feats, InitAuxFn, InitFn, no_aux
 from rolemarl_jax.roles.parts.phase import Metrics, Phase
+from rolemarl_jax.roles.parts.view import RoleMetricsFn, nothing_more
 from rolemarl_jax.types import (
     AgentState,
     Array,
@@ -93,6 +94,11 @@ class Pretraining:
     update: UpdateFn
 
 
+def as_it_is(state: LearnerState) -> LearnerState:
+    """The parameters that are trained are those that play."""
+    return state
+
+
 @dataclass(frozen=True)
 class Learner:
     """What the runner needs of an algorithm.
@@ -118,6 +124,9 @@ class Learner:
         hypers: names of the hyper-parameters, which may be swept.
         start: makes the first state of an experiment another one, given its seed id.
         samples: whether ``act`` draws from a policy, and not around greedy actions.
+        judged: the state with those parameters that ``greedy`` and ``scores`` read.
+        role_metrics: what is told of roles besides what all learners have in common.
+        whole: cannot learn from rows of replay that begin within an episode.
     """
 
     spec: EnvSpec
@@ -135,6 +144,9 @@ class Learner:
     hypers: tuple[str, ...] = ()
     start: Callable[[Array, LearnerState], LearnerState] | None = None
     samples: bool = False
+    judged: Callable[[LearnerState], LearnerState] = as_it_is
+    role_metrics: RoleMetricsFn = nothing_more
+    whole: bool = False
 
 
 class Beginning(NamedTuple):

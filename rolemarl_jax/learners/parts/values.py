@@ -4,9 +4,12 @@ import jax.numpy as jnp
 
 from rolemarl_jax.learners.parts.epsilon import epsilon_greedy
 from rolemarl_jax.learners.parts.learner import ActFn, GreedyFn, ScoresFn
+from rolemarl_jax.nets.mixers import Mixer
 from rolemarl_jax.ops import td
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Feats, Moment, RoleMethod, last, one_step
+from rolemarl_jax.roles.parts.phase import Metrics, Params
+from rolemarl_jax.roles.parts.view import RoleMetricsFn, RoleView, attended
 from rolemarl_jax.types import AgentState, Array, Key, LearnerState, Observation, PyTree
 
 
@@ -56,6 +59,19 @@ def scores(method: RoleMethod) -> ScoresFn:
         return method.q_values(state.params, x, given, agents.carry)[0].q[0]
 
     return act
+
+
+def role_metrics(method: RoleMethod, mixer: Mixer) -> RoleMetricsFn:
+    """What the method tells, and how the mixer attends to roles where it does."""
+    attention = mixer.attention
+    if attention is None:
+        return method.role_metrics
+
+    def tell(params: Params, view: RoleView) -> Metrics:
+        weight = attention(params, view.state, view.reset, view.role)
+        return method.role_metrics(params, view) | attended(weight, view)
+
+    return tell
 
 
 def _values(

@@ -98,5 +98,15 @@ def paper_losses(net: Classifier, window: int) -> LossFn:
 
 
 def certainty(log_p: Array, mask: Array) -> Metrics:
-    """Metric ``probability``: mean of ``P(i | o_i)`` over real steps and agents."""
-    return {"probability": masked_mean(jnp.exp(identity.own(log_p)), mask)}
+    """How well agents are told apart, over real steps and agents.
+
+    Metrics ``probability``, the mean of ``P(i | o_i)``; ``accuracy``, how often i is
+    the likeliest; and ``chance``, what both are of one who knows nothing, 1/N.
+    """
+    n = log_p.shape[-1]
+    right = (log_p.argmax(-1) == jnp.arange(n)).astype(jnp.float32)
+    return {
+        "probability": masked_mean(jnp.exp(identity.own(log_p)), mask),
+        "accuracy": masked_mean(right, mask),
+        "chance": jnp.full((), 1 / n),
+    }

@@ -13,6 +13,7 @@ from rolemarl_jax.roles.parts.phase import (
     Phase,
     unchanged,
 )
+from rolemarl_jax.roles.parts.view import RoleMetricsFn, nothing_more
 from rolemarl_jax.types import (
     AgentOut,
     AgentState,
@@ -178,6 +179,8 @@ class RoleMethod:
         phases: gradient steps besides the TD step.
         init_aux: what is kept beside the parameters.
         after_update: what happens to the state after each update in training.
+        role_metrics: what is told of roles besides what all methods have in common.
+        whole: roles are not known in rows of replay that begin within an episode.
     """
 
     init: InitFn
@@ -197,6 +200,8 @@ class RoleMethod:
     phases: tuple[Phase, ...] = ()
     init_aux: InitAuxFn = no_aux
     after_update: AfterFn = unchanged
+    role_metrics: RoleMetricsFn = nothing_more
+    whole: bool = False
 
 
 class LogitsFn(Protocol):
@@ -238,6 +243,7 @@ class PolicyMethod:
         hypers: initial values of the method's own hyper-parameters.
         phases: gradient steps on a ``Trajectory`` besides those of PPO.
         after_update: what happens to the state after each update in training.
+        role_metrics: what is told of roles besides what all methods have in common.
     """
 
     init: InitFn
@@ -251,6 +257,7 @@ class PolicyMethod:
     hypers: Mapping[str, float] = field(default_factory=dict)
     phases: tuple[Phase, ...] = ()
     after_update: AfterFn = unchanged
+    role_metrics: RoleMetricsFn = nothing_more
 
 
 def one_step(observation: Observation, agents: AgentState) -> Inputs:
