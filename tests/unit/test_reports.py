@@ -90,7 +90,8 @@ def test_report_is_self_contained(make_run, tmp_path):
     assert re.findall(r'(?:src|href)="(?!data:)', html) == []
     assert "<h1>vdn on smax/" in html
     assert "20.50 [20.00, 21.00]" in html
-    assert "50.0% [50.0%, 50.0%]" in html
+    assert "0.500 [0.500, 0.500]" in html
+    assert "range over 2 seeds" in html
     assert "steps per second</td><td>7.00" in html
     assert "total_steps:" in html
     report.main(["run_dir=a", "out=elsewhere/r.html"])

@@ -9,15 +9,21 @@ from typing import Any
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import names, plotting, ranking, stats, summary
+from rolemarl_jax.report import headline, names, plotting, ranking, stats, summary
 from rolemarl_jax.report.page import player
 from rolemarl_jax.report.page.episode import Show
 from rolemarl_jax.report.summary import MEASURES, Summary
 
 PICTURES = {".png": "image/png", ".gif": "image/gif"}
 MOST_BYTES = 2_000_000  # of all pictures of a page
-FORMS = {"win_rate": ".1%", "return": ".2f"}  # how numbers are printed
+FORMS = headline.FORMS
 __all__ = ["Show", "html", "write"]
+# Fields of a summary, as rows.
+WHEN = {
+    "last_three": "Mean of the last three evaluations",
+    "final": "Last evaluation",
+    "best": "Best evaluation",
+}
 UNFINISHED = "<p>The run has not finished: there is no summary.json yet.</p>"
 
 
@@ -78,21 +84,24 @@ def _results(found: Summary) -> str:
     if found.ranking:
         combinations = _table(*ranking.rows(found.ranking))
         return f"<h2>Ranking</h2>{combinations}<p>{escape(ranking.NOTE)}</p>"
+    key = found.measure
+    first = headline.text(found.last_three[key], key, found.seeds)
+    others = ((label, getattr(found, when)) for when, label in WHEN.items())
     rows = [
         [
             label,
-            *(stats.text(one[key], FORMS[key]) for one in (found.final, found.best)),
+            *(headline.number(one[key], FORMS[key], found.seeds) for key in MEASURES),
         ]
-        for key, label in MEASURES.items()
-        if math.isfinite(found.final[key].value)
+        for label, one in others
     ]
     note = (
-        f"Interquartile mean over {found.seeds} seeds, with 95 % stratified "
-        f"bootstrap interval; {found.test_episodes} greedy episodes an "
-        "evaluation. The best of several evaluations is biased upwards."
+        f"{found.test_episodes} greedy episodes an evaluation; brackets: "
+        f"{stats.band(found.seeds)}. The best of several evaluations is biased upwards."
     )
-    head = ["", "Final evaluation", "Best evaluation"]
-    return f"<h2>Results</h2>{_table(head, rows)}<p>{note}</p>"
+    return (
+        f"<h2>Results</h2><p><b>{escape(headline.NAMES[key])} {escape(first)}</b></p>"
+        f"{_table(['', *MEASURES.values()], rows)}<p>{escape(note)}</p>"
+    )
 
 
 def _per_seed(found: Summary) -> str:
