@@ -286,8 +286,8 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     outcomes, more = evaluate.play(cfg, Games(5, 0), None)
     assert outcomes.length.shape == (1, 5) and (outcomes.length > 0).all()
     assert "bridge" in more
-    options = {**evaluate.OPTIONS, "bridge.": {"workers": 1}, "python": "other"}
-    changed = evaluate._changed(cfg, options).bridge
+    words = [f"run_dir={cfg.run_dir}", "bridge.workers=1", "python=other"]
+    changed = evaluate._changed(cfg, cli.options(evaluate.OPTIONS, words)).bridge
     assert (changed["workers"], changed["python"]) == (1, "other")
 
 

@@ -120,9 +120,10 @@ def collected(name="pqn_qmix", blocks=3, over=None):
     rollout = make_rollout(env, learner, memory.store, 8, 8)
     state, kept = learner.init(jax.random.key(0)), memory.init()
     worlds, before = rollout.init(jax.random.key(1)), None
+    collect = jax.jit(rollout.collect)
     for i in range(blocks):
         before = worlds
-        worlds, block, _ = rollout.collect(state, worlds, 8 * i, jax.random.key(2))
+        worlds, block, _ = collect(state, worlds, 8 * i, jax.random.key(2))
         kept = memory.add(kept, before, block)
     seen = before.agents, worlds.agents
     return learner, state, seen, memory.sample(kept, jax.random.key(3))
@@ -133,11 +134,11 @@ def test_recurrent_state_goes_on():
     learner, state, (before, after), rows = collected()
     assert np.abs(before.carry["agent"]).max() > 0, "the block began in mid-episode"
     np.testing.assert_array_equal(rows.carry["agent"], before.carry["agent"])
-    carry, seen = rows.carry, []
+    carry, seen, greedy = rows.carry, [], jax.jit(learner.greedy)
     for s in range(len(rows.reset)):
         agents = AgentState(carry, rows.last_action[s], rows.reset[s])
         observation = Observation(rows.obs[s], rows.state[s], rows.avail[s])
-        _, carry, _ = learner.greedy(state, agents, observation)
+        _, carry, _ = greedy(state, agents, observation)
         seen.append(carry["agent"])
     last = len(rows.mask) - 1 - np.asarray(rows.mask)[::-1].argmax(0)
     end = np.stack(seen)[last, np.arange(len(last))]

@@ -27,6 +27,9 @@ with lock.held(sys.argv[1], "run_dir"):
 """
 ALGO = small_algo("iql")
 
+# What the header tells of one.
+LEARNER = SimpleNamespace(spec=SimpleNamespace(name="probe"))
+
 
 @contextlib.contextmanager
 def holder(folder, repo):
@@ -140,7 +143,7 @@ def test_a_run_is_refused_before_it_plays(tmp_path, repo, resume):
 def test_a_refused_run_leaves_no_directory(tmp_path):
     cfg = run(tmp_path / "runs" / "one")
     with pytest.raises(ConfigError, match="refused"):
-        session.run(cfg, SimpleNamespace(), refused)
+        session.run(cfg, LEARNER, refused)
     assert left(tmp_path) == []
 
 
@@ -150,9 +153,9 @@ def test_a_full_disk_ends_a_run_with_a_message(tmp_path):
 
     cfg = run(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"the disk or a quota is full.*resume=true"):
-        session.run(cfg, SimpleNamespace(), play)
+        session.run(cfg, LEARNER, play)
     with pytest.raises(OSError, match="broken"):
-        session.run(cfg, SimpleNamespace(), broken)
+        session.run(cfg, LEARNER, broken)
 
 
 def broken(*_):

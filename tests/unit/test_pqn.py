@@ -1,5 +1,7 @@
 """PQN: its targets, loss and passes against NumPy and by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,10 +117,10 @@ def test_steps_of_an_update():
     assert picks.shape == (4, 4)
     for epoch in picks.reshape(2, 8):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(8))
-    losses = []
+    losses, one = [], jax.jit(partial(run_phase, phase))
     for i, pick in enumerate(picks):
         key = named(named(KEY, "td"), "step", i)
-        done = run_phase(phase, state, take(batch, pick), jnp.ones(()), key)
+        done = one(state, take(batch, pick), jnp.ones(()), key)
         state, losses = done.state, [*losses, done.metrics["td/loss_td"]]
     for got, expected in zip(
         jax.tree.leaves(out.state.params), jax.tree.leaves(state.params), strict=True

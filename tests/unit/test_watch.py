@@ -29,7 +29,9 @@ def note(env, learner, state, glance):
     return glance.action, masked.argmax(-1), jax.vmap(env.bodies)(glance.world)
 
 
-@pytest.mark.parametrize("name", ["roma", "acorm_mappo", "maac"])
+@pytest.mark.parametrize(
+    "name", ["roma", "maac", pytest.param("acorm_mappo", marks=pytest.mark.slow)]
+)
 def test_what_is_watched_is_what_is_judged(name):
     env = skirmish()
     learner = make_learner(small_algo(name), env.spec)
