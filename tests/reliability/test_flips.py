@@ -1,4 +1,4 @@
-"""One flipped bit in a checkpoint is noticed, or changes nothing that is read.
+"""One flipped bit in a checkpoint is noticed.
 
 ROLEMARL_TRIES=300 python -m pytest -m slow -s tests/reliability/test_flips.py
 """
@@ -24,6 +24,9 @@ pytestmark = [
     # Orbax leaves what it was reading when a file turns out to be damaged.
     pytest.mark.filterwarnings("ignore"),
 ]
+
+
+NOTICED = ("all refused", "noticed, older one used")
 
 
 def shapes(run_dir):
@@ -63,8 +66,8 @@ def test_flips(tmp_path):
         where[outcome, _kind(path.relative_to(other))] += 1
         shutil.rmtree(other)
     print(f"\n{dict(seen)}", *where.items(), sep="\n")
-    wrong = [name for outcome, name in where if outcome == "wrong"]
-    assert not wrong, wrong
+    missed = [name for outcome, name in where if outcome not in NOTICED]
+    assert not missed, missed
 
 
 def _outcome(folder, parts, step, expected):
