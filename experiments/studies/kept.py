@@ -48,8 +48,8 @@ def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
 
 
 def _meant(values: dict[str, Any]) -> dict[str, Any]:
-    """Leaves that decide what a run learns."""
-    free = tuple(key for key in FREE if key != "total_steps")
+    """Leaves that decide what a run learns; who looks at roles does not."""
+    free = (*(key for key in FREE if key != "total_steps"), "eval.role_episodes")
     return {
         key: value
         for key, value in rundir.leaves(values)

@@ -1,6 +1,7 @@
 """Studies: what is run, what is kept, and which part of the results they own."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -147,8 +148,14 @@ def test_a_study_in_pieces(tmp_path):
     assert (tmp_path / "docs" / "results.md").read_text().count("not finished") == 0
     rows = loggers.read(tmp_path / "docs/results/tiny/pac_men/iql/metrics.jsonl")
     assert {row["split"] for row in rows} == {"test"}
-    (tmp_path / "tiny.yaml").write_text(TINY.replace("dots=2", "dots=3"))
     shutil.rmtree(tmp_path / "runs")
+    config = tmp_path / "docs/results/tiny/pac_men/iql/config.yaml"
+    text = config.read_text()
+    config.write_text(re.sub("role_episodes: .*", "role_episodes: 0", text))
+    looked_on = Stub()  # who looks at roles changes nothing that is learnt
+    go(looked_on)
+    assert looked_on.calls == [] and config.read_text() != text
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("dots=2", "dots=3"))
     third = Stub()
     go(third)
     assert [call[0] for call in third.calls] == ["algo=vdn", "algo=iql"]
