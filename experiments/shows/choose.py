@@ -64,7 +64,8 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
         return every[:1]
     if found.ranking:
         best = members.text(found.ranking[0].hypers)
-        return [one for one in every if best in one.title][:1] or every[:1]
+        its = [one for one in every if one.title == f"seed {one.seed} {best}"]
+        return its[:1] or every[:1]
     by_seed = {one.seed: one for one in every}
     return [
         by_seed[seed]._replace(title=f"{by_seed[seed].title} ({word})")

@@ -8,6 +8,7 @@ from rolemarl_jax import members
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import headline
 from rolemarl_jax.report.summary import Combination, Diverged, Summary
+from rolemarl_jax.report.table import aligned
 
 NOTE = (
     f"Combinations by win rate, then by return: {headline.WHEN} of each seed, "
@@ -37,15 +38,7 @@ def rows(ranking: Sequence[Combination]) -> tuple[list[str], list[list[str]]]:
 
 def table(ranking: Sequence[Combination]) -> str:
     """Markdown whose columns are aligned, so that a terminal shows it well."""
-    head, cells = rows(ranking)
-    lines = [head, *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = [
-        "| " + " | ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    ]
-    rule = "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|"
-    return "\n".join([text[0], rule, *text[1:]])
+    return aligned(*rows(ranking), right=True)
 
 
 def write(run_dir: Path, summary: Summary) -> Path:

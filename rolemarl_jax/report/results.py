@@ -11,6 +11,7 @@ from rolemarl_jax.report.columns import Column
 from rolemarl_jax.report.gather import Group
 from rolemarl_jax.report.scores import Asked
 from rolemarl_jax.report.stats import Interval
+from rolemarl_jax.report.table import aligned
 
 SPECIAL = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
 
@@ -63,15 +64,7 @@ def _cell(group: Group, column: Column) -> Cell:
 
 def markdown(found: Sequence[Cell]) -> str:
     """A row for each algorithm, a column for each world, and what the numbers are."""
-    head, rows = _grid(found)
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([text[0], rule, *text[1:], "", note(found)]) + "\n"
+    return f"{aligned(*_grid(found), right=False)}\n\n{note(found)}\n"
 
 
 def latex(found: Sequence[Cell]) -> str:

@@ -1,4 +1,4 @@
-"""Rows of ``metrics.jsonl`` as a table that spreadsheets and data frames read."""
+"""Tables: rows of ``metrics.jsonl`` as CSV, and Markdown that a terminal shows well."""
 
 import csv
 import io
@@ -44,6 +44,23 @@ def columns(rows: Iterable[Row]) -> list[str]:
     """All keys: those that say which row it is, then measures, by first appearance."""
     every = list(dict.fromkeys(key for row in rows for key in row))
     return sorted(every, key=lambda key: not loggers.is_label(key))
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool) -> str:
+    """Markdown whose columns are as wide as their widest cell.
+
+    Args:
+        right: whether cells are aligned right.
+    """
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    put, end = (str.rjust, ":") if right else (str.ljust, "-")
+    text = [
+        "| " + " | ".join(put(c, w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    rule = "|" + "|".join("-" * (width + 1) + end for width in widths) + "|"
+    return "\n".join([text[0], rule, *text[1:]])
 
 
 def _unknown(value: object) -> bool:
