@@ -41,6 +41,9 @@ class EnvSpec:
         kinds: names of the types of agents; ``Bodies.kind`` is an index into them.
         own_type: first of the features of an agent's observation that tell its own
             type, one a kind, 1 for its own; ``None`` where agents do not see it.
+        obs_flags: features of an observation that are never anything but 0 or 1, in
+            rising order; replay keeps those as bits.
+        state_flags: features of the state, likewise.
     """
 
     name: str
@@ -52,6 +55,8 @@ class EnvSpec:
     max_return: float | None = None
     kinds: tuple[str, ...] = ("agent",)
     own_type: int | None = None
+    obs_flags: tuple[int, ...] = ()
+    state_flags: tuple[int, ...] = ()
 
 
 class Observation(NamedTuple):

@@ -144,7 +144,7 @@ class Steps:
 
 
 def padded(episode: Episode, limit: int) -> Whole:
-    """The episode as replay takes it, zeros behind its end."""
+    """The episode as it was seen, zeros behind its end."""
 
     def pad(x: np.ndarray, length: int) -> Any:
         out = np.zeros((length, *x.shape[1:]), x.dtype)
@@ -184,7 +184,12 @@ def make_kept(cfg: RunConfig, spec: EnvSpec) -> Replay:
     """The replay of a run. Its contents have a leading axis of one seed, `[1, ...]`,
     as a checkpoint has them, so that saving and taking up need no second copy.
     """  # noqa: D205
-    kept = make_replay(cfg.replay, spec, observation_store(spec), worlds=1)
+    store = observation_store(spec)
+    kept = make_replay(cfg.replay, spec, store, worlds=1)
+
+    def insert(contents: PyTree, seen: Whole) -> PyTree:
+        whole = seen._replace(world=jax.vmap(store.encode)(seen.world))
+        return of_seed(kept.insert(alone(contents), whole))
 
     def alone(contents: PyTree) -> PyTree:
         return jax.tree.map(lambda x: jnp.squeeze(x, 0), contents)
@@ -195,7 +200,7 @@ def make_kept(cfg: RunConfig, spec: EnvSpec) -> Replay:
     return replace(
         kept,
         init=lambda: of_seed(kept.init()),
-        insert=lambda contents, whole: of_seed(kept.insert(alone(contents), whole)),
+        insert=insert,
         sample=lambda contents, key: kept.sample(alone(contents), key),
         full=lambda contents: kept.full(alone(contents)),
     )

@@ -5,6 +5,8 @@ from typing import NamedTuple
 from rolemarl_jax.config import INT32, ConfigError, RunConfig
 from rolemarl_jax.program.program import Program
 
+ROWS = 1_000_000  # of a split, a seed: more could be neither laid out nor drawn
+
 
 class Leg(NamedTuple):
     """A stretch of iterations within one stage, run as one segment.
@@ -97,11 +99,17 @@ def require_countable(cfg: RunConfig, steps: int, worlds: int) -> None:
 
 
 def check_intervals(cfg: RunConfig) -> None:
-    """Refuses intervals that do not divide each other.
+    """Refuses intervals that do not divide each other, and more rows than anyone reads.
 
     Raises:
         ConfigError: names the key.
     """
+    rows = cfg.total_steps // cfg.log_every
+    if rows > ROWS:
+        raise ConfigError(
+            f"log_every: got {cfg.log_every}, {rows:,} rows "
+            f"in total_steps={cfg.total_steps}; allowed: at most {ROWS:,} rows"
+        )
     for name, value, base_name, base in (
         ("eval.every", cfg.eval.every, "log_every", cfg.log_every),
         ("checkpoint.every", cfg.checkpoint.every, "eval.every", cfg.eval.every),

@@ -85,11 +85,14 @@ def rows(cfg):
     return loggers.read(Path(cfg.run_dir) / rundir.METRICS)
 
 
+SPEC = EnvSpec("scripted", 3, 4, 8, 6, 20, obs_flags=(4, 5, 6, 7))
+STORE = observation_store(SPEC)
+
+
 def saved(cfg, step=None):
     """Meta and plain arrays of a checkpoint's replay."""
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
-    spec = EnvSpec("scripted", 3, 4, 8, 6, 20)
-    kept = make_replay(cfg.replay, spec, observation_store(spec), 1)
+    kept = make_replay(cfg.replay, SPEC, STORE, 1)
     shapes = jax.eval_shape(lambda: jax.tree.map(lambda x: x[None], kept.init()))
     found = checkpoint.restore(folder, {"replay": shapes}, step)
     return found.meta, jax.tree.map(lambda x: np.asarray(x[0]), found.state["replay"])
@@ -113,7 +116,9 @@ def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
     stored = [kept.slots.reward[s : s + 20] for s in kept.start[: int(kept.count)]]
     lengths = np.diff([*kept.start[: int(kept.count)], kept.head[0]]) - 1
     left = list(by_id.values())
-    for rewards, length in zip(stored, lengths, strict=True):
+    seen = jax.vmap(STORE.decode)(kept.slots.world)
+    starts = kept.start[: int(kept.count)]
+    for start, rewards, length in zip(starts, stored, lengths, strict=True):
         match = [
             one
             for one in left
@@ -122,6 +127,9 @@ def test_a_run_with_faults_trains_on_whole_episodes_only(tmp_path):
         ]
         assert match, "an episode in replay that was never finished"
         left.remove(match[0])
+        for name, values in seen._asdict().items():
+            ours = values[start : start + length + 1]
+            np.testing.assert_array_equal(ours, match[0][name], name)
     assert left == []
     assert meta["env_steps"] == sum(len(one["reward"]) for one in by_id.values())
     found = rows(cfg)
@@ -141,7 +149,7 @@ def test_a_run_whose_learning_diverges_stops_and_keeps_what_was(tmp_path):
     there = (Path(cfg.run_dir) / rundir.METRICS).is_file()
     assert all(row["env_steps"] < 600 for row in (rows(cfg) if there else []))
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
-    learner = make_learner(cfg.algo, EnvSpec("scripted", 3, 4, 8, 6, 20))
+    learner = make_learner(cfg.algo, SPEC)
     shapes = jax.eval_shape(learner.init, jax.random.key(0))
     stacked = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), shapes

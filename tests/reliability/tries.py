@@ -48,14 +48,14 @@ def draws(name):
     return random.Random(f"{name} {os.environ.get('ROLEMARL_DRAW', 0)}")
 
 
-def start(*arguments):
+def start(*arguments, changes=None, stdout=subprocess.PIPE):
     """``experiments.run`` in a group of its own."""
-    changes = {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+    changes = {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1", **(changes or {})}
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.run", *arguments],
         cwd=REPO,
         env={**os.environ, **changes},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         process_group=0,

@@ -43,6 +43,31 @@ def episode(number, length, seed=0):
     )
 
 
+@pytest.mark.parametrize(
+    "flags", [((), ()), ((0, 3, 6), ()), ((), (5, 4, 1)), (range(7), range(6))]
+)
+def test_what_was_seen_is_kept_without_loss(flags):
+    """Whatever columns are flags; and a step takes the bytes that it should."""
+    of_obs, of_state = (tuple(sorted(x)) for x in flags)
+    spec = dataclasses.replace(SPEC, obs_flags=of_obs, state_flags=of_state)
+    store, g = observation_store(spec), np.random.default_rng(3)
+    n, a = spec.n_agents, spec.n_actions
+    obs, state = g.normal(size=(n, spec.obs_dim)), g.normal(size=spec.state_dim)
+    obs[:, list(of_obs)] = g.integers(0, 2, (n, len(of_obs)))
+    state[list(of_state)] = g.integers(0, 2, len(of_state))
+    seen = Observation(np.float32(obs), np.float32(state), g.random((n, a)) < 0.5)
+    kept = store.encode(seen)
+    for x, y in zip(seen, store.decode(kept), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+    floats = n * (spec.obs_dim - len(of_obs)) + spec.state_dim - len(of_state)
+    flagged = n * a + n * len(of_obs) + len(of_state)
+    assert tree_bytes(store.form) == 4 * floats + -(-flagged // 8)
+    assert jax.tree.map(lambda x: x.shape, store.form) == jax.tree.map(
+        lambda x: x.shape, kept
+    )
+
+
 EPISODES = [episode(i, length) for i, length in enumerate(LENGTHS, 1)]
 
 
@@ -59,10 +84,11 @@ def block_of(episodes):
                       for k in ("obs", "state", "avail")))
         for cut in (slice(None, -1), slice(1, None))
     ]  # fmt: skip
+    stored = [jax.vmap(jax.vmap(STORE.encode))(one) for one in seen]
     end = np.concatenate([np.arange(e.length) == e.length - 1 for e in episodes])
     by_itself = np.concatenate([np.full(e.length, e.terminated) for e in episodes])
     return replay.Block(
-        *seen,
+        *stored,
         action=np.concatenate([e.action for e in episodes])[:, None],
         reward=np.concatenate([e.reward for e in episodes])[:, None],
         terminated=(end & by_itself)[:, None],
@@ -75,16 +101,17 @@ def block_of(episodes):
 def test_inserted_episodes_sample_like_native_ones(sampling, rounds):
     cfg = replay_config(sampling)
     kept = replay.make_replay(cfg.replay, SPEC, STORE, 1)
-    native = bridged = kept.init()
-    insert = jax.jit(kept.insert)
+    ours = training.make_kept(cfg, SPEC)  # with an axis of one seed
+    native, bridged = kept.init(), ours.init()
+    insert = jax.jit(ours.insert)
     for _ in range(rounds):  # the third round has overwritten the first
         native = kept.add(native, jax.tree.map(jnp.asarray, block_of(EPISODES)))
         for one in EPISODES:
             bridged = insert(bridged, training.padded(one, SPEC.episode_limit))
     for a, b in zip(jax.tree.leaves(native), jax.tree.leaves(bridged), strict=True):
         assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
-    batch = kept.sample(bridged, jax.random.key(3))
+        np.testing.assert_array_equal(a, b[0])
+    batch = ours.sample(bridged, jax.random.key(3))
     assert batch.mask.sum() > 6
 
 

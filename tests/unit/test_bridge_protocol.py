@@ -77,6 +77,19 @@ def test_observations_that_are_refused(changes, message):
         p.read_seen(p.seen_frames(seen(**changes)), SHAPES)
 
 
+def test_a_flag_that_is_something_else_is_refused():
+    flags = p.Flags(obs=(1, 7), state=(0,))
+    base = seen(obs=np.full((3, 8), 0.5, np.float32), state=np.zeros(6, np.float32))
+    base.obs[:, [1, 7]] = [0.0, 1.0]
+    p.require_flags(base, flags)
+    base.obs[2, 7] = 0.25
+    with pytest.raises(p.ProtocolError, match=r"feature 7 of the observation is 0\.25"):
+        p.require_flags(base, flags)
+    base.obs[2, 7], base.state[0] = 0.0, 2.0
+    with pytest.raises(p.ProtocolError, match=r"feature 0 of the state is 2\.0"):
+        p.require_flags(base, flags)
+
+
 def test_a_missing_frame_is_refused():
     with pytest.raises(p.ProtocolError):
         p.read_seen(p.seen_frames(seen())[:2], SHAPES)

@@ -84,6 +84,7 @@ def test_a_ledger_counts_what_this_process_did():
     [
         ({"eval": {"every": 300}}, r"eval\.every: got 300; .*log_every=200"),
         ({"checkpoint": {"every": 600}}, r"checkpoint\.every: got 600; .*every=400"),
+        ({"total_steps": 10**9}, r"log_every: got 200, 5,000,000 rows .*1,000,000"),
     ],
 )
 def test_intervals_divide_each_other(over, message):

@@ -13,10 +13,12 @@ class Agreement:
 
     Attributes:
         said: what the first one said of itself; empty before.
+        flags: features that are never anything but 0 or 1.
     """
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {}
+        self.flags = p.Flags()
         self._scales: dict[int, str] = {}  # what each worker said last
 
     @property
@@ -28,18 +30,23 @@ class Agreement:
         """The world as learners know it."""
         n, a, o, s = self.shapes
         said = self.said
-        return EnvSpec(name, n, a, o, s, said["episode_limit"], said["max_return"])
+        return EnvSpec(
+            *(name, n, a, o, s, said["episode_limit"], said["max_return"]),
+            obs_flags=self.flags.obs,
+            state_flags=self.flags.state,
+        )
 
     def hello(self, index: int, said: dict[str, Any]) -> str:
         """Compares a new worker; returns what is wrong with it, or nothing."""
-        ours = (_shapes(said), int(said["episode_limit"]))
-        self.said = self.said or said
-        theirs = (self.shapes, int(self.said["episode_limit"]))
+        ours = (_shapes(said), int(said["episode_limit"]), _flags(said))
+        if not self.said:
+            self.said, self.flags = said, ours[-1]
+        theirs = (self.shapes, int(self.said["episode_limit"]), self.flags)
         if ours == theirs:
             return ""
         return (
-            f"worker {index} on {said['host']} plays {ours[0]} with {ours[1]} steps, "
-            f"the others {theirs[0]} with {theirs[1]}; give all hosts the same packages"
+            f"worker {index} on {said['host']} plays {_words(*ours)}, the others "
+            f"{_words(*theirs)}; give all hosts the same packages"
         )
 
     def scale(self, slot: Slot) -> str:
@@ -58,6 +65,26 @@ class Agreement:
         if own == believed:
             return ""
         return f"divides rewards by {own}, others by {believed}"
+
+
+def _words(shapes: p.Shapes, limit: int, flags: p.Flags) -> str:
+    known = f"{len(flags.obs)} and {len(flags.state)}"
+    return f"{shapes} with {limit} steps and {known} features that are flags"
+
+
+def _flags(said: dict[str, Any]) -> p.Flags:
+    """What a worker says of its features.
+
+    Raises:
+        ProtocolError: features that it does not have, or in another order.
+    """
+    shapes = _shapes(said)
+    flags = p.Flags(*(tuple(map(int, said["flags"][x])) for x in p.Flags._fields))
+    for columns, size in zip(flags, (shapes.obs_dim, shapes.state_dim), strict=True):
+        known = range(size)
+        if list(columns) != sorted(set(columns) & set(known)):
+            raise p.ProtocolError(f"flags {columns} of {size} features")
+    return flags
 
 
 def _shapes(said: dict[str, Any]) -> p.Shapes:

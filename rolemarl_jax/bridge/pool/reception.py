@@ -125,6 +125,7 @@ class Reception:
         if header.flags & p.INFO:
             slot.info |= p.read_text(frames[3:])
         seen = p.read_seen(frames[:3], self.agreed.shapes)
+        p.require_flags(seen, self.agreed.flags)
         first = header.step == 0
         if header.step != slot.step + (0 if first else 1):
             raise p.ProtocolError(f"answer for step {header.step} after {slot.step}")

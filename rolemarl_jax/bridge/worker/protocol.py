@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MAGIC, VERSION = b"RMJX", 3
+MAGIC, VERSION = b"RMJX", 4
 _HEADER = struct.Struct("<4sHHHHQIIddd16s")
 ANY_SLOT = 0xFFFF
 
@@ -72,6 +72,18 @@ class Shapes(NamedTuple):
     n_actions: int
     obs_dim: int
     state_dim: int
+
+
+class Flags(NamedTuple):
+    """Features that are never anything but 0 or 1, in rising order.
+
+    Attributes:
+        obs: of an observation.
+        state: of the state.
+    """
+
+    obs: tuple[int, ...] = ()
+    state: tuple[int, ...] = ()
 
 
 class Seen(NamedTuple):
@@ -153,6 +165,26 @@ def read_seen(frames: Sequence[bytes], shapes: Shapes) -> Seen:
     if not avail.any(-1).all():
         raise ProtocolError("an agent has no available action")
     return Seen(obs, state, avail)
+
+
+def require_flags(seen: Seen, flags: Flags) -> None:
+    """Refuses a flag that is something else.
+
+    Raises:
+        ProtocolError: names the feature and its value.
+    """
+    for name, values, columns in (
+        ("observation", seen.obs, flags.obs),
+        ("state", seen.state, flags.state),
+    ):
+        found = values[..., list(columns)]
+        wrong = np.argwhere((found != 0) & (found != 1))
+        if len(wrong):
+            at = tuple(wrong[0])
+            raise ProtocolError(
+                f"feature {columns[at[-1]]} of the {name} is {found[at]}, and was said "
+                "to be a flag"
+            )
 
 
 def require_finite(header: Header) -> None:

@@ -128,6 +128,7 @@ class Worker:
             "episode_limit": game.episode_limit,
             "same_scale": game.same_scale,
             "max_return": game.max_return,
+            "flags": game.flags._asdict(),
             "jax": "jax" in sys.modules,
             **_host(),
         }

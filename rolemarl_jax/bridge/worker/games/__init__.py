@@ -7,10 +7,10 @@ in the worker's interpreter, which needs nothing of this package but this folder
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rolemarl_jax.bridge.worker.protocol import Seen, Shapes
+from rolemarl_jax.bridge.worker.protocol import Flags, Seen, Shapes
 
 
 class SetupError(Exception):
@@ -53,6 +53,7 @@ class Game:
         scale: the divisor of rewards, 0 if there is none.
         restarts: of the game within this process, so far.
         save_replay: writes a replay of the game so far and says where, if it can.
+        flags: features that are never anything but 0 or 1.
     """
 
     shapes: Shapes
@@ -66,3 +67,4 @@ class Game:
     scale: Callable[[], float] = lambda: 0.0
     restarts: Callable[[], int] = lambda: 0
     save_replay: Callable[[str], str] = lambda _: ""
+    flags: Flags = field(default_factory=Flags)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rolemarl_jax.bridge.worker.games import Game, Outcome
-from rolemarl_jax.bridge.worker.protocol import Seen, Shapes
+from rolemarl_jax.bridge.worker.protocol import Flags, Seen, Shapes
 
 RESETS = 3  # before the process gives up
 
@@ -117,6 +117,7 @@ def game(
     same_scale: bool,
     versions: Callable[[Any], dict[str, Any]],
     save_replay: Callable[[Any, str], str],
+    flags: Callable[[Any], Flags],
 ) -> Game:
     """The record of a SMAC-like environment.
 
@@ -124,6 +125,7 @@ def game(
         build: makes the environment, the n-th again; it should take another seed
             then, or what failed fails again. max_return, same_scale: see ``Game``.
         versions: of a running environment. save_replay: environment, folder.
+        flags: of an environment that was made.
     """
     battle = Battle(build)
     first = battle.first
@@ -153,4 +155,5 @@ def game(
         info=info,
         save_replay=lambda folder: save_replay(battle.env, folder),
         close=battle.close,
+        flags=flags(battle.env),
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rolemarl_jax.bridge.worker.games import Game, SetupError, battle
+from rolemarl_jax.bridge.worker.protocol import Flags
 
 # What may happen at a reset, and at a step; "launch" is of the game's start alone.
 AT_RESET = ("crash", "hang", "killed", "scale")
@@ -171,6 +172,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         same_scale=True,
         versions=lambda _: {"seed": seed, "game_version": "scripted"},
         save_replay=_save_replay,
+        flags=lambda env: Flags(obs=tuple(range(4, 4 + env.n_actions))),
     )
 
 

@@ -19,4 +19,5 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         same_scale=True,
         versions=lambda env: starcraft.versions("smac", env, seed),
         save_replay=starcraft.save_replay,
+        flags=starcraft.flags,
     )

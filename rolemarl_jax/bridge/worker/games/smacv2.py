@@ -43,6 +43,7 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         same_scale=False,  # it follows the first team of enemies that was drawn
         versions=lambda env: starcraft.versions("smacv2", env, seed),
         save_replay=starcraft.save_replay,
+        flags=starcraft.flags,
     )
 
 

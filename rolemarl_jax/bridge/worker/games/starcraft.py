@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rolemarl_jax.bridge.worker.games import SetupError
+from rolemarl_jax.bridge.worker.protocol import Flags
 
 SOURCE = {
     "smac": "https://github.com/oxwhirl/smac.git",
@@ -136,6 +137,32 @@ def max_return(settings: dict[str, Any]) -> float | None:
     if settings["reward_sparse"]:
         return 1.0
     return settings["reward_scale_rate"] if settings["reward_scale"] else None
+
+
+def flags(env: Any) -> Flags:
+    """What both packages write as 0 or 1: where one can walk, whether an enemy can be
+    attacked, its type, whether an ally is in sight; in the state, last actions.
+
+    From the order of features in ``get_obs_agent`` and ``get_state``.
+    """  # noqa: D205
+    moves = env.get_obs_move_feats_size()
+    enemies, of_enemy = env.get_obs_enemy_feats_size()
+    allies, of_ally = env.get_obs_ally_feats_size()
+    types = range(of_enemy - env.unit_type_bits, of_enemy)
+    obs = [
+        *range(env.n_actions_move),
+        *(moves + of_enemy * e + at for e in range(enemies) for at in (0, *types)),
+        *(moves + enemies * of_enemy + of_ally * a for a in range(allies)),
+    ]
+    size = env.get_obs_size()
+    if env.obs_instead_of_state:
+        state = [size * agent + at for agent in range(env.n_agents) for at in obs]
+    elif env.state_last_action:
+        end = env.get_state_size() - int(env.state_timestep_number)
+        state = range(end - env.n_agents * env.n_actions, end)
+    else:
+        state = ()
+    return Flags(tuple(obs), tuple(state))
 
 
 def versions(package: str, env: Any, seed: int) -> dict[str, Any]:
