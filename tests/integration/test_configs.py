@@ -39,7 +39,15 @@ def cursors(program):
     return [Cursor(zero, zero, zero + i) for i in range(len(program.stages))]
 
 
-@pytest.mark.parametrize("name", ALGOS)
+def variant(name):
+    """Whether what is quick already traces most of it."""
+    return any(part in name for part in ("_no_", "grid", "roma_td_", "pqn_r3dm"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if variant(n) else n for n in ALGOS],
+)
 def test_traces_at_real_size(name):
     """Shapes and types fit from end to end; nothing is compiled."""
     algo = load_algo(name)

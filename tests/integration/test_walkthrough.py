@@ -41,6 +41,7 @@ def run(folder, out, *words):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_method_trains(copy):
     done = run(copy, "out")
     assert done.returncode == 0, done.stderr

@@ -89,7 +89,7 @@ def test_keep_latest_and_replacing_a_step(tmp_path):
         checkpoint.restore(tmp_path, shape, step=5)
 
 
-@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("listed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(
     tmp_path, monkeypatch, listed
 ):
@@ -118,7 +118,7 @@ def test_every_way_of_cutting_the_newest_falls_back_or_changes_nothing(
     gc.collect()
 
 
-@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("listed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path, monkeypatch, listed):
     """With the listing it is noticed; without, as in older versions, what is read."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)

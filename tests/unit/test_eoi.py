@@ -166,7 +166,10 @@ def test_agents_feel_their_own_intrinsic_value_only(batch):
 
 @pytest.mark.parametrize(
     ("algo", "over"),
-    [("eoi", {"loss_scales": {"individuality": 0.0}}), ("eoi_explore", {})],
+    [
+        ("eoi", {"loss_scales": {"individuality": 0.0}}),
+        pytest.param("eoi_explore", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_without_the_auxiliary_gradient_it_is_qmix(batch, qmix_step, algo, over):
     """Utility network and mixer learn exactly as QMIX's do."""

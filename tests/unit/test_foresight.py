@@ -207,6 +207,7 @@ def test_every_real_observation_counts_once():
     np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.slow
 def test_padding_does_not_move_the_world_model(model):
     net, params, _ = model
     values = load_algo("r3dm")["role"]["world"]

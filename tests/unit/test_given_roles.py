@@ -89,7 +89,9 @@ def test_round_numbers_decide_too():
     assert abs(joint - 1 / 27).max() < 4 * np.sqrt(1 / 27 / 3000)
 
 
-@pytest.mark.parametrize("name", ["random_role", "pqn_random_role"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("random_role", marks=pytest.mark.slow), "pqn_random_role"]
+)
 def test_who_acts_and_who_learns_see_one_role(name):
     """The lots of all steps as they were acted, and as a batch makes them anew."""
     env, algo = counting(6, n_agents=2), small_algo(name)

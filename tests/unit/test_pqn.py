@@ -106,6 +106,7 @@ def test_no_gradient_through_the_target():
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_steps_of_an_update():
     """Each TD step reads its own worlds, with the parameters of the step before."""
     made, batch = learner(epochs=2, minibatch=4), block()
