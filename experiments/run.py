@@ -136,7 +136,7 @@ def _learner(cfg: "RunConfig", world: "Env") -> "Learner":
     from rolemarl_jax.types import Env
 
     learner = make_learner(cfg.algo, world.spec)
-    if cfg.init_from is None:
+    if cfg.init_from is None or warm.goes_on(cfg):
         return learner
     trained = envs.make(rundir.load(cfg.init_from)["env"])
     spec = trained.spec if isinstance(trained, Env) else world.spec

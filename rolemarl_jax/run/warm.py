@@ -35,7 +35,7 @@ def begun(cfg: RunConfig, learner: Learner, spec: EnvSpec) -> Learner:
     Raises:
         ConfigError: no such run, or parameters of other names or shapes.
     """
-    if cfg.init_from is None or _goes_on(cfg):
+    if cfg.init_from is None or goes_on(cfg):
         return learner
     source, found = _stored(cfg.init_from, spec)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -55,8 +55,8 @@ def begun(cfg: RunConfig, learner: Learner, spec: EnvSpec) -> Learner:
     return replace(learner, start=start)
 
 
-def _goes_on(cfg: RunConfig) -> bool:
-    """Whether the run has a checkpoint of its own."""
+def goes_on(cfg: RunConfig) -> bool:
+    """Whether the run has a checkpoint of its own, and needs no other run."""
     own = Path(cfg.run_dir) / rundir.CHECKPOINTS
     return cfg.resume and checkpoint.latest(own) is not None
 

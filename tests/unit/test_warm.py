@@ -8,6 +8,7 @@ import pytest
 from probes import worlds
 from support import run_config, small_algo
 
+from experiments import run
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
@@ -64,6 +65,7 @@ def test_without_a_name_and_with_a_checkpoint_of_its_own_nothing_changes(source)
     assert warm.begun(run_config(ALGO), learner, ENV.spec) is learner
     own = {"run_dir": str(folder), "resume": True, "init_from": "gone"}
     assert warm.begun(run_config(ALGO, 2, own), learner, ENV.spec) is learner
+    assert run._learner(run_config(ALGO, 2, own), ENV).start is None
 
 
 def test_what_does_not_fit_is_listed(source, tmp_path):
