@@ -99,6 +99,8 @@ def _algo(stored: dict[str, Any]) -> dict[str, Any]:
         algo.setdefault("precision", "float32")
     if isinstance(role, dict):
         algo["role"] = _role(role)
+    if isinstance(algo.get("mixer"), dict) and "embed" in algo["mixer"]:
+        algo["mixer"] = {"normed": False, **algo["mixer"]}
     return algo
 
 

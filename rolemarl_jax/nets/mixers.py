@@ -17,7 +17,7 @@ from rolemarl_jax.nets.attention import (
     StateEncoder,
     attended_roles,
 )
-from rolemarl_jax.nets.layers import MLP, Linear, Module
+from rolemarl_jax.nets.layers import MLP, Linear, Module, Standardise
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
@@ -61,12 +61,14 @@ class QmixConfig:
 
     Attributes:
         name: ``qmix``.
+        normed: LayerNorm of what hypernetworks read.
         embed: width of the mixing layer.
         hypernet_layers: of each hypernetwork, 1 (ROMA's repository) or 2.
         hypernet_hidden: width of the first of two.
     """
 
     name: str
+    normed: bool
     embed: Size
     hypernet_layers: Positive
     hypernet_hidden: Size
@@ -78,12 +80,14 @@ class RecurrentConfig:
 
     Attributes:
         name: ``recurrent``.
+        normed: LayerNorm of what hypernetworks read.
         embed: width of the mixing layer.
         hypernet_hidden: width of a hypernetwork's hidden layer.
         query: units of the state GRU, an agent.
     """
 
     name: str
+    normed: bool
     embed: Size
     hypernet_hidden: Size
     query: Size
@@ -95,6 +99,7 @@ class AttentionConfig:
 
     Attributes:
         name: ``attention``.
+        normed: LayerNorm of what hypernetworks read.
         embed: width of the mixing layer.
         hypernet_hidden: width of a hypernetwork's hidden layer.
         query: features of a query, so that the state GRU has N times as many.
@@ -106,6 +111,7 @@ class AttentionConfig:
     """
 
     name: str
+    normed: bool
     embed: Size
     hypernet_hidden: Size
     query: Size
@@ -123,15 +129,18 @@ class Monotonic(Module):
     Attributes:
         embed: width of the mixing layer.
         hypernet: widths of the hidden layers of each hypernetwork of a weight.
+        normed: LayerNorm of the context.
     """
 
     embed: Size
     hypernet: tuple[int, ...]
+    normed: bool
 
     @nn.compact
     def __call__(self, qs: Array, context: Array) -> Array:
         """Mixes `[..., N]` values given `[..., C]` features of the state to `[...]`."""
         n = qs.shape[-1]
+        context = Standardise((-1,), name="norm")(context) if self.normed else context
         w1 = jnp.abs(MLP((*self.hypernet, n * self.embed), name="w1")(context))
         w1 = w1.reshape((*qs.shape, self.embed))
         b1 = Linear(self.embed, name="b1")(context)
@@ -154,7 +163,8 @@ def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
         raise ConfigError(
             f"algo.mixer.hypernet_layers: got {cfg.hypernet_layers}, allowed: 1, 2"
         )
-    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,) * (cfg.hypernet_layers - 1))
+    layers = (cfg.hypernet_hidden,) * (cfg.hypernet_layers - 1)
+    net = Monotonic(cfg.embed, layers, cfg.normed)
 
     def init(key: Key) -> dict[str, PyTree]:
         zeros = jnp.zeros((1, spec.n_agents)), jnp.zeros((1, spec.state_dim))
@@ -174,7 +184,7 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         )
     encoder = StateEncoder(spec.n_agents, cfg.query)
     attend = AttentionContext(cfg.heads, cfg.attention, cfg.out)
-    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,))
+    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
 
     def init(key: Key) -> dict[str, PyTree]:
         n = spec.n_agents
@@ -213,7 +223,7 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
 
 def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:
     encoder = StateEncoder(spec.n_agents, cfg.query)
-    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,))
+    net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
 
     def init(key: Key) -> dict[str, PyTree]:
         n = spec.n_agents

@@ -20,7 +20,13 @@ MIXERS = {
         "attention": "acorm",
         "recurrent": "acorm_no_attention",
     }.items()
-} | {"qmix_one_layer": merge(load_algo("qmix")["mixer"], {"hypernet_layers": 1})}
+} | {
+    name: merge(load_algo("qmix")["mixer"], change)
+    for name, change in {
+        "qmix_one_layer": {"hypernet_layers": 1},
+        "qmix_normed": {"normed": True},
+    }.items()
+}
 
 
 def inputs(seed=0):
@@ -72,16 +78,25 @@ def mlp(p, x):
 
 def monotonic(p, qs, context):
     """QMIX's mixing network for one row of values and one of features."""
+    if "norm" in p:
+        centred = context - context.mean()
+        context = centred / np.sqrt((centred**2).mean() + 1e-5)
+        context = context * np.asarray(p["norm"]["scale"]) + np.asarray(
+            p["norm"]["bias"]
+        )
     w1 = np.abs(mlp(p["w1"], context)).reshape(len(qs), -1)
     hidden = qs @ w1 + affine(p["b1"], context)
     hidden = np.where(hidden > 0, hidden, np.expm1(np.minimum(hidden, 0)))
     return hidden @ np.abs(mlp(p["w2"], context)) + mlp(p["v"], context)[0]
 
 
-@pytest.mark.parametrize("name", ["qmix", "qmix_one_layer"])
+@pytest.mark.parametrize("name", ["qmix", "qmix_one_layer", "qmix_normed"])
 def test_qmix(name):
     mixer = make_mixer(MIXERS[name], SPEC)
     params = jax.jit(mixer.init)(jax.random.key(2))
+    if name == "qmix_normed":  # numbers of its own, as after training
+        norm, g = params["mixer"]["params"]["norm"], np.random.default_rng(1)
+        norm |= {k: jnp.asarray(x + g.normal(size=x.shape)) for k, x in norm.items()}
     qs, state, *rest = inputs()
     p = params["mixer"]["params"]
     assert len(p["w1"]) == (1 if name == "qmix_one_layer" else 2)
