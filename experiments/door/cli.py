@@ -37,17 +37,26 @@ def launch(
             goes through it before the first begins.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if any(argument in HELP for argument in arguments):
-        from experiments.door import manual
+    guard(lambda: _launch(job, arguments, check))
 
-        guard(lambda: print(manual.text(arguments)))
-    elif any(argument.startswith("-") for argument in arguments):
-        from experiments.door import jobs
 
-        # Also between two jobs a request to stop is heard.
-        guard(lambda: jobs.with_hydra(job, check, arguments, guard))
-    else:
-        guard(lambda: _one(job, arguments))
+def _launch(job: "Job", arguments: Sequence[str], check: "Job | None") -> None:
+    """The same, inside a guard."""
+    from experiments.door import folders
+
+    own, arguments = folders.split(arguments)
+    with folders.added(own):
+        if any(argument in HELP for argument in arguments):
+            from experiments.door import manual
+
+            print(manual.text(arguments))
+        elif any(argument.startswith("-") for argument in arguments):
+            from experiments.door import jobs
+
+            # Also between two jobs a request to stop is heard.
+            jobs.with_hydra(job, check, arguments, guard)
+        else:
+            _one(job, arguments)
 
 
 def guard(action: Callable[[], None]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from experiments.door import compose, overrides
-from experiments.door.keys import CONFIGS
+from experiments.door import compose, folders, overrides
+from experiments.door.folders import CONFIGS
 from rolemarl_jax.disk.rundir import leaves
 
 HEAD = """Trains one algorithm in one world over many seeds at once.
@@ -28,6 +28,7 @@ FLAGS = """
 Flags:
   --help              this text
   -m, --multirun      several values of a key or group, a,b, are a run of each
+  --config-dir DIR    files of your own, DIR/algo/*.yaml, DIR/env/*.yaml, join ours
   --cfg job           prints the configuration, and runs nothing
   --resolve           with --cfg: interpolations filled in
   --hydra-help        Hydra's own flags"""
@@ -87,7 +88,7 @@ def _explained(choices: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _of_file(group: str, name: str, prefix: str) -> Iterator[tuple[str, str]]:
     """Comments of a file and of the files that its list of defaults names."""
-    path = CONFIGS / group / f"{name}.yaml"
+    path = folders.file_of(group, name)
     for entry in yaml.safe_load(path.read_text(encoding="utf8")).get("defaults", []):
         if entry == "_self_":
             continue
