@@ -21,7 +21,10 @@ HELP = ("--help", "-h")
 
 
 def launch(
-    job: "Job", argv: Sequence[str] | None = None, check: "Job | None" = None
+    job: "Job",
+    argv: Sequence[str] | None = None,
+    check: "Job | None" = None,
+    about: str | None = None,
 ) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
@@ -35,12 +38,15 @@ def launch(
         argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
         check: refuses what ``job`` would refuse, without training; each job of a sweep
             goes through it before the first begins.
+        about: docstring of the command, where it is not ``experiments.run``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    guard(lambda: _launch(job, arguments, check))
+    guard(lambda: _launch(job, arguments, check, about))
 
 
-def _launch(job: "Job", arguments: Sequence[str], check: "Job | None") -> None:
+def _launch(
+    job: "Job", arguments: Sequence[str], check: "Job | None", about: str | None
+) -> None:
     """The same, inside a guard."""
     from experiments.door import folders
 
@@ -49,7 +55,7 @@ def _launch(job: "Job", arguments: Sequence[str], check: "Job | None") -> None:
         if any(argument in HELP for argument in arguments):
             from experiments.door import manual
 
-            print(manual.text(arguments))
+            print(manual.text(arguments, about or manual.RUN))
         elif any(argument.startswith("-") for argument in arguments):
             from experiments.door import jobs
 

@@ -16,13 +16,13 @@ from experiments.door import compose, folders, overrides
 from experiments.door.folders import CONFIGS
 from rolemarl_jax.disk.rundir import leaves
 
-HEAD = """Trains one algorithm in one world over many seeds at once.
+RUN = """Trains one algorithm in one world over many seeds at once.
 
 python -m experiments.run [group=file ...] [key=value ...]
 python -m experiments.run algo=qmix env=smax env.map=2s3z seeds=8
 python -m experiments.run -m algo=qmix,acorm env.map=3m,2s3z    # a run of each
-python -m experiments.run algo=roma env=pac_men --help          # the keys of these
-
+python -m experiments.run algo=roma env=pac_men --help          # the keys of these"""
+GROUPS = """
 Groups, one file each (configs/<group>/<file>.yaml):"""
 FLAGS = """
 Flags:
@@ -36,15 +36,21 @@ WIDTH = 88
 KEY = re.compile(r"^( *)([A-Za-z_][A-Za-z_0-9]*): *([^#]*?)(?:\s+#\s*(.*))?$")
 
 
-def text(arguments: Sequence[str]) -> str:
-    """Help on the groups and keys of a command line.
+def text(arguments: Sequence[str], about: str = RUN) -> str:
+    """Help on the groups and keys of a command line, after what the command does.
 
     Raises:
         ConfigError: an unknown group, file or key.
     """
     chosen = compose.composed(overrides.words(arguments))
     told = dict(_explained(chosen.choices))
-    lines = [HEAD, *_groups(chosen.choices), "", "Keys, with their present values:"]
+    lines = [
+        about.strip(),
+        GROUPS,
+        *_groups(chosen.choices),
+        "",
+        "Keys, with their present values:",
+    ]
     for key, value in leaves(chosen.values):
         lines += _key(key, value, told)
     return "\n".join([*lines, FLAGS])

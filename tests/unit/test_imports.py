@@ -32,6 +32,7 @@ ROOMS = (
     ("nets",),
     ("roles",),
     ("learners",),
+    ("checks",),
     ("experience",),
     ("program",),
     ("run",),

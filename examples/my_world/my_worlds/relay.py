@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import Positive, config
+from rolemarl_jax.config import ConfigError, Positive, config
 from rolemarl_jax.types import Array, Bodies, Env, EnvSpec, Key, Observation, Step
 
 N_AGENTS, STAY, LEFT, RIGHT = 2, 0, 1, 2
@@ -43,7 +43,17 @@ class World(NamedTuple):
 
 
 def make(cfg: Config) -> Env:
-    """The world as a record of pure functions."""
+    """The world as a record of pure functions.
+
+    Raises:
+        ConfigError: an episode too short to get to an end of the line.
+    """
+    walk = cfg.cells // 2  # steps from the middle to an end
+    if cfg.horizon < walk:
+        raise ConfigError(
+            f"env.horizon: got {cfg.horizon}; allowed: at least {walk}, half of "
+            f"env.cells={cfg.cells}"
+        )
     spec = EnvSpec(
         name="relay",
         n_agents=N_AGENTS,
@@ -51,8 +61,8 @@ def make(cfg: Config) -> Env:
         obs_dim=6,
         state_dim=6,
         episode_limit=cfg.horizon,
-        # The walker starts in the middle and needs half the line to get to an end.
-        max_return=float(max(0, cfg.horizon + 1 - cfg.cells // 2)),
+        # The first step that can be paid is the one that arrives.
+        max_return=float(cfg.horizon + 1 - max(1, walk)),
         kinds=("seer", "walker"),
         own_type=0,
     )
