@@ -4,7 +4,8 @@ Every plain module of this package and of ``bridged`` is one environment: it has
 ``Config`` record with a field ``name`` and a function ``make(cfg)`` that gives an
 ``Env``, or, in ``bridged``, a ``Remote``, which needs processes of its own. Code that
 environments share lives in the other sub-packages. Adding an environment is adding one
-module and one YAML file of the same name under ``configs/env/``.
+module and one YAML file of the same name under ``configs/env/``. A name with a dot in
+it is the path of a compiled world's module in a project of one's own.
 """
 
 import contextlib
@@ -17,8 +18,11 @@ from types import ModuleType
 from typing import Any
 
 from envs import bridged
+from rolemarl_jax import outside
 from rolemarl_jax.config import ConfigError, build, require_name
 from rolemarl_jax.types import Env, Remote
+
+KEY = "env.name"
 
 
 def known() -> tuple[str, ...]:
@@ -40,9 +44,11 @@ def module_of(values: Mapping[str, Any]) -> ModuleType:
     """The module of the environment that ``values["name"]`` names.
 
     Raises:
-        ConfigError: unknown environment.
+        ConfigError: unknown environment, or a path to what is none.
     """
-    name = require_name("env.name", values.get("name"), known())
+    if outside.is_path(path := values.get("name")):
+        return outside.module(KEY, path, [Env])
+    name = require_name(KEY, values.get("name"), known())
     # JaxMARL prints about optional parts of itself on import.
     with contextlib.redirect_stdout(io.StringIO()):
         return importlib.import_module(_modules()[name])
@@ -63,7 +69,10 @@ def make(values: Mapping[str, Any]) -> Env | Remote:
         ConfigError: unknown environment, unknown or missing key, bad value.
     """
     module = module_of(values)
-    return module.make(build(module.Config, values, "env"))
+    made = module.make(build(module.Config, values, "env"))
+    if not is_bridged(module):
+        outside.require_made(KEY, made, Env)
+    return made
 
 
 def make_compiled(values: Mapping[str, Any]) -> Env:

@@ -2,19 +2,25 @@
 
 from typing import TYPE_CHECKING
 
+from experiments.door import siblings
+
 if TYPE_CHECKING:
     from rolemarl_jax.config import RunConfig
+
+siblings.claim()
 
 
 def configure(*arguments: str) -> "RunConfig":
     """The configuration of a run from ``group=file`` and ``key=value``.
 
     As ``python -m experiments.run`` would have it, ``run_dir`` included; nothing is
-    written.
+    written. ``--config-dir=conf`` adds files of one's own here, too.
 
     Raises:
         ConfigError: an unknown group, file or key, or a bad value.
     """
-    from experiments.door import compose, resume
+    from experiments.door import compose, folders, resume
 
-    return resume.resolve(compose.composed(arguments))
+    own, rest = folders.split(arguments)
+    with folders.added(own):
+        return resume.resolve(compose.composed(rest))

@@ -22,6 +22,8 @@ COMMANDS = {
     "summarise": "summarise.py",
     "reproduce": "reproduce.py",
     "battles": "battles.py",
+    "check_env": "check_env.py",
+    "check_method": "check_method.py",
     "bench": "bench/__main__.py",
 }
 

@@ -119,7 +119,8 @@ def _curves(
             f"losses: got true with {got}; allowed: runs of one world, of which every "
             "loss is drawn"
         )
-    return plotting.curves({g.label: g.rows for g in groups}, out, title or worlds[0])
+    rows = {g.label: g.rows for g in groups}
+    return plotting.curves(rows, out, title or worlds[0], losses=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python -m experiments.table 'runs=[runs/a,runs/b]' out=results.md
 python -m experiments.table runs='runs/*' out=results.tex
+python -m experiments.table runs='runs/*' out=marl_eval.json
 python -m experiments.table run_dir=runs/a out=metrics.csv
 """
 
@@ -13,7 +14,7 @@ from experiments.door.cli import Option
 from experiments.plot import left_out
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files
-from rolemarl_jax.report import gather, results, table
+from rolemarl_jax.report import gather, marl_eval, results, table
 from rolemarl_jax.report.scores import Asked
 
 FORMS = {
@@ -21,6 +22,7 @@ FORMS = {
     ".tex": results.latex,
     ".csv": results.comma_separated,
 }
+JSON = ".json"
 OPTIONS = {
     "runs": Option(
         [],
@@ -29,7 +31,11 @@ OPTIONS = {
     "run_dir": Option(
         None, "one run instead, all rows of whose metrics.jsonl become a CSV"
     ),
-    "out": Option(None, "a name in .md, .tex or .csv; printed as Markdown by default"),
+    "out": Option(
+        None,
+        "a name in .md, .tex or .csv; in .json: all evaluations of all seeds, as "
+        "marl-eval reads them; printed as Markdown by default",
+    ),
     "metric": Option(None, "column of metrics.jsonl; the headline measure by default"),
     "split": Option(
         None, "test (greedy) or train (exploring); where the column is by default"
@@ -61,12 +67,23 @@ def _table(argv: Sequence[str] | None) -> None:
         print(table.rows_to_csv(Path(str(asked["run_dir"])), out))
         return
     out = None if asked["out"] is None else Path(str(asked["out"]))
-    form = results.markdown if out is None else FORMS.get(out.suffix.lower())
-    if form is None:
-        raise ConfigError(f"out: got '{out}'; allowed: a name in {', '.join(FORMS)}")
+    suffix = ".md" if out is None else out.suffix.lower()
+    if suffix not in (*FORMS, JSON):
+        raise ConfigError(
+            f"out: got '{out}'; allowed: a name in {', '.join((*FORMS, JSON))}"
+        )
+    metric, split = asked["metric"], asked["split"]
+    if suffix == JSON and not (metric is None and split is None):
+        raise ConfigError(
+            f"metric, split: got {metric} and {split} with out={out}; allowed: "
+            "neither; it has win rate and return of evaluations"
+        )
     found = gather.gather(asked["runs"], asked["merge"], asked["labels"])
-    metric = None if asked["metric"] is None else str(asked["metric"])
-    text = form(results.cells(found.groups, Asked(metric, asked["split"])))
+    if suffix == JSON:
+        text = marl_eval.document(found.groups)
+    else:
+        what = Asked(None if metric is None else str(metric), split)
+        text = FORMS[suffix](results.cells(found.groups, what))
     if out is None:
         print(text, end="")
     else:

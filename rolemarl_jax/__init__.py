@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rolemarl_jax.checks.method import check_method as check_method
+    from rolemarl_jax.checks.world import check_env as check_env
     from rolemarl_jax.config import ConfigError as ConfigError
     from rolemarl_jax.config import RunConfig as RunConfig
     from rolemarl_jax.disk.rundir import load_config as load_config
@@ -41,6 +43,8 @@ _HOME = {
     "RunConfig": "config",
     "Step": "types",
     "beginning": "experience.rollout",
+    "check_env": "checks.world",
+    "check_method": "checks.method",
     "curves": "report.plotting",
     "load_config": "disk.rundir",
     "load_states": "run.stored",

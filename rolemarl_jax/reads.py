@@ -46,10 +46,16 @@ COMPILED = "worlds that are compiled, such as env=smax"
 BRIDGED = "worlds in processes of their own: env=smac, smacv2, gymma, grf, scripted"
 REPLAYED = "algorithms that learn from replay: replay.sampling=episodes or filled"
 
+# What is planned for seeds of one program; `plan_only` is heeded by every run.
+SHARED = (
+    *("sweep.hypers", "sweep.chunk", "sweep.device_memory", "sweep.fraction"),
+    *("sweep.coordinator", "sweep.processes", "sweep.process"),
+)
+
 RUN: tuple[ReadWhen, ...] = (
     ReadWhen(("bridge",), lambda m: m.bridged, BRIDGED),
     ReadWhen(
-        ("sweep", "eval.worlds", "eval.role_episodes"),
+        (*SHARED, "eval.worlds", "eval.role_episodes"),
         lambda m: not m.bridged,
         COMPILED,
     ),

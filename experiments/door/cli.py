@@ -21,7 +21,10 @@ HELP = ("--help", "-h")
 
 
 def launch(
-    job: "Job", argv: Sequence[str] | None = None, check: "Job | None" = None
+    job: "Job",
+    argv: Sequence[str] | None = None,
+    check: "Job | None" = None,
+    about: str | None = None,
 ) -> None:
     """Composes the configuration of ``experiments.run`` and runs a job with it.
 
@@ -35,19 +38,31 @@ def launch(
         argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
         check: refuses what ``job`` would refuse, without training; each job of a sweep
             goes through it before the first begins.
+        about: docstring of the command, where it is not ``experiments.run``.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if any(argument in HELP for argument in arguments):
-        from experiments.door import manual
+    guard(lambda: _launch(job, arguments, check, about))
 
-        guard(lambda: print(manual.text(arguments)))
-    elif any(argument.startswith("-") for argument in arguments):
-        from experiments.door import jobs
 
-        # Also between two jobs a request to stop is heard.
-        guard(lambda: jobs.with_hydra(job, check, arguments, guard))
-    else:
-        guard(lambda: _one(job, arguments))
+def _launch(
+    job: "Job", arguments: Sequence[str], check: "Job | None", about: str | None
+) -> None:
+    """The same, inside a guard."""
+    from experiments.door import folders
+
+    own, arguments = folders.split(arguments)
+    with folders.added(own):
+        if any(argument in HELP for argument in arguments):
+            from experiments.door import manual
+
+            print(manual.text(arguments, about or manual.RUN))
+        elif any(argument.startswith("-") for argument in arguments):
+            from experiments.door import jobs
+
+            # Also between two jobs a request to stop is heard.
+            jobs.with_hydra(job, check, arguments, guard)
+        else:
+            _one(job, arguments)
 
 
 def guard(action: Callable[[], None]) -> None:

@@ -14,10 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from experiments.door import keys, overrides
+from experiments.door import folders, keys, overrides
 from experiments.door.by_learner import by_learner
 from experiments.door.by_map import by_map
-from experiments.door.keys import CONFIGS
+from experiments.door.folders import CONFIGS
 from experiments.door.overrides import Typed
 from rolemarl_jax.config import ConfigError, nearest
 
@@ -55,13 +55,16 @@ class Composed(NamedTuple):
 
 def groups() -> dict[str, list[str]]:
     """Configuration groups and the files to choose from (`_*.yaml` are parts)."""
-    folders = sorted(
-        path
-        for path in CONFIGS.iterdir()
-        if path.is_dir() and path.name not in NOT_GROUPS
-    )
-    found = {p.name: sorted(f.stem for f in p.glob("[!_]*.yaml")) for p in folders}
+    ours = [path for path in CONFIGS.iterdir() if path.is_dir()]
+    names = sorted(path.name for path in ours if path.name not in NOT_GROUPS)
+    found = {name: _files(name) for name in names}
     return {group: files for group, files in found.items() if files}
+
+
+def _files(group: str) -> list[str]:
+    """Names of the files of a group, those of a user's folder too."""
+    paths = [path for one in folders.every() for path in (one / group).glob("*.yaml")]
+    return sorted(path.stem for path in paths if not path.stem.startswith("_"))
 
 
 def composed(arguments: Sequence[str], known: Sequence[str] = ()) -> Composed:
@@ -75,7 +78,7 @@ def composed(arguments: Sequence[str], known: Sequence[str] = ()) -> Composed:
         ConfigError: an unknown group, file or key, or something that is no override.
     """
     typed = check([*known, *arguments])[len(known) :]
-    values, choices = _hydra(opened([*known, *arguments]))
+    values, choices = _hydra(opened([*known, *arguments, *folders.search()]))
     return Composed(values, choices, *_named(typed), None)
 
 
@@ -93,7 +96,7 @@ def check(arguments: Sequence[str], *, sweep: bool = False) -> list[Typed]:
     chosen = [one for one in typed if one.key in files]
     overrides.refuse(fault for one in chosen for fault in keys.of_group(one, files))
     first = tuple(f"{one.key}={one.value.split(',')[0]}" for one in chosen)
-    base = _base((*first, *_learner(typed, first)))
+    base = _base((*first, *_learner(typed, first), *folders.search()))
     single = [one for one in typed if one.key not in files and not _is_open(one.key)]
     overrides.refuse(
         f"{one.key}: got '{one.value}', but it is a section; set {one.key}.<name>"
@@ -150,7 +153,7 @@ def _learner(typed: Sequence[Typed], chosen: tuple[str, ...]) -> list[str]:
     asked = [name for one in typed if one.key == LEARNER for name in _names(one)]
     if not asked:
         return []
-    own, choices = _base(chosen)["algo"], _learners()
+    own, choices = _base((*chosen, *folders.search()))["algo"], _learners()
     known = choices if own["learner"] in choices else [own["learner"]]
     overrides.refuse(
         f"{LEARNER}: got '{name}' with algo={own['name']}; {nearest(name, known)}"
@@ -166,7 +169,7 @@ def _names(one: Typed) -> list[str]:
 
 def _learners() -> list[str]:
     """Learners that value-based algorithms can choose from."""
-    return sorted(path.stem for path in (CONFIGS / LEARNER_GROUP).glob("*.yaml"))
+    return _files(LEARNER_GROUP)
 
 
 def _is_open(key: str) -> bool:

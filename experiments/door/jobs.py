@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.door import compose, overrides, resume, unread
+from experiments.door import compose, folders, overrides, resume, unread
 from experiments.door.again import command
 from experiments.door.devices import prepare_devices
 from experiments.door.start import Job, start
@@ -67,7 +67,7 @@ def with_hydra(
         if os.getpid() != here and became[number]:
             sys.exit(became[number])  # a launcher's own process tells by its status
 
-    sys.argv = [sys.argv[0], *compose.opened(arguments)]
+    sys.argv = [sys.argv[0], *compose.opened(arguments), *folders.search()]
     hydra.main(str(compose.CONFIGS), "config", version_base="1.3")(task)()
     _compare(list(finished.values()))
     _tell(became)

@@ -2,14 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from experiments.door.folders import CONFIGS
 from experiments.door.overrides import Typed
 from rolemarl_jax import reads
 from rolemarl_jax.config import nearest
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def of_group(one: Typed, files: Mapping[str, list[str]]) -> Iterator[str]:

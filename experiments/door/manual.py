@@ -12,22 +12,23 @@ from typing import Any
 
 import yaml
 
-from experiments.door import compose, overrides
-from experiments.door.keys import CONFIGS
+from experiments.door import compose, folders, overrides
+from experiments.door.folders import CONFIGS
 from rolemarl_jax.disk.rundir import leaves
 
-HEAD = """Trains one algorithm in one world over many seeds at once.
+RUN = """Trains one algorithm in one world over many seeds at once.
 
 python -m experiments.run [group=file ...] [key=value ...]
 python -m experiments.run algo=qmix env=smax env.map=2s3z seeds=8
 python -m experiments.run -m algo=qmix,acorm env.map=3m,2s3z    # a run of each
-python -m experiments.run algo=roma env=pac_men --help          # the keys of these
-
+python -m experiments.run algo=roma env=pac_men --help          # the keys of these"""
+GROUPS = """
 Groups, one file each (configs/<group>/<file>.yaml):"""
 FLAGS = """
 Flags:
   --help              this text
   -m, --multirun      several values of a key or group, a,b, are a run of each
+  --config-dir DIR    files of your own, DIR/algo/*.yaml, DIR/env/*.yaml, join ours
   --cfg job           prints the configuration, and runs nothing
   --resolve           with --cfg: interpolations filled in
   --hydra-help        Hydra's own flags"""
@@ -35,15 +36,21 @@ WIDTH = 88
 KEY = re.compile(r"^( *)([A-Za-z_][A-Za-z_0-9]*): *([^#]*?)(?:\s+#\s*(.*))?$")
 
 
-def text(arguments: Sequence[str]) -> str:
-    """Help on the groups and keys of a command line.
+def text(arguments: Sequence[str], about: str = RUN) -> str:
+    """Help on the groups and keys of a command line, after what the command does.
 
     Raises:
         ConfigError: an unknown group, file or key.
     """
     chosen = compose.composed(overrides.words(arguments))
     told = dict(_explained(chosen.choices))
-    lines = [HEAD, *_groups(chosen.choices), "", "Keys, with their present values:"]
+    lines = [
+        about.strip(),
+        GROUPS,
+        *_groups(chosen.choices),
+        "",
+        "Keys, with their present values:",
+    ]
     for key, value in leaves(chosen.values):
         lines += _key(key, value, told)
     return "\n".join([*lines, FLAGS])
@@ -87,7 +94,7 @@ def _explained(choices: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _of_file(group: str, name: str, prefix: str) -> Iterator[tuple[str, str]]:
     """Comments of a file and of the files that its list of defaults names."""
-    path = CONFIGS / group / f"{name}.yaml"
+    path = folders.file_of(group, name)
     for entry in yaml.safe_load(path.read_text(encoding="utf8")).get("defaults", []):
         if entry == "_self_":
             continue

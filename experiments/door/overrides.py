@@ -89,7 +89,8 @@ def words(arguments: Sequence[str]) -> list[str]:
             if takes and not rest[0].startswith("-"):
                 rest.pop(0)
         elif word not in FLAGS:
-            known = sorted(flag for flag in FLAGS | VALUED if flag[:2] == "--")
+            named = FLAGS | VALUED | {"--config-dir"}
+            known = sorted(flag for flag in named if flag[:2] == "--")
             raise ConfigError(
                 f"'{word}': unknown flag; known: {', '.join(known)}; keys are written "
                 "key=value, for example seeds=8"

@@ -57,7 +57,9 @@ def begin(
     if not cfg.resume:
         return Begun(make(fresh), Ledger(), "")
     # Shapes alone: with a replay beside the stored one there would be two.
-    abstract = jax.eval_shape(partial(parts, cfg, state, _memory(cfg, spec, learner)))
+    abstract = jax.eval_shape(
+        partial(parts, cfg, state, memory_shapes(cfg, spec, learner))
+    )
     restored = run_saved.restore(cfg, abstract)
     meta, note = restored.meta, restored.note
     if not restored.state:
@@ -117,7 +119,7 @@ def parts(cfg: RunConfig, state: LearnerState, memory: PyTree) -> dict[str, Any]
     return {**kept, "replay": memory} if saves else kept
 
 
-def _memory(cfg: RunConfig, spec: EnvSpec, learner: Learner) -> PyTree:
+def memory_shapes(cfg: RunConfig, spec: EnvSpec, learner: Learner) -> PyTree:
     """Shapes of what replay keeps; ``None`` for a learner without one.
 
     Raises:

@@ -20,13 +20,18 @@ from rolemarl_jax.report.curve import Table
 from rolemarl_jax.report.summary import MEASURES
 
 PANELS_A_ROW = 4
+STILL = 1e-3  # of its size: a metric that moves less is drawn as one that does not
 HIDDEN = {*MEASURES, "updates", "episodes", "wall_s"}
 
 
 def curves(
-    runs: Mapping[str, Sequence[Row] | Path | str], out: Path | str, title: str = ""
+    runs: Mapping[str, Sequence[Row] | Path | str],
+    out: Path | str,
+    title: str = "",
+    *,
+    losses: bool = False,
 ) -> Path:
-    """Draws win rate, return and every loss of one or more runs of one world.
+    """Draws win rate and return of one or more runs of one world.
 
     Each combination of swept hyper-parameters has a curve of its own. Bold lines are
     interquartile means over seeds, bands their 95 % bootstrap intervals (of fewer than
@@ -37,6 +42,7 @@ def curves(
         runs: by label: rows, or a run directory or its ``metrics.jsonl``.
         out: where the picture goes: a name in ``.png``, ``.pdf`` or ``.svg``.
         title: printed above the panels.
+        losses: whether every loss and metric of training has a panel, too.
 
     Returns:
         ``out``, as a path.
@@ -52,7 +58,7 @@ def curves(
         else "train"
     )
     main = [key for key in MEASURES if _has(rows, split, key)] or ["return"]
-    small = _metrics(rows)
+    small = _metrics(rows) if losses else []
     figure, heads, panels = _canvas(len(main), len(small))
     for axes, key in zip(heads, main, strict=True):
         _draw(axes, rows, split, key, lines=True)
@@ -62,7 +68,7 @@ def curves(
     for axes, key in zip(panels, small, strict=True):
         _draw(axes, rows, "train", key, lines=False)
         canvas.label(axes, key, 9)
-        _log_if_wide(axes)
+        _scaled(axes)
     canvas.legend(figure, heads[:1])
     canvas.heading(figure, title, canvas.note([_seeds(run) for run in rows.values()]))
     return canvas.save(figure, Path(out))
@@ -171,9 +177,19 @@ def _seeds(rows: Sequence[Row]) -> int:
     return len({row["seed"] for row in rows})
 
 
-def _log_if_wide(axes: Axes) -> None:
-    """Logarithmic scale for what starts high and ends near zero, as losses do."""
+def _scaled(axes: Axes) -> None:
+    """Logarithmic scale for what starts high and ends near zero, as losses do.
+
+    What hardly moves has its own size about it, and no offset above the axis.
+    """
     drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines]
     values = np.concatenate([v[np.isfinite(v)] for v in drawn] or [np.zeros(1)])
-    if values.size and values.min() > 0 and values.max() > 10 * np.median(values):
+    if not values.size:
+        return
+    low, high = values.min(), values.max()
+    if low > 0 and high > 10 * np.median(values):
         axes.set_yscale("log")
+        return
+    axes.ticklabel_format(axis="y", useOffset=False)
+    if high - low < STILL * abs(high):
+        axes.set_ylim(*sorted((0.95 * low, 1.05 * high)))

@@ -1,6 +1,7 @@
 """Role methods: every plain module of this package is one, found by its name.
 
-Each makes a ``RoleMethod`` for value learners or a ``PolicyMethod`` for policy ones.
+Each makes a ``RoleMethod`` for value learners or a ``PolicyMethod`` for policy ones. A
+name with a dot in it is the path of a method's module in a project of one's own.
 """
 
 import importlib
@@ -9,11 +10,14 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+from rolemarl_jax import outside
 from rolemarl_jax.config import ConfigError, build, require_name
-from rolemarl_jax.roles.parts.method import RoleMethod
+from rolemarl_jax.roles.parts.method import PolicyMethod, RoleMethod
 from rolemarl_jax.types import EnvSpec
 
 M = TypeVar("M")
+KEY = "algo.role.name"
+KINDS = (RoleMethod, PolicyMethod)
 
 
 def known(kind: type | None = None) -> list[str]:
@@ -31,9 +35,11 @@ def module_of(values: Mapping[str, Any]) -> ModuleType:
     """The module of the method that ``algo.role`` names.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, or a path to what is no method.
     """
-    name = require_name("algo.role.name", values.get("name"), known())
+    if outside.is_path(path := values.get("name")):
+        return outside.module(KEY, path, KINDS)
+    name = require_name(KEY, values.get("name"), known())
     return importlib.import_module(f"{__name__}.{name}")
 
 
@@ -49,14 +55,17 @@ def make_method(
         ConfigError: unknown name, a method for another learner, unknown or ill-typed
             key, impossible sizes.
     """
-    got = values.get("name")
-    # A wrong name is told those that fit; that of another kind has its own message.
-    fits = known() if got in known() else known(kind)
-    name = require_name("algo.role.name", got, fits)
-    if _makes(name) is not kind:
+    name = values.get("name")
+    if not outside.is_path(name) and name not in known():
+        # A wrong name is told those that fit; one of another kind its own message.
+        require_name(KEY, name, known(kind))
+    module = module_of(values)
+    if outside.makes(module) is not kind:
         raise ConfigError(
-            f"algo.role.name: got '{name}', which is for another algo.learner; "
-            f"allowed: {', '.join(known(kind))}"
+            f"{KEY}: got '{name}', which is for another algo.learner; "
+            f"allowed: {', '.join(known(kind))}, or a module that makes a "
+            f"{kind.__name__}"
         )
-    module = importlib.import_module(f"{__name__}.{name}")
-    return module.make(build(module.Config, values, "algo.role"), spec)
+    made = module.make(build(module.Config, values, "algo.role"), spec)
+    outside.require_made(KEY, made, kind)
+    return made

@@ -282,6 +282,14 @@ def composed(run_dir, *more):
     return resume.resolve(compose.composed(words))
 
 
+@pytest.mark.slow
+def test_a_plan_is_printed_and_nothing_is_written(tmp_path, capsys):
+    command.train(composed(tmp_path / "run", "sweep.plan_only=true"))
+    told = capsys.readouterr().out
+    assert told.startswith("iql on scripted: 1 seed, ") and "bridge.workers=2" in told
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(session, "draw", lambda _: None)
     short = ["total_steps=400", "log_every=200", "eval.every=200", "eval.episodes=4"]

@@ -1,6 +1,7 @@
 """Runs are found, brought together by what they are, and shown in every form."""
 
 import csv
+import json
 import math
 
 import matplotlib.image
@@ -213,3 +214,23 @@ def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):
     assert refused(table, "runs=[a,b,c]") == 1
     told = capsys.readouterr()
     assert "| vdn" in told.out and "2 of 3 runs left out" in told.err
+
+
+def test_marl_eval_reads_environment_task_algorithm_run_step(make_run, capsys):
+    """The layout that its README writes down."""
+    make_run("a", "qmix", seeds=(0, 3), steps=(10, 20, 30, 40))
+    make_run("b", "acorm", world="windy_maze", rate=math.nan)
+    table.main(["runs=[a,b]", "out=all.json"])
+    capsys.readouterr()
+    with open("all.json", encoding="utf8") as file:
+        found = json.load(file)
+    assert found.keys() == {"smax", "windy_maze"}
+    runs = found["smax"]["3m"]["qmix"]
+    assert list(runs) == ["seed_0", "seed_3"]
+    run = runs["seed_3"]
+    assert list(run) == ["step_1", "step_2", "step_3", "step_4", "absolute_metrics"]
+    assert run["step_2"] == {"step_count": 20, "return": [23.0], "win_rate": [0.5]}
+    assert run["absolute_metrics"]["return"] == [pytest.approx(33.0)]
+    maze = found["windy_maze"]["windy_maze"]["acorm"]["seed_0"]
+    assert maze["step_1"] == {"step_count": 10, "return": [10.0]}
+    assert refused(table, "runs=a", "out=x.json", "metric=return") == 2

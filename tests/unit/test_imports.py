@@ -14,13 +14,25 @@ OURS = ("rolemarl_jax", "envs", "experiments")
 # A room of rolemarl_jax may import what stands in its own line or in one above it; its
 # loose modules are the vocabulary that all others speak.
 ROOMS = (
-    ("types", "bounds", "config", "maps", "rng", "members", "trees", "reads", "stops"),
+    (
+        "types",
+        "bounds",
+        "config",
+        "maps",
+        "rng",
+        "members",
+        "trees",
+        "reads",
+        "stops",
+        "outside",
+    ),
     ("disk",),
     ("report",),
     ("ops",),
     ("nets",),
     ("roles",),
     ("learners",),
+    ("checks",),
     ("experience",),
     ("program",),
     ("run",),
@@ -93,7 +105,13 @@ def faults_of(path, imported):
         elif top == "envs" and parts[0] == "experiments":
             faults.append(f"{name} (environments know no command line)")
         elif top == "envs" and parts[0] == "rolemarl_jax":
-            if parts[1:2] not in (["types"], ["config"], ["trees"], ["reads"]):
+            if parts[1:2] not in (
+                ["types"],
+                ["config"],
+                ["trees"],
+                ["reads"],
+                ["outside"],
+            ):
                 faults.append(f"{name} (only rolemarl_jax's vocabulary)")
         elif top == "rolemarl_jax" == parts[0] and len(path.parts) > 1:
             own = path.with_suffix("").parts[1]

@@ -66,6 +66,12 @@ def test_clusters_keep_their_numbers():
     np.testing.assert_array_equal(found, np.vectorize(table.get)(truth))
 
 
+def test_roles_that_are_all_one_have_no_neighbours():
+    """Of equal points t-SNE would crash."""
+    found = spaces(np.ones((20, 3, 6)), np.ones((20, 3), bool))
+    assert [one.name for one in found] == ["PCA"] and np.isfinite(found[0].at).all()
+
+
 @pytest.mark.parametrize("size", [2, 3, 6])
 def test_spaces_leave_out_the_dead(size):
     role = np.random.default_rng(2).normal(size=(20, 3, size))

@@ -62,8 +62,28 @@ def test_picture_is_drawn_from_rows_and_from_files(tmp_path, win):
 
 def test_a_run_without_evaluation_yet(tmp_path):
     train = [row for row in rows(2) if row["split"] == "train"]
-    assert plotting.curves({"a": train}, tmp_path / "c.png").stat().st_size > 5000
+    assert (
+        plotting.curves({"a": train}, tmp_path / "c.png", losses=True).stat().st_size
+        > 5000
+    )
     assert plotting.curves({"a": []}, tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_losses_are_drawn_when_asked_for_and_without_offsets(tmp_path, monkeypatch):
+    still = 3.4657 + 1e-6 * np.arange(4)
+    train = [
+        {"split": "train", "seed": 0, "env_steps": i, "return": 1.0, "chance": value}
+        for i, value in enumerate(still)
+    ]
+    drawn = {}
+    monkeypatch.setattr(canvas, "save", lambda figure, out: drawn.update({out: figure}))
+    plotting.curves({"a": train}, tmp_path / "few.png")
+    plotting.curves({"a": train}, tmp_path / "all.png", losses=True)
+    few, every = drawn.values()
+    assert len(few.axes) == 1 and len(every.axes) == 2
+    low, high = every.axes[1].get_ylim()
+    assert low < 0.96 * still[0] and high > 1.04 * still[0]
+    assert every.axes[1].yaxis.get_major_formatter().get_useOffset() is False
 
 
 @pytest.mark.parametrize("key", ["win_rate", "return"])

@@ -44,7 +44,7 @@ IN_VAIN = {
     "env=scripted algo=ippo algo.role.orthogonal=false": {
         "replay.episodes=100": "replay.sampling=episodes or filled",
         "replay.store=observations": "worlds that are compiled",
-        "sweep.plan_only=true": "worlds that are compiled",
+        "sweep.chunk=1": "worlds that are compiled",
         "eval.worlds=8": "worlds that are compiled",
         "eval.role_episodes=8": "worlds that are compiled",
         "train.warmup_steps=9": "algorithms that learn from replay",

@@ -148,7 +148,7 @@ def _facts(found: Summary) -> str:
 def _pictures(run_dir: Path, title: str) -> str:
     """Curves drawn anew, then every other picture of the run."""
     if (run_dir / rundir.METRICS).is_file():
-        plotting.curves({title: run_dir}, run_dir / rundir.CURVES)
+        plotting.curves({title: run_dir}, run_dir / rundir.CURVES, losses=True)
     found = [*run_dir.glob("*"), *run_dir.glob("[!.]*/*")]
     paths = sorted(path for path in found if path.suffix in PICTURES)
     paths.sort(key=lambda path: path.name != rundir.CURVES)

@@ -14,7 +14,8 @@ MOST_POINTS = 2000  # of t-SNE, which takes seconds for as many
 def spaces(role: np.ndarray, alive: np.ndarray) -> tuple[Space, ...]:
     """Views of the roles of S steps: as they are where that can be drawn, else PCA.
 
-    Then t-SNE, where there are not too many points.
+    Then t-SNE, where there are not too many points, and not all of them one: of no
+    variance its library makes NaN, and crashes.
 
     Args:
         role: ``[S, N, Z]``. alive: ``[S, N]`` bool; the dead are left out.
@@ -27,7 +28,7 @@ def spaces(role: np.ndarray, alive: np.ndarray) -> tuple[Space, ...]:
         ]
     else:
         found = [_pca(points)]
-    if size > 2 and 10 <= len(points) <= MOST_POINTS:
+    if size > 2 and 10 <= len(points) <= MOST_POINTS and np.ptp(points, axis=0).any():
         found.append(("t-SNE", ("", ""), _tsne(points)))
     return tuple(Space(name, axes, _spread(at, alive)) for name, axes, at in found)
 

@@ -1,0 +1,1 @@
+"""Role methods of this project, by module."""

@@ -1,0 +1,1 @@
+"""Worlds of this project, by module."""

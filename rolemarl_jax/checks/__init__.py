@@ -1,0 +1,1 @@
+"""What is wrong with a world or a method, in plain words, before networks complain."""

@@ -1,0 +1,121 @@
+"""Worlds played by chance, and what is seen of them on the way."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rolemarl_jax.rng import named
+from rolemarl_jax.trees import choose
+from rolemarl_jax.types import Array, Env, EnvState, Key, Observation
+
+
+class Seen(NamedTuple):
+    """What was seen at each step, `[T, W]`; counted only while ``valid``.
+
+    The first half of the worlds is reset when an episode ends. The rest goes on, to
+    see what a world does of itself: those steps are not valid.
+    """
+
+    valid: Array  # bool
+    step: Array  # int32 steps of the episode, this one counted
+    reward: Array
+    ret: Array  # return of the episode, this step counted
+    terminated: Array
+    truncated: Array
+    won: Array
+    finite: Array  # observation and state before the step, and its reward
+    offered: Array  # every agent has an action before the step
+    final_offered: Array  # and after it
+    lossless: Array  # the packed world looks the same
+    inert: Array  # another choice of dead agents changes nothing
+    dead: Array  # agents that were dead
+
+
+class _Now(NamedTuple):
+    """Worlds in mid-episode."""
+
+    world: EnvState
+    step: Array
+    ret: Array
+    ended: Array  # [W] bool, some time before, and not reset since
+
+
+def play(env: Env, key: Key, worlds: int, ticks: int) -> Seen:
+    """Plays by chance for so many steps; compiled as one scan over mapped worlds."""
+    resets = jnp.arange(worlds) < (worlds + 1) // 2
+
+    def tick(now: _Now, at: Array) -> tuple[_Now, Seen]:
+        own = named(key, "tick", at)
+        keys = jax.random.split(named(own, "step"), worlds)
+        after, seen = jax.vmap(lambda *one: _step(env, *one))(keys, now.world)
+        over = seen.terminated | seen.truncated
+        step, ret = now.step + 1, now.ret + seen.reward
+        fresh = jax.vmap(env.reset)(jax.random.split(named(own, "reset"), worlds))
+        again = over & resets
+        seen = seen._replace(valid=~now.ended, step=step, ret=ret)
+        then = _Now(
+            world=choose(again, fresh, after),
+            step=jnp.where(again, 0, step),
+            ret=jnp.where(again, 0.0, ret),
+            ended=now.ended | (over & ~resets),
+        )
+        return then, seen
+
+    first = jax.vmap(env.reset)(jax.random.split(named(key, "first"), worlds))
+    zeros = jnp.zeros(worlds)
+    now = _Now(first, zeros.astype(jnp.int32), zeros, zeros.astype(bool))
+    return jax.lax.scan(tick, now, jnp.arange(ticks))[1]
+
+
+def _step(env: Env, key: Key, world: EnvState) -> tuple[EnvState, Seen]:
+    """One world's step by chance, all but ``valid``, ``step`` and ``ret`` filled in."""
+    before = env.observe(world)
+    draw, other = named(key, "action"), named(key, "other")
+    actions = _drawn(draw, before.avail)
+    alive = jnp.ones(env.spec.n_agents, bool)
+    if env.bodies is not None:
+        alive = env.bodies(world).alive
+    # What the dead choose must be of no concern.
+    changed = jnp.where(alive, actions, _drawn(other, before.avail))
+    pair = jnp.stack([actions, changed])
+    both, steps = jax.vmap(lambda chosen: env.step(key, world, chosen))(pair)
+    looks = jax.vmap(env.observe)(both)
+    after, step = jax.tree.map(lambda x: x[0], (both, steps))
+    zero = jnp.zeros((), jnp.int32)
+    return after, Seen(
+        valid=jnp.ones((), bool),
+        step=zero,
+        reward=step.reward,
+        ret=step.reward,
+        terminated=step.terminated,
+        truncated=step.truncated,
+        won=step.won,
+        finite=_finite((before.obs, before.state, step.reward)),
+        offered=before.avail.any(-1).all(),
+        final_offered=looks.avail[0].any(-1).all(),
+        lossless=_equal(before, env.observe(env.unpack(env.pack(world)))),
+        inert=_equal_pair((looks, steps)),
+        dead=(~alive).sum(),
+    )
+
+
+def _drawn(key: Key, avail: Array) -> Array:
+    """Available actions `[N]` by chance; the first where none is."""
+    scores = jax.random.uniform(key, avail.shape)
+    return jnp.where(avail, scores, -1.0).argmax(-1).astype(jnp.int32)
+
+
+def _finite(arrays: tuple[Array, ...]) -> Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
+
+
+def _equal(one: Observation, other: Observation) -> Array:
+    same = jax.tree.map(lambda a, b: (a == b).all(), one, other)
+    return jnp.stack(jax.tree.leaves(same)).all()
+
+
+def _equal_pair(tree: Any) -> Array:
+    """Whether both entries of the leading axis are the same, NaN being itself."""
+    same = jax.tree.map(lambda x: ((x[0] == x[1]) | (x[0] != x[0])).all(), tree)
+    return jnp.stack(jax.tree.leaves(same)).all()

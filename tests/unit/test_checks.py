@@ -1,0 +1,364 @@
+"""Checks pass every world and method that is shipped, and find each broken one."""
+
+import dataclasses
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import ALGOS, SPEC, load_algo, shrink
+
+import envs
+from experiments import configure
+from experiments.door import findings
+from experiments.door.compose import groups
+from rolemarl_jax import roles
+from rolemarl_jax.checks import method as methods
+from rolemarl_jax.checks import records
+from rolemarl_jax.checks import world as worlds
+from rolemarl_jax.checks.findings import Stop, fault, note
+from rolemarl_jax.checks.method import check_method
+from rolemarl_jax.checks.play import play
+from rolemarl_jax.checks.world import check_env
+from rolemarl_jax.roles.parts.method import PolicyMethod, RoleMethod
+from rolemarl_jax.types import Bodies, Env, EnvSpec, Observation, Step
+
+LIMIT = 3
+TINY = EnvSpec("tiny", 2, 3, 3, 1, LIMIT, max_return=4.0)
+BRIDGED = ("grf", "gymma", "scripted", "smac", "smacv2")
+
+
+def begin(key):
+    return {"t": jnp.zeros((), jnp.int32), "goal": jax.random.randint(key, (), 0, 3)}
+
+
+def after(key, state):
+    return {"t": state["t"] + 1, "goal": jax.random.randint(key, (), 0, 3)}
+
+
+def paid(state, actions):
+    return (actions == state["goal"]).mean()
+
+
+def result(state, reward):
+    never = jnp.zeros((), bool)
+    return Step(reward, never, state["t"] == LIMIT, never)
+
+
+def move(key, state, actions):
+    later = after(key, state)
+    return later, result(later, paid(state, actions))
+
+
+def look(state):
+    shown = jnp.broadcast_to(jax.nn.one_hot(state["goal"], 3), (2, 3))
+    return Observation(shown, state["t"][None] / LIMIT, jnp.ones((2, 3), bool))
+
+
+def as_it_is(state):
+    return state
+
+
+GOOD = Env(TINY, begin, move, look, as_it_is, as_it_is)
+
+
+# What only play shows: the name of a broken world, and what is said of it.
+PLAYED = {
+    "good": None,
+    "packed": r"observe\(unpack\(pack\(state\)\)\) is not what",
+    "nan": r"NaN or infinite \(seen at step 2 of an episode\)",
+    "mask": r"an agent has no available action \(seen at step 2",
+    "final_mask": r"no available action in the terminal state",
+    "both_ends": r"terminated and truncated are both true",
+    "won": r"won is true and the episode goes on",
+    "endless": r"had step 4 with spec.episode_limit=3",
+    "resets": r"step resets the world when an episode ends",
+    "max_return": r"spec.max_return=4 is the return of a perfect",
+    "dead": r"what a dead agent chooses changes",
+}
+
+
+def played_world(kind):
+    """The world of that name's index, a traced one, so that all are one program."""
+    broken = {name: kind == i for i, name in enumerate(PLAYED)}
+
+    def step(key, state, actions):
+        later = after(key, state)
+        reward = paid(state, actions) + 2.0 * broken["max_return"]
+        reward = jnp.where(broken["nan"] & (later["t"] == 2), jnp.nan, reward)
+        over = later["t"] == LIMIT + broken["endless"]
+        won = broken["won"] & (later["t"] == 1)
+        resets = broken["resets"] & over
+        fresh = begin(key)
+        later = jax.tree.map(lambda a, b: jnp.where(resets, a, b), fresh, later)
+        return later, Step(reward, broken["both_ends"] & over, over, won)
+
+    def observe(state):
+        seen = look(state)
+        wrong = broken["mask"] & (state["t"] == 1)
+        wrong |= broken["final_mask"] & (state["t"] == LIMIT)
+        return seen._replace(avail=seen.avail & ~wrong)
+
+    def pack(state):
+        return {**state, "t": state["t"] // (1 + broken["packed"])}
+
+    def bodies(state):
+        alive = jnp.array([True, False]) | ~broken["dead"]
+        return Bodies(jnp.arange(2), jnp.zeros((2, 2)), alive)
+
+    return Env(TINY, begin, step, observe, pack, as_it_is, bodies)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What random play sees in each world of ``PLAYED``, `[K, T, W]`."""
+
+    def one(kind):
+        return play(played_world(kind), jax.random.key(0), 8, 2 * LIMIT + 2)
+
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jnp.arange(len(PLAYED))))
+
+
+def by_python(key, state, actions):
+    return move(key, state, actions if state["goal"] > 1 else 1 - actions)
+
+
+def by_chance(key, state, actions):
+    later, step = move(key, state, actions)
+    return later, step._replace(reward=step.reward * random.random())
+
+
+def seen_as(change, state):
+    return change(look(state))
+
+
+def with_state(change, key, state, actions):
+    later, step = move(key, state, actions)
+    return change(later), step
+
+
+def spec(**changes):
+    return {"spec": dataclasses.replace(TINY, **changes)}
+
+
+BROKEN = {
+    "agents": (
+        spec(n_agents=0),
+        r"spec.n_agents: got 0; allowed: an int of at least 1",
+    ),
+    "own_type": (spec(own_type=3), r"spec.own_type: got 3; allowed: 0 to 2"),
+    "obs_dim": (spec(obs_dim=4), r"obs: got float32\[2, 3\]; allowed: float32\[2, 4\]"),
+    "avail_type": (
+        {"observe": partial(seen_as, lambda o: o._replace(avail=o.avail * 1.0))},
+        r"avail: got float32\[2, 3\]; allowed: bool\[2, 3\]",
+    ),
+    "no_observation": (
+        {"observe": partial(seen_as, tuple)},
+        r"got tuple; allowed: an Observation",
+    ),
+    "no_step": (
+        {"step": lambda *a: move(*a)[0]},
+        r"allowed: a pair of the next state and a Step",
+    ),
+    "state_type": (
+        {"step": partial(with_state, lambda s: {**s, "t": s["t"] * 1.0})},
+        r"step's state\['t'\] \(as in reset's\): got float32\[\]; allowed: int32\[\]",
+    ),
+    "state_tree": (
+        {"step": partial(with_state, lambda s: {**s, "more": 0})},
+        r"step's state: its structure is",
+    ),
+    "python_if": ({"step": by_python}, r"decides in Python .*test_checks.py, line \d+"),
+    "python_random": ({"step": by_chance}, r"step: gives another program each time"),
+}
+
+
+def told(found, level="fault"):
+    return [one.text for one in found if one.level == level]
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_each_world_that_plays_wrong_is_found(name, seen):
+    own = jax.tree.map(lambda x: x[list(PLAYED).index(name)], seen)
+    found, text = told(worlds._seen_faults(TINY, own)), PLAYED[name]
+    if text is None:
+        assert found == []
+    else:
+        assert len(found) == 1 and re.search(text, found[0]), found
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_broken_world_is_found(name):
+    changes, text = BROKEN[name]
+    found = told(check_env(dataclasses.replace(GOOD, **changes)))
+    assert len(found) == 1 and re.search(text, found[0]), found
+
+
+def test_what_may_be_meant_is_a_note():
+    def step(key, state, actions):
+        later = after(key, state)
+        return later, Step(
+            jnp.zeros(()), later["t"] == LIMIT, jnp.zeros((), bool), jnp.zeros((), bool)
+        )
+
+    changes = spec(max_return=None)
+    found = check_env(dataclasses.replace(GOOD, step=step, **changes))
+    assert told(found) == []
+    notes = "\n".join(told(found, "note"))
+    for text in ("max_return: is None", "terminated at the time limit", "no reward"):
+        assert text in notes
+
+
+def soft():
+    return configure(
+        "--config-dir=examples/my_method/conf",
+        "algo=soft_roles",
+        "algo.role.hidden=8",
+        "algo.role.roles=4",
+    ).algo
+
+
+@pytest.fixture
+def record(repo, monkeypatch):
+    """The example's record, and what checks say of it with some functions replaced."""
+    monkeypatch.chdir(repo)
+    monkeypatch.syspath_prepend(str(repo / "examples" / "my_method"))
+    method = roles.make_method(soft()["role"], SPEC)
+
+    def found(**changes):
+        changed = dataclasses.replace(method, **changes)
+        try:
+            return told(records.record_faults(changed, SPEC))
+        except Stop as stop:
+            return told([stop.finding])
+
+    return method, found
+
+
+def test_a_method_that_is_right_passes(record):
+    assert record[1]() == []
+
+
+def test_records_that_return_other_shapes_are_found(record):
+    method, found = record
+
+    def narrow(*args):
+        out, hidden = method.q_values(*args)
+        return out._replace(q=out.q[..., :-1]), hidden
+
+    def last_only(*args):
+        out, hidden = method.q_values(*args)
+        return out, {name: h[-1] for name, h in hidden.items()}
+
+    def renamed(*args):
+        out, hidden = method.q_values(*args)
+        return out, {"other": hidden["agent"]}
+
+    def summed(*args):
+        feats, hidden = method.encode(*args)
+        return {"role": feats["role"].mean(2)}, hidden
+
+    (text,) = found(q_values=narrow)
+    assert text == "q_values' q: got float32[3, 2, 3, 4]; allowed: float32[3, 2, 3, 5]"
+    assert (
+        "recurrent state 'agent': got float32[2, 3, 8]" in found(q_values=last_only)[0]
+    )
+    assert "recurrent states other are returned" in found(q_values=renamed)[0]
+    assert "encode's feats['role']: got [3, 2, 4]" in found(encode=summed)[0]
+    assert "got dict; allowed: a pair" in found(encode=lambda *a: {})[0]
+    assert "no_such, which init does not make" in found(target_groups=("no_such",))[0]
+    assert "q_values(...) fails with KeyError" in found(encode=lambda *a: ({}, {}))[0]
+
+
+@pytest.mark.slow
+def test_a_memory_that_crosses_episodes_or_rows_is_found(record):
+    method, _ = record
+
+    def found(**changes):
+        changed = dataclasses.replace(method, **changes)
+        return told(methods._memory_faults(changed, SPEC, 0))
+
+    def forgets_to_forget(params, x, feats, carry):
+        return method.q_values(params, x._replace(reset=x.reset & False), feats, carry)
+
+    def mixes_rows(params, x, feats, carry):
+        return method.q_values(params, x, {"role": feats["role"][:, ::-1]}, carry)
+
+    assert "depend on the episode before" in found(q_values=forgets_to_forget)[0]
+    assert "depend on another row" in found(q_values=mixes_rows)[-1]
+
+
+def test_what_no_gradient_reaches_is_named():
+    before = {"a": {"w": jnp.ones(2), "b": jnp.ones(2)}, "idle": {"w": jnp.ones(2)}}
+    after = {"a": {"w": jnp.zeros(2), "b": jnp.ones(2)}, "idle": before["idle"]}
+    found = list(methods._untouched(before, after, ()))
+    assert told(found, "note") == ["no gradient reaches a['b']"]
+    assert told(found)[0].startswith("no gradient reaches the parameter group 'idle'")
+    assert told(methods._untouched(before, after, ("idle",))) == []
+
+
+def test_the_status_tells_of_faults(capsys):
+    findings.tell("world", [note("perhaps")])
+    assert capsys.readouterr().out.endswith("note: perhaps\nNothing to mend.\n")
+    with pytest.raises(SystemExit) as ended:
+        findings.tell("world", [fault("wrong")])
+    assert ended.value.code == 1 and "1 fault to mend." in capsys.readouterr().out
+
+
+def test_shipped_ones_pass():
+    """As far as shapes tell; the rest is slow."""
+    for name in ("windy_maze", "pac_men"):
+        env = envs.make_compiled(configure(f"env={name}").env)
+        assert told(worlds.without_playing(env)) == []
+    for algo, kind in (("qmix", RoleMethod), ("mappo", PolicyMethod)):
+        method = roles.make_method(shrink(load_algo(algo))["role"], SPEC, kind)
+        assert records.record_faults(method, SPEC) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", [e for e in groups()["env"] if e not in BRIDGED])
+def test_every_world_passes(env):
+    assert told(check_env(envs.make_compiled(configure(f"env={env}").env))) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ALGOS)
+def test_every_method_passes(algo):
+    assert told(check_method(shrink(load_algo(algo)), SPEC)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("example", "check", "words"),
+    [
+        ("my_world", "check_env", ("env=relay", "algo=qmix")),
+        ("my_method", "check_method", ("algo=soft_roles", "env=windy_maze")),
+    ],
+)
+def test_the_templates_are_checked_and_train(repo, tmp_path, example, check, words):
+    """As their pages say, in a copy elsewhere."""
+    shutil.copytree(repo / "examples" / example, tmp_path / "project")
+    where = {**os.environ, "PYTHONPATH": str(repo)}
+
+    def run(command, *more):
+        line = [sys.executable, "-m", f"experiments.{command}", "--config-dir", "conf"]
+        return subprocess.run(
+            [*line, *words, *more],
+            cwd=tmp_path / "project",
+            env=where,
+            capture_output=True,
+            text=True,
+        )
+
+    done = run(check)
+    assert done.returncode == 0 and "Nothing to mend." in done.stdout, done.stderr
+    done = run("run", "run=debug", "seeds=1", "total_steps=2000", "run_dir=out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "project" / "out" / "summary.json").is_file()
