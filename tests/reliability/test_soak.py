@@ -61,7 +61,7 @@ def seen(pid, said):
 
 def evaluations(run_dir):
     path = run_dir / rundir.METRICS
-    return path.read_text().count('"split": "eval"') if path.exists() else 0
+    return path.read_text().count('"split": "test"') if path.exists() else 0
 
 
 def leg(arguments, run_dir, said):

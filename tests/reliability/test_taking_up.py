@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import tries
@@ -26,19 +27,28 @@ def test_a_run_that_begins_with_anothers_parameters(tmp_path):
     source, whole, killed = (tmp_path / x for x in "abc")
     tries.trained(*ARGUMENTS, f"run_dir={source}")
     begun = (*ARGUMENTS, f"init_from={source}")
-    took = tries.trained(*begun, f"run_dir={whole}")
+    tries.trained(*begun, f"run_dir={whole}")
     assert tries.left(whole) != tries.left(source)
-    while not _killed_with_a_checkpoint(took, begun, killed):
-        shutil.rmtree(killed, ignore_errors=True)
-        took *= 0.9
+    _killed_with_a_checkpoint(*begun, f"run_dir={killed}")
     shutil.move(source, tmp_path / "elsewhere")
     tries.trained(f"run_dir={killed}", "resume=true")
     assert tries.left(killed) == tries.left(whole)
 
 
-def _killed_with_a_checkpoint(took, begun, run_dir):
-    alive = tries.killed_after(0.9 * took, *begun, f"run_dir={run_dir}")
-    return alive and any(run_dir.rglob("checkpoints/*/meta"))
+def _killed_with_a_checkpoint(*arguments):
+    """Kills a run as soon as its first checkpoint is there."""
+    run_dir = Path(arguments[-1].removeprefix("run_dir="))
+    run = tries.start(*arguments)
+    while not any(run_dir.rglob("checkpoints/*/meta")):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    tries.ended(run)
+    assert not trained_to_the_end(run_dir)
+
+
+def trained_to_the_end(run_dir):
+    return '"env_steps": 1600' in (run_dir / rundir.METRICS).read_text()
 
 
 def command(module, *options):
