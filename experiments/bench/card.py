@@ -2,7 +2,8 @@
 
 Nothing is run and no card is needed: all times are inferred. A kernel is taken to last
 as long as its bytes at a share of the memory's bandwidth, as its matrix products at a
-share of the data sheet's rate, or as its launch, whichever is longest.
+share of the data sheet's rate, or as its launch, whichever is longest; one of our own,
+which takes a recurrence's steps one after another, at least as long as it waits.
 """
 
 import math
@@ -16,6 +17,7 @@ from experiments.bench.cards.target import Card
 from experiments.door.compose import composed
 
 LAUNCH = 3e-6  # seconds
+WAIT = 1e-6  # of a kernel of our own for a tile of weights, from a cache
 # Shares of the data sheet's figures that large kernels and products of these sizes
 # reach: assumptions.
 OF_BANDWIDTH, OF_PRODUCTS = 0.7, 0.3
@@ -159,6 +161,7 @@ def seconds(kernel: Kernel, card: Card) -> float:
     rate = card.products.get(kernel.kind, card.products["f32"])
     return max(
         LAUNCH,
+        WAIT * kernel.waits,
         kernel.bytes / (OF_BANDWIDTH * card.bandwidth),
         kernel.flops / (OF_PRODUCTS * rate),
     )

@@ -1,5 +1,7 @@
 """Targets and reductions of temporal-difference learning."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -78,16 +80,15 @@ def lambda_targets(
         for x in (reward, terminated, mask)
     )
     goes_on = jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
+    traced, lasting = lam * goes_on, gamma * (1.0 - end)
 
-    def step(later: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
-        r, d, v, on = xs
-        y = r + gamma * (1.0 - d) * (v + lam * on * (later - v))
-        return y, y
+    # Every target is an affine function of the one after it; these are composed in
+    # pairs, which takes as many rounds as T has binary digits, and not T.
+    def composed(later: tuple[Array, ...], now: tuple[Array, ...]) -> Any:
+        return later[0] * now[0], now[1] + now[0] * later[1]
 
-    start = jnp.zeros_like(next_value[0])
-    return jax.lax.scan(step, start, (reward, end, next_value, goes_on), reverse=True)[
-        1
-    ]
+    steps = lasting * traced, reward + lasting * (1.0 - traced) * next_value
+    return jax.lax.associative_scan(composed, steps, reverse=True)[1]
 
 
 def scale_gradient(x: Array, weight: Array) -> Array:

@@ -15,6 +15,9 @@ _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "copy-done", "async-done"),
 }
+# Kernels of our own (``ops.scan_kernel``), by name: how often they multiply as many
+# rows as their first argument has with the weights, their second.
+_OWN = {"gru_forward": 1, "gru_backward": 2}
 # Inside a fusion: the same elements, elsewhere or of another kind.
 _PASSED = {"bitcast", "reshape", "copy", "convert", "transpose"}
 # Of the first operand only so much is read as there are results.
@@ -32,6 +35,7 @@ class Kernel(NamedTuple):
         bytes: that one launch moves.
         flops: of one launch's matrix products.
         kind: of the products' numbers, ``f32`` where there are none.
+        waits: tiles of weights that one launch reads one after another.
     """
 
     place: str
@@ -39,6 +43,7 @@ class Kernel(NamedTuple):
     bytes: int
     flops: float
     kind: str
+    waits: int = 0
 
 
 Choice = Callable[[list[list[Kernel]]], list[Kernel]]
@@ -104,10 +109,24 @@ def _kernel(module: Module, op: Op, known: dict[str, Op], times: int) -> Kernel:
         moved = _fused_read(body) + _written(body[-1], inside)
         products = [_product(one, inside) for one in body if one.code == "dot"]
     else:
+        own = [name for name in _OWN if f"/{name}/" in op.place]
+        if own and op.code == "custom-call":
+            return _own(op, known, times, _OWN[own[0]])
         moved = _alone(op, known)
         products = [_product(op, known)] if op.code == "dot" else []
     kind = products[0][1] if products else "f32"
     return Kernel(op.place, times, moved, sum(flops for flops, _ in products), kind)
+
+
+def _own(op: Op, known: dict[str, Op], times: int, products: int) -> Kernel:
+    """A recurrence in one kernel: each step waits for each tile of the weights."""
+    rows, weights = (known[name].result[0] for name in op.operands[:2])
+    width = weights.sizes[-2]
+    tiles = width // min(64, width & -width)
+    flops = 2.0 * products * width * math.prod(rows.sizes)
+    steps = rows.sizes[-3]
+    waits = products * steps * tiles**2
+    return Kernel(op.place, times, _alone(op, known), flops, rows.kind, waits)
 
 
 def _alone(op: Op, known: dict[str, Op]) -> int:
