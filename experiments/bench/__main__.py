@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments.bench.cards import target
 from experiments.door import cli, devices
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError, nearest
@@ -17,7 +18,7 @@ from rolemarl_jax.disk import files
 
 SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
-SPECIAL = ("peer", "race", "sweep")
+SPECIAL = ("peer", "race", "sweep", "card")
 OPTIONS = {
     "suite": Option("all", f"{', '.join((*SUITES, *SPECIAL))}; all: those before peer"),
     "out": Option(None, "JSON file to write"),
@@ -25,7 +26,7 @@ OPTIONS = {
     "threads": Option(1, "cores that the process may use, 0 for all"),
     "algo": Option([], "algorithms; what a suite takes by default if empty"),
     "lengths": Option([60, 120], "episode lengths of suite=update"),
-    "map": Option("2s3z", "of suites train, memory, peer, race and sweep"),
+    "map": Option("2s3z", "of suites train, memory, peer, race, sweep and card"),
     "maps": Option(["2s3z", "27m_vs_30m", "MMM2", "corridor"], "of suite=env"),
     "worlds": Option(128, "of suite=env"),
     "steps": Option(50, "of one call in suite=env"),
@@ -35,7 +36,9 @@ OPTIONS = {
     "peer": Option(None, "a checkout of JaxMARL, of suites peer, race and sweep"),
     "hidden": Option([64, 512], "network sizes of suite=peer"),
     "seeds": Option(
-        [], "suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which"
+        [],
+        "suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which; suite=card: "
+        "how many the hours are told of",
     ),
     "win_rate": Option(0.8, "goal of suite=race"),
     "race_steps": Option(1_000_000, "env steps after which suite=race gives up"),
@@ -43,6 +46,16 @@ OPTIONS = {
     "peer_lr": Option(5e-5, "learning rate of the peer's QMIX in suite=race"),
     "seeds_by": Option(["map", "vmap"], "of suite=sweep"),
     "workers": Option([1, 4, 8], "of suite=bridge"),
+    "card": Option(
+        None, "of suite=card: a100, h100, h200, which need not be there; null: attached"
+    ),
+    "run": Option("paper", "lengths and sizes of suite=card"),
+    "together": Option(64, "seeds batched together in suite=card"),
+    "total_steps": Option(2_000_000, "env steps a seed in the hours of suite=card"),
+    **{
+        f"{section}.": Option({}, f"key of a run's {section} in suite=card")
+        for section in ("algo", "env", "train", "replay", "eval")
+    },
 }
 
 
@@ -58,10 +71,13 @@ def _main(options: dict[str, Any]) -> None:
         known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
     _one_thread(options["threads"])
+    if "card" in suites:
+        target.prepare(options["card"])
     from rolemarl_jax.report import provenance
 
+    inferred = f"for {options['card']}, not attached: times are inferred"
     record: dict[str, Any] = {
-        "device": provenance.device(),
+        "device": inferred if options["card"] else provenance.device(),
         "threads": options["threads"],
         "versions": provenance.versions(),
         "commit": provenance.commit(),

@@ -3,11 +3,13 @@
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from rolemarl_jax.config import build, require_name
-from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
+from rolemarl_jax.ops import scan
 from rolemarl_jax.types import EnvSpec
 
 
@@ -33,4 +35,22 @@ def make_learner(values: Mapping[str, Any], spec: EnvSpec) -> Learner:
         ConfigError: unknown learner, unknown or ill-typed key, impossible sizes.
     """
     module = module_of(values)
-    return module.make(build(module.Config, values, "algo"), spec)
+    cfg = build(module.Config, values, "algo")
+    learner = module.make(cfg, spec)
+    return computed_as(getattr(cfg, "recurrence", "scan"), learner)
+
+
+def computed_as(form: scan.Form, learner: Learner) -> Learner:
+    """The learner with recurrences of its updates in another form."""
+
+    def traced(update: UpdateFn) -> UpdateFn:
+        def run(*args: Any) -> UpdateOut:
+            with scan.computed_as(form):
+                return update(*args)
+
+        return run
+
+    if form == "scan":
+        return learner
+    stages = (replace(p, update=traced(p.update)) for p in learner.pretraining)
+    return replace(learner, update=traced(learner.update), pretraining=tuple(stages))

@@ -34,7 +34,7 @@ from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequences
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
 from rolemarl_jax.nets.dists import categorical
-from rolemarl_jax.ops import gae, optim
+from rolemarl_jax.ops import gae, optim, scan
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
@@ -69,6 +69,8 @@ class Config:
         loss_scales: weight of ``actor``, ``critic`` and ``entropy`` (the negative
             entropy, so that its weight is the entropy coefficient).
         pretrain_steps: gradient steps of a pre-training phase on one block.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
+            ``kernel`` each way.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Config:
     optimiser: OptimiserConfig
     loss_scales: dict[str, NonNegative]
     pretrain_steps: Natural
+    recurrence: scan.Form
 
 
 READ_WHEN = (

@@ -34,7 +34,7 @@ from rolemarl_jax.learners.parts.minibatches import shuffled
 from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
-from rolemarl_jax.ops import optim
+from rolemarl_jax.ops import optim, scan
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
@@ -57,6 +57,8 @@ class Config:
         reward_scale: factor on rewards inside the loss, or none for
             ``rewards.reward_scale``.
         precision: of the networks inside an update; see ``phases.in_precision``.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
+            ``kernel`` each way.
         optimiser: of the TD steps; its rate decays by blocks.
         epsilon: exploration.
         loss_scales: weight of ``td`` and of each loss that the role method adds.
@@ -79,6 +81,7 @@ class Config:
     td_lambda: Fraction
     reward_scale: Finite | None
     precision: Literal["float32", "bfloat16"]
+    recurrence: scan.Form
     optimiser: DecayConfig
     epsilon: EpsilonConfig
     loss_scales: dict[str, NonNegative]

@@ -22,7 +22,7 @@ from rolemarl_jax.learners.parts.learner import (
 from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
-from rolemarl_jax.ops import optim
+from rolemarl_jax.ops import optim, scan
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.method import RoleMethod
@@ -63,6 +63,8 @@ class Config:
             ``rewards.reward_scale``.
         precision: of the networks inside an update; see ``phases.in_precision``.
             Acting is in float32.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
+            ``kernel`` each way.
         optimiser: of the TD step.
         target: how target networks move.
         epsilon: exploration.
@@ -79,6 +81,7 @@ class Config:
     double_q: bool
     reward_scale: Finite | None
     precision: Literal["float32", "bfloat16"]
+    recurrence: scan.Form
     optimiser: DecayConfig
     target: TargetConfig
     epsilon: EpsilonConfig

@@ -5,20 +5,42 @@ projection at every step, and in the backward pass one rank-one-like update of
 each weight gradient a step. Here the caller projects all inputs in one product
 before the scan, and the gradient of the recurrent weights is one product after
 the backward scan. Biases are added inside, where memory is read anyway. Without
-gradients the scan has a form of its own.
+gradients the scan has a form of its own. On a card all of it can be one kernel each way
+(``computed_as``).
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax.ops import scan_kernel
 from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array
 
 _Residuals = tuple[Array, ...]
+Form = Literal["scan", "kernel"]
+_FORM: ContextVar[Form] = ContextVar("form of recurrences", default="scan")
 
 
-@jax.custom_vjp
+@contextmanager
+def computed_as(form: Form) -> Iterator[None]:
+    """How recurrences are computed that are traced inside.
+
+    ``kernel``: on cards, where there is more than one step; elsewhere a scan computes
+    the same.
+    """
+    before = _FORM.set(form)
+    try:
+        yield
+    finally:
+        _FORM.reset(before)
+
+
 def gru(
     projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
 ) -> Array:
@@ -41,7 +63,9 @@ def gru(
         Hidden states after each step, `[T, ..., H]`.
     """
     _check(projected, w, b_in, b, h0, reset)
-    return _states(projected, w, b_in, b, h0, reset)
+    kernel = _FORM.get() == "kernel" and projected.shape[0] > 1
+    form = _in_kernel if kernel and scan_kernel.fits(h0.shape[-1]) else _scanned
+    return form(projected, w, b_in, b, h0, reset)
 
 
 def _check(
@@ -97,7 +121,6 @@ def _keep(reset: Array, like: Array) -> Array:
 def _forward(
     projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
 ) -> tuple[Array, _Residuals]:
-    _check(projected, w, b_in, b, h0, reset)
     keep = _keep(reset, projected)
     outer, b_n = _biases(b_in, b)
 
@@ -116,7 +139,7 @@ def _forward(
     return hs, (w, keep, *saved)
 
 
-def _backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
+def _backward(res: _Residuals, grad: Array) -> tuple[Any, ...]:
     w, keep, h_in, r, z, n, h_n = res
 
     def step(dh: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -143,4 +166,78 @@ def _backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
     return d_projected, dw, db_in, db, dh0, None
 
 
-gru.defvjp(_forward, _backward)
+_scanned = jax.custom_vjp(_states)
+_scanned.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def _in_kernel(
+    projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
+) -> Array:
+    """As ``gru``, in a kernel where the program is compiled for a card."""
+    args = projected, w, b_in, b, h0, reset
+    return jax.lax.platform_dependent(*args, cuda=_on_card, default=_states)
+
+
+def _on_card(*args: Array) -> Array:
+    """States by the kernel."""
+    projected, h0 = args[0], args[4]
+    rows, width = h0.size // h0.shape[-1], h0.shape[-1]
+    hs = scan_kernel.forward(*_laid_out(*args))[:, :rows]
+    return hs.reshape((*projected.shape[:-1], width))
+
+
+def _kernel_forward(*args: Array) -> tuple[Array, _Residuals]:
+    hs = _in_kernel(*args)
+    return hs, (*args, hs)
+
+
+def _kernel_backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
+    def scanned(*args: Array) -> tuple[Array, ...]:
+        *given, _, grad = args
+        *found, _ = _backward(_forward(*given)[1], grad)
+        return tuple(found)
+
+    found = jax.lax.platform_dependent(*res, grad, cuda=_on_card_back, default=scanned)
+    return (*found, None)
+
+
+def _on_card_back(*args: Array) -> tuple[Array, ...]:
+    """Gradients by the kernel, and by products of all steps at once."""
+    projected, w, _, _, h0, _, hs, grad = args
+    rows, width = h0.size // h0.shape[-1], h0.shape[-1]
+    steps = (scan_kernel.padded(_flat(x, 1), 1) for x in (hs, grad))
+    found = scan_kernel.backward(*_laid_out(*args[:6]), *steps)
+    h_in = found.h_in.reshape(-1, width).T
+    dw = h_in @ found.projected.reshape(-1, 3 * width)
+    dw_n = h_in @ found.h_n.reshape(-1, width)
+    sums = found.b.sum(0).astype(w.dtype)
+    return (
+        found.projected[:, :rows].reshape(projected.shape),
+        jnp.concatenate([dw[:, : 2 * width], dw_n], axis=-1),
+        sums[: 3 * width],
+        jnp.concatenate([sums[: 2 * width], sums[3 * width :]]),
+        found.h0[:rows].reshape(h0.shape),
+    )
+
+
+def _laid_out(
+    projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
+) -> tuple[Array, ...]:
+    """Arguments of the kernels: one axis of rows, as many as programs make up."""
+    outer, b_n = _biases(b_in, b)
+    keep = jnp.broadcast_to(_keep(reset, projected)[..., 0], projected.shape[:-1])
+    return (
+        scan_kernel.padded(_flat(projected, 1), 1),
+        *(w, outer, b_n),
+        scan_kernel.padded(_flat(h0, 0), 0),
+        scan_kernel.padded(keep.reshape(len(keep), -1), 1),
+    )
+
+
+def _flat(x: Array, axis: int) -> Array:
+    """All axes from one to the last but one together."""
+    return x.reshape((*x.shape[:axis], -1, x.shape[-1]))
+
+
+_in_kernel.defvjp(_kernel_forward, _kernel_backward)

@@ -1,5 +1,7 @@
 """Targets and reductions of temporal-difference learning."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -78,16 +80,38 @@ def lambda_targets(
         for x in (reward, terminated, mask)
     )
     goes_on = jnp.concatenate([mask[1:], jnp.zeros_like(mask[:1])])
+    steps = reward, end, next_value, goes_on, jnp.asarray(gamma), jnp.asarray(lam)
+    return jax.lax.platform_dependent(*steps, cuda=_in_rounds, default=_step_by_step)
+
+
+def _step_by_step(
+    reward: Array, end: Array, value: Array, goes_on: Array, gamma: Array, lam: Array
+) -> Array:
+    """Targets from the last to the first."""
 
     def step(later: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
         r, d, v, on = xs
         y = r + gamma * (1.0 - d) * (v + lam * on * (later - v))
         return y, y
 
-    start = jnp.zeros_like(next_value[0])
-    return jax.lax.scan(step, start, (reward, end, next_value, goes_on), reverse=True)[
-        1
-    ]
+    start = jnp.zeros_like(value[0])
+    return jax.lax.scan(step, start, (reward, end, value, goes_on), reverse=True)[1]
+
+
+def _in_rounds(
+    reward: Array, end: Array, value: Array, goes_on: Array, gamma: Array, lam: Array
+) -> Array:
+    """The same, composing every target's affine function with the next one's in pairs.
+
+    It takes as many rounds as T has binary digits, where steps would be 3 T kernels.
+    """
+    traced, lasting = lam * goes_on, gamma * (1.0 - end)
+
+    def composed(later: tuple[Array, ...], now: tuple[Array, ...]) -> Any:
+        return later[0] * now[0], now[1] + now[0] * later[1]
+
+    affine = lasting * traced, reward + lasting * (1.0 - traced) * value
+    return jax.lax.associative_scan(composed, affine, reverse=True)[1]
 
 
 def scale_gradient(x: Array, weight: Array) -> Array:

@@ -64,9 +64,11 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
         jax.eval_shape(program.init, *who),
         init.output_shardings,
     )
-    zero = jnp.zeros((), jnp.int32)
+    # A shape, not a number: the devices may be of another machine.
+    count: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    at = Cursor(count, count, count)
     stops.check()
-    segment = program.segment.lower(state, Cursor(zero, zero, zero), zero).compile()
+    segment = program.segment.lower(state, at, count).compile()
     stops.check()
     evaluate = program.evaluate.lower(state).compile()
     seconds = time.perf_counter() - began

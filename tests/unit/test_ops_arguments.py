@@ -21,6 +21,7 @@ from rolemarl_jax.ops import (
     optim,
     role_stats,
     scan,
+    scan_kernel,
     td,
 )
 from rolemarl_jax.ops.info import Gaussian
@@ -45,6 +46,8 @@ MATRICES = Matrices(f(S * C, H), f(H + D, 3 * D), f(D, H), f(H, S * C))
 VECTORS = Vectors(NORM, Norm(f(3 * D), f(3 * D)), NORM, f(S * C), f(D), f(S, C))
 SEQUENCE = Sequence(f(T, B, N, H), f(T, B, N, H), f(T, B, N, S), b(T, B))
 TBN = f(T, B, N)
+R = 16  # rows and width of a kernel's smallest tile
+ROWS = [f(T, R, 3 * R), f(R, 3 * R), f(3 * R), f(R), f(R, R), f(T, R)]
 
 # Operation, arguments that fit, and which of their arrays may have more axes ("rank")
 # or numbers of any kind ("kind").
@@ -192,6 +195,12 @@ CASES = {
         [f(T, B, N, 3 * H), f(H, 3 * H), f(3 * H), f(3 * H), f(B, N, H), b(T, B)],
         {"kind": {0}},
     ),
+    "scan_kernel.forward": (scan_kernel.forward, ROWS, {}),
+    "scan_kernel.backward": (
+        scan_kernel.backward,
+        [*ROWS, f(T, R, R), f(T, R, R)],
+        {},
+    ),
     "td.mask_unavailable": (td.mask_unavailable, [f(B, N, A), b(B, N, A)], {}),
     "td.standardised_available": (
         td.standardised_available,
@@ -214,6 +223,9 @@ PLAIN = {
     "info.shifted",
     "optim.optimiser",
     "optim.scaled",
+    "scan.computed_as",
+    "scan_kernel.fits",
+    "scan_kernel.padded",
 }
 
 

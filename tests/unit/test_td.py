@@ -1,5 +1,6 @@
 """TD targets and reductions against loops written from their definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -137,3 +138,15 @@ def test_masked_mean():
     got = td.masked_mean(jnp.asarray(wide), jnp.asarray(mask))
     assert got == pytest.approx(wide[mask > 0].mean(), rel=1e-5)
     assert td.masked_mean(jnp.asarray(x), jnp.zeros((4, 3))) == 0
+
+
+def test_in_rounds_targets_are_the_same():
+    k = jax.random.split(jax.random.key(3), 5)
+    reward, on = jax.random.normal(k[0], (2, 13, 3, 1))
+    value = jax.random.normal(k[1], (13, 3, 2))
+    end = jax.random.bernoulli(k[2], 0.2, (13, 3, 1)).astype(float)
+    on = jax.random.bernoulli(k[3], 0.8, on.shape).astype(float)
+    args = reward, end, value, on, jnp.float32(0.9), jnp.float32(0.7)
+    np.testing.assert_allclose(
+        td._in_rounds(*args), td._step_by_step(*args), rtol=1e-5, atol=1e-5
+    )

@@ -1,0 +1,1 @@
+"""What a program would cost a card, from what XLA compiles for it."""
