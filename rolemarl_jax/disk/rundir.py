@@ -43,6 +43,7 @@ LATER = {
 # Keys of an environment that older runs lack, likewise.
 ENV_LATER = {"gymma": {"team_reward": "sum"}, "scripted": {"reset_chance": 0.0}}
 SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
+RECURRENT = ("qmix", "pqn", "mappo")  # learners with a key ``recurrence``
 NORMED = ("plain", "roma", "acorm", "r3dm")  # role methods with a key ``normed``
 CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
 
@@ -97,6 +98,8 @@ def _algo(stored: dict[str, Any]) -> dict[str, Any]:
     algo, role = dict(stored), stored.get("role")
     if algo.get("learner") == "qmix":
         algo.setdefault("precision", "float32")
+    if algo.get("learner") in RECURRENT:
+        algo.setdefault("recurrence", "scan")
     if isinstance(role, dict):
         algo["role"] = _role(role)
     if isinstance(algo.get("mixer"), dict) and "embed" in algo["mixer"]:
