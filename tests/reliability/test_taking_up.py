@@ -16,7 +16,7 @@ import pytest
 import tries
 from support import REPO
 
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import checkpoint, rundir
 
 pytestmark = pytest.mark.slow
 ARGUMENTS = tries.CONFIGURATIONS["qmix"]
@@ -39,7 +39,7 @@ def _killed_with_a_checkpoint(*arguments):
     """Kills a run as soon as its first checkpoint is there."""
     run_dir = Path(arguments[-1].removeprefix("run_dir="))
     run = tries.start(*arguments)
-    while not any(run_dir.rglob("checkpoints/*/meta")):
+    while checkpoint.latest(run_dir / rundir.CHECKPOINTS) is None:
         assert run.poll() is None, run.communicate()
         time.sleep(0.02)
     run.send_signal(signal.SIGKILL)
