@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "evaluate.py",
     "plot": "plot.py",
     "table": "table.py",
+    "leaderboard": "leaderboard.py",
     "report": "report.py",
     "render": "render.py",
     "summarise": "summarise.py",

@@ -91,7 +91,7 @@ def gather(
     require_name("merge", merge, MERGES)
     if not patterns:
         raise ConfigError("runs: got []; allowed: one or more run directories")
-    good, broken = names.sifted(_folders(patterns))
+    good, broken = names.sifted(folders(patterns))
     if not good:
         raise ConfigError("\n".join(broken.values()))
     runs = [_Run(folder, rundir.load(folder)) for folder in good]
@@ -104,7 +104,7 @@ def gather(
     return Gathered(_named(groups, labels), broken, notes)
 
 
-def _folders(patterns: Sequence[str]) -> list[str]:
+def folders(patterns: Sequence[str]) -> list[str]:
     """Run directories, each once.
 
     Raises:
