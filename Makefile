@@ -1,5 +1,5 @@
 # One command each, from a fresh clone: the first one builds .venv.
-#   make setup   make run   make test   make lint   make bench
+#   make setup   make run   make test   make lint   make bench   make docs
 # Variables: PYTHON (interpreter to build with), EXTRAS (dev; dev,cuda12 for an
 # NVIDIA accelerator), ARGS (added to run, test and bench).
 
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed-$(EXTRAS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --retries 5
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: setup run test test-slow lint format bench clean
+.PHONY: setup run test test-slow lint format bench docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -54,6 +54,11 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m experiments.bench out=bench.json $(ARGS)
+
+docs: $(STAMP)
+	$(PIP) install -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 clean:
 	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
