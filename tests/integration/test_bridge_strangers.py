@@ -54,6 +54,7 @@ def hello(other, **changes):
         "episode_limit": 20,
         "same_scale": True,
         "max_return": 20.0,
+        "flags": {"obs": [4, 5, 6, 7], "state": []},
         "jax": False,
         "host": "elsewhere",
         "pid": 1,

@@ -122,6 +122,23 @@ def said(*scales):
     ]
 
 
+def greeting(**flags):
+    """What a worker says of itself."""
+    flags = {"obs": [1, 7], "state": [0], **flags}
+    return {**SHAPES._asdict(), "episode_limit": 9, "host": "here", "flags": flags}
+
+
+def test_flags_are_agreed_on():
+    agreed = Agreement()
+    for wrong in ({"obs": [8]}, {"obs": [7, 1]}, {"obs": [1, 1]}, {"state": [-1]}):
+        with pytest.raises(p.ProtocolError, match="flags .* features"):
+            agreed.hello(0, greeting(**wrong))
+    assert agreed.said == {}
+    assert agreed.hello(0, greeting()) == agreed.hello(1, greeting()) == ""
+    assert agreed.flags == p.Flags((1, 7), (0,))
+    assert "give all hosts the same packages" in agreed.hello(2, greeting(state=[]))
+
+
 def test_one_worker_alone_is_not_believed_where_others_agree():
     """Else whoever says least has the others restarted, for ever."""
     liar_first = said((0, 9.0), (1, 10.0), (2, 10.0), (1, 10.0), (0, 9.0))
