@@ -131,7 +131,7 @@ def greeting(**flags):
 def test_flags_are_agreed_on():
     agreed = Agreement()
     for wrong in ({"obs": [8]}, {"obs": [7, 1]}, {"obs": [1, 1]}, {"state": [-1]}):
-        with pytest.raises(p.ProtocolError, match="flags .* features"):
+        with pytest.raises(p.ProtocolError, match=r"flags .* features"):
             agreed.hello(0, greeting(**wrong))
     assert agreed.said == {}
     assert agreed.hello(0, greeting()) == agreed.hello(1, greeting()) == ""
