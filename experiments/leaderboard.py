@@ -10,7 +10,6 @@ from pathlib import Path
 from experiments.door import cli
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import files
 from rolemarl_jax.report import gather, leaderboard
 
 OPTIONS = {
@@ -39,12 +38,7 @@ def _leaderboard(argv: Sequence[str] | None) -> None:
     runs = asked["runs"] if isinstance(asked["runs"], list) else [asked["runs"]]
     board = leaderboard.read(gather.folders(runs))
     text = leaderboard.page(board.entries)
-    if out is None:
-        print(text, end="")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(out, text)
-        print(out)
+    cli.hand_out(text, out)
     if board.broken:
         print("left out:", *board.broken.values(), sep="\n", file=sys.stderr)
         sys.exit(1)

@@ -13,7 +13,6 @@ from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.plot import left_out
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import files
 from rolemarl_jax.report import gather, marl_eval, results, table
 from rolemarl_jax.report.scores import Asked
 
@@ -84,12 +83,7 @@ def _table(argv: Sequence[str] | None) -> None:
     else:
         what = Asked(None if metric is None else str(metric), split)
         text = FORMS[suffix](results.cells(found.groups, what))
-    if out is None:
-        print(text, end="")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(out, text)
-        print(out)
+    cli.hand_out(text, out)
     left_out(found)
 
 

@@ -15,6 +15,8 @@ from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from experiments.door.start import Job
 
 HELP = ("--help", "-h")
@@ -194,3 +196,15 @@ def _one(job: "Job", arguments: Sequence[str]) -> None:
     from experiments.door.start import start
 
     start(job, compose.composed(arguments, resume.world_of(arguments)))
+
+
+def hand_out(text: str, out: "Path | None") -> None:
+    """Prints a text, or writes it to a file, whose path is printed then."""
+    if out is None:
+        print(text, end="")
+        return
+    from rolemarl_jax.disk import files
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(out, text)
+    print(out)
