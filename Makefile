@@ -1,5 +1,6 @@
 # One command each, from a fresh clone: the first one builds .venv.
-#   make setup   make run   make test   make lint   make bench   make docs
+#   make setup   make run   make test   make lint   make bench   make bench-card
+#   make docs
 # Variables: PYTHON (interpreter to build with), EXTRAS (dev; dev,cuda12 for an
 # NVIDIA accelerator), ARGS (added to run, test and bench).
 
@@ -17,7 +18,7 @@ STAMP := $(VENV)/.installed-$(EXTRAS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --retries 5
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: setup run test test-slow lint format bench docs clean
+.PHONY: setup run test test-slow lint format bench bench-card docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -54,6 +55,11 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m experiments.bench out=bench.json $(ARGS)
+
+# A page of results of the attached card, in under ten minutes.
+bench-card: $(STAMP)
+	$(BIN)/python -m experiments.bench suite=attached threads=0 out=bench-card.json \
+		docs=docs/benchmarks.md $(ARGS)
 
 docs: $(STAMP)
 	$(PIP) install -c constraints.txt -e '.[docs]'

@@ -18,7 +18,7 @@ from rolemarl_jax.disk import files
 
 SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
-SPECIAL = ("peer", "race", "sweep", "card")
+SPECIAL = ("peer", "race", "sweep", "card", "attached")
 OPTIONS = {
     "suite": Option("all", f"{', '.join((*SUITES, *SPECIAL))}; all: those before peer"),
     "out": Option(None, "JSON file to write"),
@@ -26,14 +26,18 @@ OPTIONS = {
     "threads": Option(1, "cores that the process may use, 0 for all"),
     "algo": Option([], "algorithms; what a suite takes by default if empty"),
     "lengths": Option([60, 120], "episode lengths of suite=update"),
-    "map": Option("2s3z", "of suites train, memory, peer, race, sweep and card"),
-    "maps": Option(["2s3z", "27m_vs_30m", "MMM2", "corridor"], "of suite=env"),
+    "map": Option("2s3z", "of suites train, memory, peer, race, sweep, card, attached"),
+    "maps": Option(
+        ["2s3z", "27m_vs_30m", "MMM2", "corridor"], "of suites env and attached"
+    ),
     "worlds": Option(128, "of suite=env"),
     "steps": Option(50, "of one call in suite=env"),
     "seconds": Option(
         20.0, "of each measurement in suites train, sweep, peer and bridge"
     ),
-    "peer": Option(None, "a checkout of JaxMARL, of suites peer, race and sweep"),
+    "peer": Option(
+        None, "a checkout of JaxMARL, of suites peer, race, sweep, attached"
+    ),
     "hidden": Option([64, 512], "network sizes of suite=peer"),
     "seeds": Option(
         [],
@@ -51,6 +55,12 @@ OPTIONS = {
     ),
     "run": Option("paper", "lengths and sizes of suite=card"),
     "together": Option(64, "seeds batched together in suite=card"),
+    "scale": Option("card", "sizes of suite=attached: card, or tiny to try it without"),
+    "parts": Option(
+        [], "of suite=attached: peak, simulator, iteration, seeds, goal, peer; [] all"
+    ),
+    "minutes": Option(9.5, "after which suite=attached begins nothing more"),
+    "wave": Option(0, "programs of suite=attached compiled side by side; 0: the cores"),
     "total_steps": Option(2_000_000, "env steps a seed in the hours of suite=card"),
     **{
         f"{section}.": Option({}, f"key of a run's {section} in suite=card")

@@ -71,7 +71,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
         found = iterations(made, card)
         stages += [{"algo": name, **_stage_row(*one)} for one in found.items()]
         sums.append({"algo": name, **_sum_row(made, found, card, options)})
-        every, _ = _kernels(made, made.compiled.segment, _train(made))
+        stages_of, last = len(made.program.stages), len(made.program.stages) - 1
+        every, _ = kernels(made.compiled.segment, stages_of, last, 1)
         places += [{"algo": name, **row} for row in by_place(every, card)]
         print(*stages[-len(found) :], sums[-1], sep="\n", flush=True)
     return stages + sums + places
@@ -113,36 +114,37 @@ def iterations(made: Program, card: Card) -> dict[str, tuple[Cost, Cost]]:
 
     The second figure has every step that is due only now and then.
     """
+    count = len(made.program.stages)
     found = {
-        stage.name: _kernels(made, made.compiled.segment, i)
+        stage.name: kernels(made.compiled.segment, count, i, 1)
         for i, stage in enumerate(made.program.stages)
     }
-    found["evaluation"] = _kernels(made, made.compiled.evaluate, None)
+    found["evaluation"] = kernels(made.compiled.evaluate, 0, 0, made.limit)
     return {
         name: (together(least, card), together(most, card))
         for name, (least, most) in found.items()
     }
 
 
-def _kernels(
-    made: Program, function: Any, stage: int | None
+def kernels(
+    function: Any, stages: int, stage: int, unknown: int
 ) -> tuple[list[Kernel], list[Kernel]]:
-    """Kernels of one iteration with nothing due, and with everything."""
+    """Kernels of one iteration with nothing due, and with everything.
+
+    Args:
+        function: compiled.
+        stages: how many it chooses from. stage: which is taken.
+        unknown: iterations of loops whose number XLA does not know.
+    """
     module = hlo.parse(function.as_text())
-    stages = 0 if stage is None else len(made.program.stages)
-    unknown = made.limit if stage is None else 1
 
     def walk(choose: Any) -> list[Kernel]:
         def dearest(branches: list[list[Kernel]]) -> list[Kernel]:
             return choose(branches, key=lambda b: sum(k.times * k.bytes for k in b))
 
-        return cost.kernels(cost.Walk(module, stages, stage or 0, unknown, dearest))
+        return cost.kernels(cost.Walk(module, stages, stage, unknown, dearest))
 
     return walk(min), walk(max)
-
-
-def _train(made: Program) -> int:
-    return len(made.program.stages) - 1
 
 
 def together(kernels: Iterable[Kernel], card: Card) -> Cost:

@@ -31,14 +31,11 @@ def _env(map_name: str) -> Any:
 def _race(map_name: str, worlds: int, steps: int) -> dict[str, Any]:
     """Both simulators, one after the other in each round."""
     import jax
-    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
 
-    loops = {"fast": _ours(map_name, worlds, steps)}
-    if map_name in MAP_NAME_TO_SCENARIO:
-        loops["JaxMARL"] = _theirs(map_name, worlds, steps)
-    taken: dict[str, list[float]] = {name: [] for name in loops}
+    racing = loops(map_name, worlds, steps)
+    taken: dict[str, list[float]] = {name: [] for name in racing}
     for _ in range(ROUNDS):
-        for name, loop in loops.items():
+        for name, loop in racing.items():
             one = busy(measure(loop, jax.random.key(0), seconds=2.0))
             taken[name].append(one / (steps * worlds))
     us = {name: 1e6 * statistics.median(times) for name, times in taken.items()}
@@ -48,6 +45,16 @@ def _race(map_name: str, worlds: int, steps: int) -> dict[str, Any]:
         row[f"{name}, steps/s"] = 1e6 / us[name] if name in us else None
     row["times as fast"] = us["JaxMARL"] / us["fast"] if "JaxMARL" in us else None
     return row
+
+
+def loops(map_name: str, worlds: int, steps: int) -> dict[str, Callable[[Any], Any]]:
+    """Ours, ``fast``, and JaxMARL's where it has the map: functions of a key."""
+    from jaxmarl.environments.smax.smax_env import MAP_NAME_TO_SCENARIO
+
+    found = {"fast": _ours(map_name, worlds, steps)}
+    if map_name in MAP_NAME_TO_SCENARIO:
+        found["JaxMARL"] = _theirs(map_name, worlds, steps)
+    return found
 
 
 def _ours(map_name: str, worlds: int, steps: int) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ returns its whole replay, so its speed is the difference of a long and a short r
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,7 +133,14 @@ def compiled(peer: ModuleType, config: dict[str, Any], seeds: int) -> Callable:
 
 
 def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
-    """Env steps per second of the peer's learning part, of all seeds together.
+    """Env steps per second of the peer's learning part, of all seeds together."""
+    steps = speed(path, hidden, world, seeds)
+    next(steps)
+    return next(steps) or 0.0
+
+
+def speed(path: Path, hidden: int, world: str, seeds: int) -> Iterator[float | None]:
+    """Compiles, yields ``None``, and then measures and yields ``peer_speed``.
 
     Seconds are those of a CPU's processor time, and of the clock elsewhere.
     """
@@ -141,13 +148,17 @@ def peer_speed(path: Path, hidden: int, world: str, seeds: int = 1) -> float:
 
     peer = module(path, source(path, "qmix_rnn"), "qmix_rnn")
     base = {**settings(path, "ql_rnn_smax", world), **sizes(hidden), **OWN}
+    totals = FILL * CHUNK, (FILL + SIZES[hidden][2]) * CHUNK
+    short, long = (
+        compiled(peer, {**base, "TOTAL_TIMESTEPS": total}, seeds) for total in totals
+    )
+    yield None
+    keys = jax.random.split(jax.random.PRNGKey(0), seeds)
 
-    def seconds(total: int) -> float:
-        train = compiled(peer, {**base, "TOTAL_TIMESTEPS": total}, seeds)
-        keys = jax.random.split(jax.random.PRNGKey(0), seeds)
+    def seconds(train: Callable) -> float:
         began = busy_seconds()
         jax.block_until_ready(train(keys))
         return busy_seconds() - began
 
-    short, long = FILL * CHUNK, (FILL + SIZES[hidden][2]) * CHUNK
-    return seeds * (long - short) / (seconds(long) - seconds(short))
+    seconds(short)
+    yield seeds * (totals[1] - totals[0]) / (seconds(long) - seconds(short))

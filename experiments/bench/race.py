@@ -166,19 +166,25 @@ def _row(
 
 def _ours(name: str, world: str, steps: int, seed: int) -> Iterator[Point]:
     """Evaluations of a default run, as they come."""
+    from rolemarl_jax.program.compiled import compile_program
+
+    words = [f"algo={name}", f"env.map={world}", f"seed={seed}"]
+    words += [f"total_steps={steps}", f"log_every={EVERY}"]
+    cfg, program = prepared(words, seeds=1)
+    yield from evaluations(cfg, program, compile_program(program, cfg))
+
+
+def evaluations(cfg: Any, program: Any, compiled: Any) -> Iterator[Point]:
+    """A run from its beginning: its evaluations' means over all seeds, as they come."""
     import jax
     import jax.numpy as jnp
 
-    from rolemarl_jax.program.compiled import compile_program
+    from rolemarl_jax import members
     from rolemarl_jax.program.program import Cursor
     from rolemarl_jax.run.legs import lay_out
 
-    words = [f"algo={name}", f"env.map={world}", f"seed={seed}"]
-    words += [f"total_steps={steps}", "log_every=10000"]
-    cfg, program = prepared(words, seeds=1)
-    compiled = compile_program(program, cfg)
     began = busy_seconds()
-    state = compiled.init(jnp.array([seed], jnp.int32), {})
+    state = compiled.init(*members.arrays(cfg, program.members))
     for leg in lay_out(cfg, program):
         cursor = Cursor.at(leg.first * program.ticks, leg.update, leg.stage)
         state, _ = compiled.segment(state, cursor, jnp.asarray(leg.iterations))

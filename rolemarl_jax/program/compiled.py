@@ -49,13 +49,15 @@ class Compiled(NamedTuple):
     peak: int
 
 
-def compile_program(program: Program, cfg: RunConfig) -> Compiled:
-    """Compiles all functions for all members; nothing is computed.
+def compile_training(program: Program, cfg: RunConfig) -> tuple[Any, Any, SeedState]:
+    """Compiles what trains all members, ``init`` and ``segment``; nothing is computed.
+
+    Returns:
+        Both, and shapes and places of the state.
 
     Raises:
-        KeyboardInterrupt: the command was asked to stop, before any of the three.
+        KeyboardInterrupt: the command was asked to stop, before either.
     """
-    began = time.perf_counter()
     stops.check()
     who = members.arrays(cfg, program.members)
     init = program.init.lower(*who).compile()
@@ -68,16 +70,26 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
     count: Any = jax.ShapeDtypeStruct((), jnp.int32)
     at = Cursor(count, count, count)
     stops.check()
-    segment = program.segment.lower(state, at, count).compile()
+    return init, program.segment.lower(state, at, count).compile(), state
+
+
+def compile_program(program: Program, cfg: RunConfig) -> Compiled:
+    """Compiles all functions for all members; nothing is computed.
+
+    Raises:
+        KeyboardInterrupt: the command was asked to stop, before any of the three.
+    """
+    began = time.perf_counter()
+    init, segment, state = compile_training(program, cfg)
     stops.check()
     evaluate = program.evaluate.lower(state).compile()
     seconds = time.perf_counter() - began
     footprint = _footprint(program, state, segment)
-    peak = max(_peak(segment), _peak(evaluate))
-    return Compiled(init, segment, evaluate, seconds, footprint, peak)
+    most = max(peak(segment), peak(evaluate))
+    return Compiled(init, segment, evaluate, seconds, footprint, most)
 
 
-def _peak(compiled: Any) -> int:
+def peak(compiled: Any) -> int:
     """Bytes of arguments, results and temporaries; donated arguments count once."""
     sizes = compiled.memory_analysis()
     if sizes is None:

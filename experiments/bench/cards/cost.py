@@ -14,7 +14,10 @@ from experiments.bench.cards.hlo import Module, Op
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
     *("partition-id", "replica-id", "opt-barrier", "copy-done", "async-done"),
+    "fusion-done",
 }
+# Of the second, other kernels may run beside it.
+_FUSED = {"fusion", "fusion-start"}
 # Kernels of our own (``ops.scan_kernel``), by name: how often they multiply as many
 # rows as their first argument has with the weights, their second.
 _OWN = {"gru_forward": 1, "gru_backward": 2}
@@ -103,7 +106,7 @@ def _branches(walk: Walk, op: Op, times: int) -> Iterator[Kernel]:
 
 
 def _kernel(module: Module, op: Op, known: dict[str, Op], times: int) -> Kernel:
-    if op.code == "fusion":
+    if op.code in _FUSED:
         body = module.computations[op.called("calls")[0]]
         inside = {one.name: one for one in body}
         moved = _fused_read(body) + _written(body[-1], inside)
