@@ -41,8 +41,8 @@ OPTIONS = {
     "hidden": Option([64, 512], "network sizes of suite=peer"),
     "seeds": Option(
         [],
-        "suite=sweep: how many, 1, 2, 4, ... if empty; suite=race: which; suite=card: "
-        "how many the hours are told of",
+        "suites sweep (1, 2, 4, ... if empty) and attached: how many; suite=race: "
+        "which; suite=card: how many the hours are told of",
     ),
     "win_rate": Option(0.8, "goal of suite=race"),
     "race_steps": Option(1_000_000, "env steps after which suite=race gives up"),

@@ -17,7 +17,7 @@ from experiments.bench.cards.target import Card
 from experiments.door.compose import composed
 
 LAUNCH = 3e-6  # seconds
-WAIT = 1e-6  # of a kernel of our own for a tile of weights, from a cache
+WAIT = 2e-6  # of a kernel of our own for each of the products that follow each other
 # Shares of the data sheet's figures that large kernels and products of these sizes
 # reach: assumptions.
 OF_BANDWIDTH, OF_PRODUCTS = 0.7, 0.3

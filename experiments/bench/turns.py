@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 # Memory is taken as it is needed: a wave's processes share the device.
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-COMPILING = 0.6  # of the time that is left, which a wave may take until it is ready
+COMPILING = 0.65  # of the time that is left, which a wave may take until it is ready
 Row = dict[str, Any]
 
 
@@ -69,12 +69,13 @@ def take_turns(
 def _wave(children: list[_Child], until: float) -> Iterator[tuple[Part, Row | str]]:
     """All compile; those that are ready in time are measured."""
     now = time.monotonic()
-    ready_by = now + COMPILING * (until - now)
-    said = [_hear(child, ready_by, "not compiled") for child in children]
+    patience = COMPILING * (until - now)
+    late = f"not compiled in {patience:.0f} s"
+    said = [_hear(child, now + patience, late) for child in children]
     for child, word in zip(children, said, strict=True):
         if word is None:
             child.pipe.send("go")
-            word = _hear(child, until, "not measured")
+            word = _hear(child, until, "not measured in the time that was left")
         yield child.part, word
         _end(child)
 
@@ -108,15 +109,14 @@ def _work(pipe: Connection, part: Part) -> None:
 
 def _hear(child: _Child, until: float, late: str) -> Any:
     """What a child says next: nothing when it is ready, a row, or why it failed."""
-    left = max(0.0, until - time.monotonic())
     try:
-        if child.pipe.poll(left):
+        if child.pipe.poll(max(0.0, until - time.monotonic())):
             return child.pipe.recv()
     except EOFError:
         child.process.join()
         return f"its process ended with status {child.process.exitcode}"
     _end(child)
-    return f"{late} in the {left:.0f} s that were left"
+    return late
 
 
 def _end(child: _Child) -> None:

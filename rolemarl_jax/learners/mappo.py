@@ -69,8 +69,8 @@ class Config:
         loss_scales: weight of ``actor``, ``critic`` and ``entropy`` (the negative
             entropy, so that its weight is the entropy coefficient).
         pretrain_steps: gradient steps of a pre-training phase on one block.
-        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
-            ``kernel`` each way.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
+            ``kernel`` each way, or ``auto``: the kernel where there is a card.
     """
 
     name: str

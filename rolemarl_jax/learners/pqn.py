@@ -57,8 +57,8 @@ class Config:
         reward_scale: factor on rewards inside the loss, or none for
             ``rewards.reward_scale``.
         precision: of the networks inside an update; see ``phases.in_precision``.
-        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
-            ``kernel`` each way.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
+            ``kernel`` each way, or ``auto``: the kernel where there is a card.
         optimiser: of the TD steps; its rate decays by blocks.
         epsilon: exploration.
         loss_scales: weight of ``td`` and of each loss that the role method adds.

@@ -63,8 +63,8 @@ class Config:
             ``rewards.reward_scale``.
         precision: of the networks inside an update; see ``phases.in_precision``.
             Acting is in float32.
-        recurrence: of GRUs inside an update: a ``scan`` over steps, or on a card one
-            ``kernel`` each way.
+        recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
+            ``kernel`` each way, or ``auto``: the kernel where there is a card.
         optimiser: of the TD step.
         target: how target networks move.
         epsilon: exploration.

@@ -23,7 +23,7 @@ from rolemarl_jax.trees import widened
 from rolemarl_jax.types import Array
 
 _Residuals = tuple[Array, ...]
-Form = Literal["scan", "kernel"]
+Form = Literal["auto", "scan", "kernel"]
 _FORM: ContextVar[Form] = ContextVar("form of recurrences", default="scan")
 
 

@@ -1,9 +1,8 @@
 """The gated recurrent unit of ``ops.scan`` as one kernel each way, for cards.
 
-A program takes some rows through all steps. Only states are written, and the way back
-computes the gates again. States and weights are taken in tiles, so that any width will
-do that tiles of at least 16 make up; what a step leaves for the next lies in its
-results, which are near (in a cache) when they are read again.
+A program takes some rows through all steps: weights and states stay where they are, and
+the inputs of a step are read while the one before is computed. Only states are written,
+and the way back computes the gates again.
 """
 
 from functools import partial
@@ -17,8 +16,13 @@ from jax.experimental.pallas import triton
 
 from rolemarl_jax.types import Array
 
-_LEAST, _TILE, _ROWS = 16, 64, 32  # of a tile; at most so wide; rows of a program
+# Widths whose weights fit into a program's memory, powers of two only; up to the second
+# they fit there twice, as the way back reads them, in two layouts, for gates and for
+# gradients. Beyond that, products for its gates are made ahead.
+_LEAST, _TWICE, _MOST = 16, 64, 128
+_ROWS = 16  # of a program
 _Ref = Any
+_Three = tuple[Array, ...]  # one for each gate
 
 
 class _Sizes(NamedTuple):
@@ -27,32 +31,21 @@ class _Sizes(NamedTuple):
     steps: int
     rows: int  # of a program
     width: int  # H
-    tile: int
     interpret: bool
 
-    @property
-    def tiles(self) -> int:
-        """Tiles of a state."""
-        return self.width // self.tile
-
-    def at(self, index: Array | int, gate: int = 0) -> Any:
-        """Columns of one tile, of a gate."""
-        return pl.ds(gate * self.width + index * self.tile, self.tile)
-
-
-def _divisor(size: int, most: int) -> int:
-    """The largest power of two up to ``most`` that divides a size."""
-    return min(size & -size, most)
+    def gate(self, index: int) -> Any:
+        """Columns of a gate."""
+        return pl.ds(index * self.width, self.width)
 
 
 def fits(width: int) -> bool:
-    """Whether tiles make up a state of this width."""
-    return _divisor(width, _TILE) >= _LEAST
+    """Whether there is a kernel for states of this width."""
+    return width & (width - 1) == 0 and _LEAST <= width <= _MOST
 
 
 def padded(x: Array, axis: int) -> Array:
     """Zeros appended to the rows until programs make them up."""
-    missing = -x.shape[axis] % _LEAST
+    missing = -x.shape[axis] % _ROWS
     widths = [(0, missing if i == axis else 0) for i in range(x.ndim)]
     return jnp.pad(x, widths) if missing else x
 
@@ -120,6 +113,7 @@ def backward(
     chex.assert_type([hs, grad], float)
     sizes, rows = _sizes(projected, h0, interpret), projected.shape[1]
     every, once, row = _specs(sizes)
+    ahead = _ahead(w, h0, keep, hs)
     like = jax.ShapeDtypeStruct
     blocks, sums = rows // sizes.rows, 4 * sizes.width
     return Gradients(
@@ -134,15 +128,23 @@ def backward(
             grid=(blocks,),
             in_specs=[
                 *(every(3), once(w), once(outer), once(b_n), row(), every(0)),
-                *(every(1), every(1)),
+                *(every(1), every(1), *[every(3)] * len(ahead)),
             ],
             out_specs=(
                 *(every(3), every(1), every(1), row()),
                 pl.BlockSpec((1, sums), lambda i: (i, 0)),
             ),
             **_call(sizes, "gru_backward"),
-        )(projected, w, outer, b_n, h0, keep, hs, grad)
+        )(projected, w, outer, b_n, h0, keep, hs, grad, *ahead)
     )
+
+
+def _ahead(w: Array, h0: Array, keep: Array, hs: Array) -> tuple[Array, ...]:
+    """`[T, R, 3H]`, recurrent products of all steps, where a program makes none."""
+    if h0.shape[-1] <= _TWICE:
+        return ()
+    h = jnp.concatenate([h0[None], hs[:-1]]) * keep[..., None].astype(hs.dtype)
+    return ((h.reshape(-1, h.shape[-1]) @ w).reshape(*h.shape[:2], -1),)
 
 
 def _check(
@@ -158,9 +160,7 @@ def _check(
 
 
 def _sizes(projected: Array, h0: Array, interpret: bool) -> _Sizes:
-    rows, width = h0.shape
-    tile = _divisor(width, _TILE)
-    return _Sizes(projected.shape[0], _divisor(rows, _ROWS), width, tile, interpret)
+    return _Sizes(projected.shape[0], _ROWS, h0.shape[1], interpret)
 
 
 def _specs(sizes: _Sizes) -> Any:
@@ -185,147 +185,137 @@ def _call(sizes: _Sizes, name: str) -> dict[str, Any]:
     """How a kernel is compiled."""
     return {
         "interpret": sizes.interpret,
-        "compiler_params": triton.CompilerParams(num_warps=4, num_stages=1),
+        # Threads whose registers hold the weights.
+        "compiler_params": triton.CompilerParams(
+            num_warps=4 if sizes.width <= _TWICE else 8, num_stages=1
+        ),
         "name": name,
     }
 
 
-class _Read(NamedTuple):
-    """What both kernels read."""
+class _Weights(NamedTuple):
+    """What a program keeps: gates in the order reset, update, new."""
 
-    x: _Ref
-    w: _Ref
-    outer: _Ref
-    b_n: _Ref
-    h0: _Ref
-    keep: _Ref
+    w: tuple[Array, ...]  # [H, H] each
+    outer: tuple[Array, ...]  # [1, H] each, biases outside the reset gate
+    b_n: Array  # [1, H] inside it
 
 
-def _loop(tiles: int, add: Any, start: Any) -> Any:
-    """``add(tile, carry)`` over tiles; one needs no loop."""
-    return jax.lax.fori_loop(0, tiles, add, start) if tiles > 1 else add(0, start)
+class _Inputs(NamedTuple):
+    """Of one step."""
+
+    x: _Three  # [rows, H] each
+    kept: Array  # [rows, 1]
 
 
-def _begun(sizes: _Sizes, read: _Read, hs: _Ref, t: Array, k: Array | int) -> Array:
-    """One tile of the state that a step begins with."""
-    at = sizes.at(k)
-    before = hs[jnp.maximum(t - 1, 0), :, at].astype(jnp.float32)
-    h = jnp.where(t == 0, read.h0[:, at].astype(jnp.float32), before)
-    return h * read.keep[t, :].astype(jnp.float32)[:, None]
-
-
-def _gates(
-    sizes: _Sizes, read: _Read, hs: _Ref, t: Array, k: Array | int
-) -> tuple[Array, Array, Array, Array]:
-    """Reset and update gate, new state and its recurrent part, of one tile."""
-
-    def add(j: Array | int, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        h = _begun(sizes, read, hs, t, j).astype(read.w.dtype)
-        return tuple(
-            part + triton.dot(h, read.w[sizes.at(j), sizes.at(k, gate)])
-            for gate, part in enumerate(sums)
-        )
-
-    zero = jnp.zeros((sizes.rows, sizes.tile), jnp.float32)
-    products = _loop(sizes.tiles, add, (zero,) * 3)
-    x_r, x_z, x_n = (
-        (read.x[t, :, at] + read.outer[at][None]).astype(jnp.float32)
-        for at in (sizes.at(k, gate) for gate in range(3))
+def _weights(sizes: _Sizes, w: _Ref, outer: _Ref, b_n: _Ref) -> _Weights:
+    gates = [sizes.gate(i) for i in range(3)]
+    return _Weights(
+        tuple(w[:, gate] for gate in gates),
+        tuple(outer[gate].astype(jnp.float32)[None] for gate in gates),
+        b_n[:].astype(jnp.float32)[None],
     )
-    r, z = jax.nn.sigmoid(x_r + products[0]), jax.nn.sigmoid(x_z + products[1])
-    h_n = products[2] + read.b_n[sizes.at(k)].astype(jnp.float32)[None]
+
+
+def _inputs(sizes: _Sizes, x: _Ref, keep: _Ref, t: Array | int) -> _Inputs:
+    return _Inputs(_three(sizes, x, t), keep[t, :].astype(jnp.float32)[:, None])
+
+
+def _three(sizes: _Sizes, x: _Ref, t: Array | int) -> _Three:
+    """`[rows, H]` for each gate."""
+    return tuple(x[t, :, sizes.gate(i)].astype(jnp.float32) for i in range(3))
+
+
+def _products(own: _Weights, h: Array) -> _Three:
+    return tuple(triton.dot(h.astype(w.dtype), w) for w in own.w)
+
+
+def _gates(own: _Weights, given: _Inputs, products: _Three) -> _Three:
+    """Reset and update gate, new state and its recurrent part."""
+    x_r, x_z, x_n = (x + outer for x, outer in zip(given.x, own.outer, strict=True))
+    h_r, h_z, h_n = products
+    r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+    h_n = h_n + own.b_n
     return r, z, jnp.tanh(x_n + r * h_n), h_n
 
 
-def _barrier(interpret: bool) -> None:
-    """What the program's threads have written is seen by all of them."""
-    if not interpret:
-        triton.debug_barrier()
-
-
 def _forward_kernel(sizes: _Sizes, *refs: _Ref) -> None:
-    read, out = _Read(*refs[:6]), refs[6]
+    x, w, outer, b_n, h0, keep, out = refs
+    own = _weights(sizes, w, outer, b_n)
 
-    def step(t: Array, _: None) -> None:
-        def tile(k: Array | int, _: None) -> None:
-            z, n = _gates(sizes, read, out, t, k)[1:3]
-            new = n + z * (_begun(sizes, read, out, t, k) - n)
-            out[t, :, sizes.at(k)] = new.astype(out.dtype)
+    def step(t: Array, carry: tuple[Array, _Inputs]) -> tuple[Array, _Inputs]:
+        h, given = carry
+        following = _inputs(sizes, x, keep, jnp.minimum(t + 1, sizes.steps - 1))
+        h = h * given.kept
+        _, z, n, _ = _gates(own, given, _products(own, h))
+        h = n + z * (h - n)
+        out[t, :, :] = h.astype(out.dtype)
+        return h, following
 
-        _loop(sizes.tiles, tile, None)
-        _barrier(sizes.interpret)
+    first = h0[:, :].astype(jnp.float32), _inputs(sizes, x, keep, 0)
+    jax.lax.fori_loop(0, sizes.steps, step, first)
 
-    jax.lax.fori_loop(0, sizes.steps, step, None)
+
+class _Behind(NamedTuple):
+    """What the way back takes from step to step."""
+
+    dh: Array  # [rows, H]
+    sums: tuple[Array, ...]  # [rows, H] of the gates' gradients and the recurrent one's
+    given: _Inputs
+    h: Array  # [rows, H] state before the step
+    grad: Array  # [rows, H] of the state after it
+    products: _Three | None  # where they were made ahead
 
 
 def _backward_kernel(sizes: _Sizes, *refs: _Ref) -> None:
-    """Gradients of a step's gates are written, then read by the product back."""
-    read, hs, grad = _Read(*refs[:6]), *refs[6:8]
-    left = Gradients(*refs[8:])
-    # The state's gradient lies where that of the first state will be.
-    dh, sums = left.h0, left.b
+    x, w, outer, b_n, h0, keep, hs, grad = refs[:8]
+    outputs = len(Gradients._fields)
+    ahead, left = refs[8:-outputs], Gradients(*refs[-outputs:])
+    own = _weights(sizes, w, outer, b_n)
+    begun = h0[:, :].astype(jnp.float32)
 
-    def begin(k: Array | int, _: None) -> None:
-        dh[:, sizes.at(k)] = jnp.zeros((sizes.rows, sizes.tile), dh.dtype)
-        for gate in range(4):
-            sums[0, sizes.at(k, gate)] = jnp.zeros((sizes.tile,), sums.dtype)
+    def read(t: Array | int) -> tuple[_Inputs, Array, Array, _Three | None]:
+        before = hs[jnp.maximum(t - 1, 0), :, :].astype(jnp.float32)
+        h = jnp.where(t == 0, begun, before)
+        products = _three(sizes, ahead[0], t) if ahead else None
+        return (
+            _inputs(sizes, x, keep, t),
+            h,
+            grad[t, :, :].astype(jnp.float32),
+            products,
+        )
 
-    def step(i: Array, _: None) -> None:
+    def step(i: Array, carry: _Behind) -> _Behind:
         t = sizes.steps - 1 - i
-
-        def tile(k: Array | int, _: None) -> None:
-            at = sizes.at(k)
-            r, z, n, h_n = _gates(sizes, read, hs, t, k)
-            h = _begun(sizes, read, hs, t, k)
-            d = dh[:, at].astype(jnp.float32) + grad[t, :, at].astype(jnp.float32)
-            d_n = d * (1 - z) * (1 - n * n)
-            d_z = d * (h - n) * z * (1 - z)
-            d_r = d_n * h_n * r * (1 - r)
-            for gate, part in enumerate((d_r, d_z, d_n, d_n * r)):
-                sums[0, sizes.at(k, gate)] += part.sum(0)
-                if gate < 3:
-                    to = left.projected
-                    to[t, :, sizes.at(k, gate)] = part.astype(to.dtype)
-            left.h_n[t, :, at] = (d_n * r).astype(left.h_n.dtype)
-            left.h_in[t, :, at] = h.astype(left.h_in.dtype)
-            _barrier(sizes.interpret)
-            dh[:, at] = (d * z).astype(dh.dtype)
-
-        _loop(sizes.tiles, tile, None)
-        _barrier(sizes.interpret)
-
-        def back(j: Array | int, _: None) -> None:
-            kept = read.keep[t, :].astype(jnp.float32)[:, None]
-            through = dh[:, sizes.at(j)].astype(jnp.float32)
-            more = _returned(sizes, read.w, left, t, j)
-            _barrier(sizes.interpret)
-            dh[:, sizes.at(j)] = ((through + more) * kept).astype(dh.dtype)
-
-        _loop(sizes.tiles, back, None)
-        _barrier(sizes.interpret)
-
-    _loop(sizes.tiles, begin, None)
-    _barrier(sizes.interpret)
-    jax.lax.fori_loop(0, sizes.steps, step, None)
-
-
-def _returned(
-    sizes: _Sizes, w: _Ref, left: Gradients, t: Array, j: Array | int
-) -> Array:
-    """What comes back to one tile of a state through the recurrent product."""
-
-    def add(k: Array | int, total: Array) -> Array:
-        gates = (
-            left.projected[t, :, sizes.at(k, 0)],
-            left.projected[t, :, sizes.at(k, 1)],
-            left.h_n[t, :, sizes.at(k)],
+        following = read(jnp.maximum(t - 1, 0))
+        h = carry.h * carry.given.kept
+        products = _products(own, h) if carry.products is None else carry.products
+        r, z, n, h_n = _gates(own, carry.given, products)
+        d = carry.dh + carry.grad
+        d_n = d * (1 - z) * (1 - n * n)
+        d_z = d * (h - n) * z * (1 - z)
+        parts = (d_n * h_n * r * (1 - r), d_z, d_n, d_n * r)
+        _leave(sizes, left, t, h, parts)
+        back = d * z + sum(
+            triton.dot(parts[i].astype(one.dtype), one, trans_b=True)
+            for i, one in zip((0, 1, 3), own.w, strict=True)
         )
-        return total + sum(
-            triton.dot(
-                part.astype(w.dtype), w[sizes.at(j), sizes.at(k, gate)], trans_b=True
-            )
-            for gate, part in enumerate(gates)
-        )
+        sums = tuple(map(jnp.add, carry.sums, parts))
+        return _Behind(back * carry.given.kept, sums, *following)
 
-    zero = jnp.zeros((sizes.rows, sizes.tile), jnp.float32)
-    return _loop(sizes.tiles, add, zero)
+    zero = jnp.zeros((sizes.rows, sizes.width), jnp.float32)
+    first = _Behind(zero, (zero,) * 4, *read(sizes.steps - 1))
+    last = jax.lax.fori_loop(0, sizes.steps, step, first)
+    left.h0[:, :] = last.dh.astype(left.h0.dtype)
+    for gate, total in enumerate(last.sums):
+        left.b[0, sizes.gate(gate)] = total.sum(0)
+
+
+def _leave(
+    sizes: _Sizes, left: Gradients, t: Array, h: Array, parts: tuple[Array, ...]
+) -> None:
+    """Writes what a step of the way back found."""
+    for gate, part in enumerate(parts[:3]):
+        left.projected[t, :, sizes.gate(gate)] = part.astype(left.projected.dtype)
+    left.h_n[t, :, :] = parts[3].astype(left.h_n.dtype)
+    left.h_in[t, :, :] = h.astype(left.h_in.dtype)

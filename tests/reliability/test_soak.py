@@ -94,13 +94,15 @@ def test_soak(name, tmp_path):
         told = (
             f"{name}, leg {number}: {max(resident) / 2**20:.0f} MiB ({grown:+.1%}), "
             f"{compiled[-1]} compilations (+{compiled[-1] - compiled[0]}), "
-            f"{max(files)} descriptors (+{max(files[half:]) - max(files[:half])}), "
-            f"{max(processes)} processes (+{processes[-1] - processes[0]}), "
+            f"{min(files)} to {max(files)} descriptors "
+            f"({min(files[half:]) - min(files[:half]):+d}), "
+            f"{max(processes)} processes ({processes[-1] - processes[0]:+d}), "
             f"{evaluations(run_dir)} evaluations"
         )
         print(told)
         assert grown <= GROWTH, told
         assert compiled[-1] == compiled[0] > 0, told
-        assert max(files[half:]) <= max(files[:half]), told
+        # Saving opens some for a moment: what is never closed raises the fewest.
+        assert min(files[half:]) <= min(files[:half]), told
         assert max(processes[half:]) <= max(processes[:half]), told
     shutil.rmtree(run_dir)

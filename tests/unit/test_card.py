@@ -112,23 +112,28 @@ def test_a_large_kernel_lasts_as_long_as_its_bytes_or_products():
         assert suite.seconds(product, CARD) == pytest.approx(1.0)
 
 
-def test_a_recurrence_in_one_kernel_waits_for_its_weights():
+def test_a_recurrence_in_one_kernel_waits_for_its_products():
     text = """HloModule m
 
-ENTRY %main (x: f32[7,4,16,960], w: f32[7,320,960]) -> f32[7,4,16,320] {
-  %x = f32[7,4,16,960]{3,2,1,0} parameter(0)
-  %w = f32[7,320,960]{2,1,0} parameter(1)
-  ROOT %k = f32[7,4,16,320]{3,2,1,0} custom-call(%x, %w), \
+ENTRY %main (x: f32[7,4,16,192], w: f32[7,64,192]) -> f32[7,4,16,64] {
+  %x = f32[7,4,16,192]{3,2,1,0} parameter(0)
+  %w = f32[7,64,192]{2,1,0} parameter(1)
+  ROOT %k = f32[7,4,16,64]{3,2,1,0} custom-call(ARGUMENTS), \
 custom_call_target="triton", metadata={op_name="a/gru_backward/pallas_call"}
 }
 """
-    walk = cost.Walk(hlo.parse(text.replace("\\\n", "")), 0, 0, 1, max)
-    (one,) = cost.kernels(walk)
-    assert one.bytes == 4 * (7 * 4 * 16 * (960 + 320) + 7 * 320 * 960)
-    # Gates again and what comes back: two products; five tiles of 64 each way.
-    assert one.flops == 2 * (2 * 7 * 4 * 16 * 320 * 960)
-    assert one.waits == 2 * 4 * 5 * 5
-    assert suite.seconds(one, CARD) == pytest.approx(200e-6)
+
+    def read(arguments):
+        full = text.replace("\\\n", "").replace("ARGUMENTS", arguments)
+        return cost.kernels(cost.Walk(hlo.parse(full), 0, 0, 1, max))[0]
+
+    one = read("%x, %w")
+    assert one.bytes == 4 * (7 * 4 * 16 * (192 + 64) + 7 * 64 * 192)
+    # Gates again and what comes back: two products in each of four steps.
+    assert one.flops == 2 * (2 * 7 * 4 * 16 * 64 * 192)
+    assert one.waits == 2 * 4
+    assert suite.seconds(one, CARD) == pytest.approx(16e-6)
+    assert read("%x, %w" + ", %x" * 7).waits == 4, "gates' products are made ahead"
 
 
 def test_places_are_told_without_how_they_were_traced():

@@ -38,7 +38,7 @@ class Kernel(NamedTuple):
         bytes: that one launch moves.
         flops: of one launch's matrix products.
         kind: of the products' numbers, ``f32`` where there are none.
-        waits: tiles of weights that one launch reads one after another.
+        waits: products of one launch that follow each other.
     """
 
     place: str
@@ -122,13 +122,11 @@ def _kernel(module: Module, op: Op, known: dict[str, Op], times: int) -> Kernel:
 
 
 def _own(op: Op, known: dict[str, Op], times: int, products: int) -> Kernel:
-    """A recurrence in one kernel: each step waits for each tile of the weights."""
+    """A recurrence in one kernel: its steps follow each other."""
     rows, weights = (known[name].result[0] for name in op.operands[:2])
-    width = weights.sizes[-2]
-    tiles = width // min(64, width & -width)
-    flops = 2.0 * products * width * math.prod(rows.sizes)
-    steps = rows.sizes[-3]
-    waits = products * steps * tiles**2
+    products -= len(op.operands) == 9  # its gates' products are made ahead
+    flops = 2.0 * products * weights.sizes[-2] * math.prod(rows.sizes)
+    waits = products * rows.sizes[-3]
     return Kernel(op.place, times, _alone(op, known), flops, rows.kind, waits)
 
 
