@@ -26,7 +26,10 @@ PLACES = 12  # the dearest that are listed
 SECTIONS = ("algo", "env", "train", "replay", "eval")
 SEEDS = 1024  # of the hours, if none are asked for
 # Parts of an op's name that say how it was traced and not where.
-NOISE = ("while", "body", "cond", "closed_call", "jit(", "vmap(", "branch_")
+NOISE = (
+    *("while", "body", "cond", "closed_call", "jit(", "vmap(", "branch_"),
+    "eval_jaxpr",
+)
 
 
 class Cost(NamedTuple):
@@ -67,7 +70,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     # All are looked at before the first is compiled.
     asked = {name: configured(name, options) for name in names}
     for name, cfg in asked.items():
-        made = compiled(cfg, device)
+        with target.assumed(options["card"]):
+            made = compiled(cfg, device)
         found = iterations(made, card)
         stages += [{"algo": name, **_stage_row(*one)} for one in found.items()]
         sums.append({"algo": name, **_sum_row(made, found, card, options)})

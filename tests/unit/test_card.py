@@ -179,7 +179,8 @@ def test_a_machine_without_a_card_is_told():
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("jax_plugins") is None, reason="needs the extra card")
 def test_a_small_run_is_compiled_for_a_card_that_is_not_there():
-    done = bench("card=a100", "algo=vdn", "map=3m", "run=debug", "together=2")
+    words = "algo=vdn", "map=3m", "run=debug", "together=2", "algo.recurrence=kernel"
+    done = bench("card=a100", *words)
     assert done.returncode == 0, done.stderr
     assert "for a100, not attached: times are inferred" in done.stdout
     assert "| vdn | train |" in done.stdout and "| vdn | evaluation |" in done.stdout

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,6 +90,28 @@ def known(name: str) -> Card:
         figure("device_memory_size"),
         PRODUCTS[name],
     )
+
+
+@contextmanager
+def assumed(name: str | None) -> Iterator[None]:
+    """Kernels of our own are compiled for a card by name, as no device tells which.
+
+    Args:
+        name: ``None``: the attached one tells.
+    """
+    if name is None:
+        yield
+        return
+    import jax
+
+    found = re.search(r"^\s*core_count: (\d+)$", known(name).text, re.M)
+    assert found is not None
+    device = jax.sharding.AbstractDevice(
+        f"NVIDIA {name.upper()}", int(found[1]), platform="gpu"
+    )
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        yield
 
 
 def target(name: str | None) -> tuple[Card, Any]:
