@@ -60,7 +60,9 @@ OPTIONS = {
         [], "of suite=attached: peak, simulator, iteration, seeds, goal, peer; [] all"
     ),
     "minutes": Option(9.5, "after which suite=attached begins nothing more"),
-    "wave": Option(0, "programs of suite=attached compiled side by side; 0: the cores"),
+    "wave": Option(
+        0, "programs of suite=attached compiled side by side; 0: half the cores"
+    ),
     "total_steps": Option(2_000_000, "env steps a seed in the hours of suite=card"),
     **{
         f"{section}.": Option({}, f"key of a run's {section} in suite=card")

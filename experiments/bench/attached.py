@@ -67,7 +67,8 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
     asked = parts(SCALES[options["scale"]], options)
     tables: dict[str, list[Row]] = defaultdict(list)
     began = time.monotonic()
-    wave = options["wave"] or os.cpu_count() or 1
+    # A program's compilation keeps about two cores busy.
+    wave = options["wave"] or max(1, (os.cpu_count() or 1) // 2)
     for part, found in take_turns(asked, 60 * options["minutes"], wave):
         row = {**part.labels, **(found if isinstance(found, dict) else {})}
         row["note"] = found if isinstance(found, str) else None
