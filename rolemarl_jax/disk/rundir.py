@@ -43,6 +43,7 @@ LATER = {
 # Keys of an environment that older runs lack, likewise.
 ENV_LATER = {"gymma": {"team_reward": "sum"}, "scripted": {"reset_chance": 0.0}}
 SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
+LEARNERS = ("qmix", "pqn", "mappo", "maac")  # with a key ``precision``
 RECURRENT = ("qmix", "pqn", "mappo")  # learners with a key ``recurrence``
 NORMED = ("plain", "roma", "acorm", "r3dm")  # role methods with a key ``normed``
 CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
@@ -96,7 +97,7 @@ def _sections(path: Path) -> dict[str, Any]:
 def _algo(stored: dict[str, Any]) -> dict[str, Any]:
     """The stored algorithm, with keys that older ones lack."""
     algo, role = dict(stored), stored.get("role")
-    if algo.get("learner") == "qmix":
+    if algo.get("learner") in LEARNERS:
         algo.setdefault("precision", "float32")
     if algo.get("learner") in RECURRENT:
         algo.setdefault("recurrence", "scan")

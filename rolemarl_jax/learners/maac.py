@@ -24,7 +24,7 @@ from rolemarl_jax.config import (
     config,
     require_divisor,
 )
-from rolemarl_jax.learners.parts import acting, phases
+from rolemarl_jax.learners.parts import acting, phases, precision
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.learner import (
     Beginning,
@@ -32,6 +32,7 @@ from rolemarl_jax.learners.parts.learner import (
     UpdateOut,
     make_init,
 )
+from rolemarl_jax.learners.parts.precision import Precision
 from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.nets.maac import Networks, make_networks
@@ -69,6 +70,8 @@ class Config:
         weight_decay: of the critic.
         critic_clip: gradient norm of the critic, an agent.
         actor_clip: gradient norm of the policies.
+        precision: of the networks inside an update; see ``parts.precision``.
+            Acting is in float32.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Config:
     weight_decay: NonNegative
     critic_clip: Above0
     actor_clip: Above0
+    precision: Precision
 
 
 class Transitions(NamedTuple):
@@ -231,7 +235,7 @@ def _phases(setup: Setup) -> tuple[Phase, ...]:
     policy_step = optim.optimiser("adam", 1e-8, whole if cfg.shared else {})
     if not cfg.shared:
         policy_step = optax.chain(optim.clipped_each(cfg.actor_clip), policy_step)
-    return (
+    own = (
         Phase(
             name="critic",
             stage="train",
@@ -250,6 +254,7 @@ def _phases(setup: Setup) -> tuple[Phase, ...]:
             scales={"policy": 1.0, "logits": cfg.policy_reg},
         ),
     )
+    return tuple(precision.of_phase(phase, cfg.precision, ()) for phase in own)
 
 
 def draw(batch: Batch, reward: Array, count: int, key: Key) -> Transitions:

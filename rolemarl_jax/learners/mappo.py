@@ -22,7 +22,7 @@ from rolemarl_jax.config import (
     Positive,
     config,
 )
-from rolemarl_jax.learners.parts import acting, phases
+from rolemarl_jax.learners.parts import acting, phases, precision
 from rolemarl_jax.learners.parts.check import check_losses, trajectory_shapes
 from rolemarl_jax.learners.parts.learner import (
     Beginning,
@@ -33,6 +33,7 @@ from rolemarl_jax.learners.parts.learner import (
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.learners.parts.ppo_block import Old, Outlook, forward, sequences
 from rolemarl_jax.learners.parts.ppo_epochs import Epochs, Part, make_epochs
+from rolemarl_jax.learners.parts.precision import Precision
 from rolemarl_jax.nets.dists import categorical
 from rolemarl_jax.ops import gae, optim, scan
 from rolemarl_jax.ops.td import masked_mean
@@ -69,6 +70,8 @@ class Config:
         loss_scales: weight of ``actor``, ``critic`` and ``entropy`` (the negative
             entropy, so that its weight is the entropy coefficient).
         pretrain_steps: gradient steps of a pre-training phase on one block.
+        precision: of the networks inside an update; see ``parts.precision``.
+            Acting is in float32.
         recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
             ``kernel`` each way, or ``auto``: the kernel where there is a card.
     """
@@ -90,6 +93,7 @@ class Config:
     optimiser: OptimiserConfig
     loss_scales: dict[str, NonNegative]
     pretrain_steps: Natural
+    precision: Precision
     recurrence: scan.Form
 
 
@@ -117,7 +121,8 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         ConfigError: a method or shaping that cannot be made, or losses and weights that
             do not belong together.
     """
-    method = make_method(cfg.role, spec, PolicyMethod)
+    acts = make_method(cfg.role, spec, PolicyMethod)
+    method = precision.of_policy(acts, cfg.precision)
     setup = Setup(cfg, method, make_shaping(cfg.shaping, spec))
     ppo = _ppo_phase(setup)
     begin = _beginning(setup, ppo)
@@ -131,9 +136,9 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         hypers=begin.hypers,
         samples=True,
         carry=method.carry,
-        act=acting.sampling(acting.of_method(method, critic=True)),
-        greedy=acting.likeliest(acting.of_method(method, critic=False)),
-        scores=acting.scores(method),
+        act=acting.sampling(acting.of_method(acts, critic=True)),
+        greedy=acting.likeliest(acting.of_method(acts, critic=False)),
+        scores=acting.scores(acts),
         role_metrics=method.role_metrics,
         epsilon=lambda _: jnp.zeros(()),
         update=jax.jit(partial(_update, setup, epochs, train)),

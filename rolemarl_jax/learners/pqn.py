@@ -7,7 +7,7 @@ of worlds. Recurrent states go on from those that acted in the block's first ste
 """
 
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from rolemarl_jax.config import (
     UpTo1,
     config,
 )
-from rolemarl_jax.learners.parts import average, phases, td_step, values
+from rolemarl_jax.learners.parts import average, phases, precision, td_step, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import (
@@ -31,6 +31,7 @@ from rolemarl_jax.learners.parts.learner import (
     make_init,
 )
 from rolemarl_jax.learners.parts.minibatches import shuffled
+from rolemarl_jax.learners.parts.precision import Precision
 from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
@@ -56,7 +57,7 @@ class Config:
         td_lambda: trace decay.
         reward_scale: factor on rewards inside the loss, or none for
             ``rewards.reward_scale``.
-        precision: of the networks inside an update; see ``phases.in_precision``.
+        precision: of the networks inside an update; see ``parts.precision``.
         recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
             ``kernel`` each way, or ``auto``: the kernel where there is a card.
         optimiser: of the TD steps; its rate decays by blocks.
@@ -80,7 +81,7 @@ class Config:
     gamma: Fraction
     td_lambda: Fraction
     reward_scale: Finite | None
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     recurrence: scan.Form
     optimiser: DecayConfig
     epsilon: EpsilonConfig
@@ -123,7 +124,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     nets = Values(method, make_mixer(cfg.mixer, spec), double_q=True)
     td = td_phase(nets, cfg.optimiser, cfg.loss_scales)
     *own, td = (
-        phases.in_precision(phase, cfg.precision, method.exact)
+        precision.of_phase(phase, cfg.precision, method.exact)
         for phase in (*method.phases, td)
     )
     begin = _beginning(cfg, nets, (*own, td), spec)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 
 from rolemarl_jax.config import Finite, Fraction, NonNegative, Positive, config
-from rolemarl_jax.learners.parts import phases, td_step, values
+from rolemarl_jax.learners.parts import phases, precision, td_step, values
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.epsilon import EpsilonConfig, linear_epsilon
 from rolemarl_jax.learners.parts.learner import (
@@ -19,6 +19,7 @@ from rolemarl_jax.learners.parts.learner import (
     UpdateOut,
     make_init,
 )
+from rolemarl_jax.learners.parts.precision import Precision
 from rolemarl_jax.learners.parts.rewards import reward_scale
 from rolemarl_jax.learners.parts.td_step import DecayConfig, Values, td_phase
 from rolemarl_jax.nets.mixers import make_mixer
@@ -61,7 +62,7 @@ class Config:
         double_q: the online network chooses the target's action.
         reward_scale: factor on rewards inside the loss, or none for
             ``rewards.reward_scale``.
-        precision: of the networks inside an update; see ``phases.in_precision``.
+        precision: of the networks inside an update; see ``parts.precision``.
             Acting is in float32.
         recurrence: of GRUs inside an update: a ``scan`` over steps, on a card one
             ``kernel`` each way, or ``auto``: the kernel where there is a card.
@@ -80,7 +81,7 @@ class Config:
     td_lambda: Fraction
     double_q: bool
     reward_scale: Finite | None
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     recurrence: scan.Form
     optimiser: DecayConfig
     target: TargetConfig
@@ -109,7 +110,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
     method, mixer = make_method(cfg.role, spec), make_mixer(cfg.mixer, spec)
     nets = Values(method, mixer, cfg.double_q)
     every = tuple(
-        phases.in_precision(phase, cfg.precision, method.exact)
+        precision.of_phase(phase, cfg.precision, method.exact)
         for phase in (*method.phases, td_phase(nets, cfg.optimiser, cfg.loss_scales))
     )
     begin = _beginning(cfg, nets, every, spec)

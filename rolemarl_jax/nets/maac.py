@@ -182,6 +182,10 @@ def make_networks(
         theirs = acted.apply(common["action"], did)
         mixed, logits = others.apply(common["attention"], mine, theirs)
         both = jnp.concatenate([mine, mixed], axis=-1)
-        return head.apply(params["critic_own"]["head"], both), logits
+        found = head.apply(params["critic_own"]["head"], both)
+        return found.astype(jnp.float32), logits.astype(jnp.float32)
 
-    return Networks(init, lambda p, obs: policy.apply(p, see(obs)), values)
+    def choose(params: PyTree, obs: Array) -> Array:
+        return policy.apply(params, see(obs)).astype(jnp.float32)
+
+    return Networks(init, choose, values)

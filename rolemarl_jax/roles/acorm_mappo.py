@@ -95,6 +95,7 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
         actor_groups=("actor", "embedding", "role"),
         critic_groups=("critic",),
         no_gradient=contrastive.without_gradient(cfg),
+        exact=("similarity", "decoder"),
         hypers=contrastive.rates(cfg),
         phases=contrastive.phases(
             cfg, partial(decoding_loss, setup), partial(contrastive_loss, setup)

@@ -7,26 +7,32 @@ import numpy as np
 import pytest
 from support import SPEC, random_batch, small_algo
 
+from experiments.bench.update import as_fresh
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.learners.parts.phases import in_precision
+from rolemarl_jax.learners.parts import precision
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Phase
 
 KEY = jax.random.key(0)
-# One of each method.
+# One of each learner and method.
 SOME = (
-    "qmix",
+    *("qmix", "mappo", "maac"),
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("acorm", "roma", "r3dm", "eoi", "eoi_explore")
+        for name in (
+            *("acorm", "roma", "r3dm", "eoi", "eoi_explore", "pqn_qmix"),
+            *("acorm_mappo", "eoi_ippo", "eoi_maac"),
+        )
     ),
 )
 
 
-def update_of(name, precision, seed=0):
-    learner = make_learner(small_algo(name, {"precision": precision}), SPEC)
+def update_of(name, form, seed=0):
+    learner = make_learner(small_algo(name, {"precision": form}), SPEC)
     state = jax.jit(learner.init)(jax.random.key(seed))
     batch = random_batch(SPEC, B=8, lengths=[6, 3, 5, 1, 6, 6, 2, 4])
+    if learner.experience == "fresh":
+        batch = as_fresh(batch, learner.carry(8))
     return learner, state, batch
 
 
@@ -56,7 +62,7 @@ def test_what_is_kept_stays_float32(name):
         assert all(x.dtype == jnp.float32 for x in metrics.values())
 
 
-@pytest.mark.parametrize("name", ["qmix", "acorm"])
+@pytest.mark.parametrize("name", ["qmix", "acorm", "mappo", "maac"])
 def test_products_are_in_bfloat16(name):
     """None mixes the two, but for the mixer's sum over float32 action values."""
     learner, state, batch = update_of(name, "bfloat16")
@@ -71,16 +77,16 @@ def test_products_are_in_bfloat16(name):
 @pytest.mark.parametrize("name", SOME)
 def test_losses_are_close_to_those_of_float32(name):
     found = {}
-    for precision in ("float32", "bfloat16"):
-        learner, state, batch = update_of(name, precision)
+    for form in ("float32", "bfloat16"):
+        learner, state, batch = update_of(name, form)
         # The hundredth update, in which contrastive learning is due, too.
         metrics = learner.update(state, batch, 99, KEY).metrics
-        found[precision] = {k: float(v) for k, v in metrics.items() if "loss" in k}
+        found[form] = {k: float(v) for k, v in metrics.items() if "loss" in k}
     full, low = found["float32"], found["bfloat16"]
     assert np.isfinite(list(full.values())).all()
     for key, value in full.items():
         np.testing.assert_allclose(low[key], value, rtol=0.05, atol=1e-3, err_msg=key)
-    assert low["td/loss_td"] != full["td/loss_td"], "nothing was rounded"
+    assert low != full, "nothing was rounded"
 
 
 def test_groups_that_a_method_names_are_not_rounded():
@@ -92,7 +98,7 @@ def test_groups_that_a_method_names_are_not_rounded():
 
     _, state, batch = update_of("acorm", "bfloat16")
     phase = Phase("x", "train", {}, None, loss, {})
-    in_precision(phase, "bfloat16", ("similarity",)).loss(
+    precision.of_phase(phase, "bfloat16", ("similarity",)).loss(
         state.params, Context(state, batch, KEY)
     )
     for groups in (seen["params"], seen["state"].params):
@@ -104,6 +110,7 @@ def test_groups_that_a_method_names_are_not_rounded():
     }
 
 
-def test_another_precision_is_refused():
+@pytest.mark.parametrize("name", ["qmix", "mappo", "maac"])
+def test_another_precision_is_refused(name):
     with pytest.raises(ConfigError, match=r"algo\.precision.*float16"):
-        update_of("qmix", "float16")
+        update_of(name, "float16")

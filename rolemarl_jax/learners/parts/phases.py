@@ -1,6 +1,5 @@
 """Phases: gradient steps over named parameter groups, each with its own optimiser."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -98,33 +97,6 @@ def _step(
     )
     named_metrics = {f"{phase.name}/{n}": v for n, v in metrics.items()}
     return UpdateOut(phase.after(state), named_metrics, finite)
-
-
-def in_precision(phase: Phase, name: str, exact: tuple[str, ...]) -> Phase:
-    """The phase with its networks computed in ``bfloat16``, or as it is.
-
-    Weights are rounded before the loss; layers compute in the precision of theirs.
-    Parameters, optimisers, gradients as the optimisers see them, targets and
-    hyper-parameters stay float32, and so do the parameter groups in ``exact``.
-    """
-    if name == "float32":
-        return phase
-
-    def rounded(groups: dict[str, PyTree]) -> dict[str, PyTree]:
-        return {
-            group: tree
-            if group in exact
-            else jax.tree.map(lambda x: x.astype(jnp.dtype(name)), tree)
-            for group, tree in groups.items()
-        }
-
-    def loss(params: Params, ctx: Context) -> LossOut:
-        own, target = rounded(ctx.state.params), rounded(ctx.state.target)
-        state = ctx.state._replace(params=own, target=target)
-        return phase.loss(rounded(params), ctx._replace(state=state))
-
-    also = tuple(in_precision(p, name, exact) for p in phase.also)
-    return dataclasses.replace(phase, loss=loss, also=also)
 
 
 def weights(loss_scales: Mapping[str, float]) -> tuple[Scales, Hypers]:

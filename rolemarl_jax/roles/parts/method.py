@@ -240,6 +240,7 @@ class PolicyMethod:
         actor_groups: parameters with the learning rate ``actor_lr``.
         critic_groups: parameters with the learning rate ``critic_lr``.
         no_gradient: groups that no gradient step changes: moved otherwise, or at rest.
+        exact: as in ``RoleMethod``.
         hypers: initial values of the method's own hyper-parameters.
         phases: gradient steps on a ``Trajectory`` besides those of PPO.
         after_update: what happens to the state after each update in training.
@@ -254,6 +255,7 @@ class PolicyMethod:
     actor_groups: tuple[str, ...]
     critic_groups: tuple[str, ...]
     no_gradient: tuple[str, ...] = ()
+    exact: tuple[str, ...] = ()
     hypers: Mapping[str, float] = field(default_factory=dict)
     phases: tuple[Phase, ...] = ()
     after_update: AfterFn = unchanged
