@@ -64,7 +64,9 @@ def gru(
     """
     _check(projected, w, b_in, b, h0, reset)
     kernel = _FORM.get() == "kernel" and projected.shape[0] > 1
-    form = _in_kernel if kernel and scan_kernel.fits(h0.shape[-1]) else _scanned
+    form = (
+        _in_kernel if kernel and scan_kernel.fits(h0.shape[-1], w.dtype) else _scanned
+    )
     return form(projected, w, b_in, b, h0, reset)
 
 

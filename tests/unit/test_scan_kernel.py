@@ -1,6 +1,8 @@
 """The recurrence as one kernel each way, imitated on a CPU, against the scan."""
 
+import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.ops import scan, scan_kernel
 
+W16 = {"hidden": 16}
 DTYPES = {"float32": (1e-5, 1e-4), "bfloat16": (0.05, 0.2)}
 
 
@@ -104,6 +107,51 @@ def test_widths_that_no_program_holds_are_scanned(width, kernels):
 
     assert bool(traced(3)) == bool(kernels)
     assert traced(1) == 0, "one step needs no kernel"
+
+
+@pytest.mark.parametrize(
+    ("capability", "width", "dtype", "taken"),
+    [
+        ("9.0", 128, "float32", True),
+        ("8.0", 128, "float32", False),
+        ("8.0", 128, "bfloat16", True),
+        ("8.0", 64, "float32", True),
+        ("8.9", 64, "float32", False),
+        ("6.1", 32, "float32", True),
+        ("6.1", 64, "bfloat16", True),
+        ("6.1", 128, "bfloat16", False),
+    ],
+)
+def test_a_card_without_room_scans_and_says_so_once(
+    monkeypatch, capability, width, dtype, taken
+):
+    card = SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(scan_kernel.jax, "devices", lambda: [card])
+    scan_kernel._has_room.cache_clear()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert [scan_kernel.fits(width, dtype) for _ in range(2)] == [taken] * 2
+    assert len(said) == (not taken)
+    for one in said:
+        assert f"{width} units" in str(one.message)
+        assert f"capability {capability}" in str(one.message)
+    scan_kernel._has_room.cache_clear()
+
+
+def test_auto_is_the_kernel_where_there_is_a_card(monkeypatch):
+    batch = random_batch(SPEC, B=4, seed=0, lengths=[6, 3, 5, 1])
+
+    def kernels(form):
+        learner = make_learner(
+            small_algo("iql", {"recurrence": form, "role": W16}), SPEC
+        )
+        state = jax.eval_shape(learner.init, jax.random.key(0))
+        key = jax.random.key(1)
+        return str(jax.make_jaxpr(learner.update)(state, batch, 0, key)).count("gru_")
+
+    assert kernels("auto") == kernels("scan") == 0 < kernels("kernel")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert kernels("auto") == kernels("kernel")
 
 
 def test_an_update_is_the_same_in_both_forms():
