@@ -224,6 +224,9 @@ PLAIN = {
     "optim.optimiser",
     "optim.scaled",
     "scan.computed_as",
+    # Read references, whose shapes their kernels' calls have checked.
+    "gru_program.backward_program",
+    "gru_program.forward_program",
     "scan_kernel.fits",
     "scan_kernel.padded",
 }
