@@ -11,19 +11,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from experiments.bench import measures, peer
-from experiments.bench.turns import Part, Row, take_turns
+from experiments.bench import peer
+from experiments.bench.parts import measures
+from experiments.bench.parts.turns import Part, Row, take_turns
 from experiments.door.compose import composed
 from rolemarl_jax.config import ConfigError, nearest
 
 SCAN, KERNEL = "algo.recurrence=scan", "algo.recurrence=kernel"
 BOTH = ("qmix", "acorm", "roma", "mappo", "eoi")  # timed in both forms of recurrences
-HALF = ("qmix", "acorm")  # in bfloat16, too
+HALF = ("qmix", "acorm", "mappo")  # in bfloat16, too
 MAIN = (
     *("pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi", "iql", "vdn", "qmix_nps"),
     *("qmix_lar", "eoi_explore", "ippo", "maac", "eoi_maac", "acorm_mappo"),
 )
-SWEPT = ("2s3z", "3m")  # maps on which seeds are counted up
+SCALED, SWEPT = ("qmix", "acorm"), ("2s3z", "3m")  # whose seeds are counted up, where
 SLOW = ("r3dm", "pqn_r3dm")  # minutes to compile
 GOALS = ("pqn_qmix",)  # trained until they win so often
 WIN_RATE = 0.8
@@ -125,7 +126,7 @@ def _iterations(scale: Scale, world: str, names: list[str]) -> Iterable[Part]:
 
 def _seeds(scale: Scale, names: list[str], counts: Iterable[int]) -> Iterable[Part]:
     for world in SWEPT:
-        for name in names or HALF:
+        for name in names or SCALED:
             for seeds in counts:
                 batch = min(seeds, scale.together)
                 words = [f"train.seeds_together={batch}", *_fastest(name)]

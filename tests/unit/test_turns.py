@@ -6,7 +6,7 @@ import time
 import pytest
 
 from experiments.bench import attached
-from experiments.bench.turns import Part, take_turns
+from experiments.bench.parts.turns import Part, take_turns
 from rolemarl_jax.config import ConfigError
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from experiments.bench.turns import Row
+from experiments.bench.parts.turns import Row
 
 LEAST = 3  # calls of which the median is taken
 

@@ -1,0 +1,1 @@
+"""What the attached card is measured by: parts that compile side by side."""
