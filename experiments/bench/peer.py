@@ -160,5 +160,4 @@ def speed(path: Path, hidden: int, world: str, seeds: int) -> Iterator[float | N
         jax.block_until_ready(train(keys))
         return busy_seconds() - began
 
-    seconds(short)
     yield seeds * (totals[1] - totals[0]) / (seconds(long) - seconds(short))

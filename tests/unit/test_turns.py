@@ -12,7 +12,7 @@ from rolemarl_jax.config import ConfigError
 
 def measured(value):
     yield None
-    yield {"found": value, "flags": os.environ.get("XLA_FLAGS", "")}
+    yield {"found": value}
 
 
 def broken():
@@ -35,14 +35,14 @@ def endless():
     yield None
 
 
-def part(measure, flags="", **arguments):
-    return Part({"part": measure.__name__}, measure, arguments, flags)
+def part(measure, **arguments):
+    return Part({"part": measure.__name__}, measure, arguments)
 
 
 def test_a_part_that_fails_costs_its_own_row():
     asked = [
         *(part(broken), part(measured, value=1), part(gone), part(broken_later)),
-        part(measured, value=2, flags="--xla_cpu_enable_fast_math=false"),
+        part(measured, value=2),
     ]
     found = [row for _, row in take_turns(asked, 60, 3)]
     assert found[0] == "MemoryError: RESOURCE_EXHAUSTED: all of it"
@@ -50,7 +50,6 @@ def test_a_part_that_fails_costs_its_own_row():
     assert found[2] == "its process ended with status 7"
     assert found[3] == "ValueError: while measuring"
     assert found[4]["found"] == 2
-    assert found[4]["flags"].endswith("--xla_cpu_enable_fast_math=false")
 
 
 def test_one_that_takes_too_long_is_ended():

@@ -6,6 +6,7 @@ yields a row (``turns``). Nothing is put on the device before its turn.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from experiments.bench.parts.turns import Row
@@ -32,19 +33,22 @@ def products(size: int, seconds: float) -> Iterator[Row | None]:
     def copy(x: Any) -> Any:
         return jax.lax.fori_loop(0, repeats, lambda _, y: -y, x)
 
-    x = jax.random.normal(jax.random.key(0), (size, size))
-    half = x.astype(jnp.bfloat16)
-    asked = {
-        "float32": (chain("highest"), x),
-        "float32, products as by default": (chain("default"), x),
-        "bfloat16": (chain("default"), half),
+    forms = {
+        "float32": ("highest", jnp.float32),
+        "float32, products as by default": ("default", jnp.float32),
+        "bfloat16": ("default", jnp.bfloat16),
     }
-    compiled = {name: f.lower(x).compile() for name, (f, x) in asked.items()}
-    moved = jax.jit(copy).lower(x).compile()
+    square = partial(jax.ShapeDtypeStruct, (size, size))
+    compiled = {
+        name: chain(precision).lower(square(kind)).compile()
+        for name, (precision, kind) in forms.items()
+    }
+    moved = jax.jit(copy).lower(square(jnp.float32)).compile()
     yield None
+    x = jax.random.normal(jax.random.key(0), (size, size))
     row: Row = {"size": size}
-    for name, function in compiled.items():
-        taken = median_seconds(function, (asked[name][1],), seconds)
+    for name, (_, kind) in forms.items():
+        taken = median_seconds(compiled[name], (x.astype(kind),), seconds)
         row[f"{name}, TFLOP/s"] = repeats * 2 * size**3 / taken / 1e12
     taken = median_seconds(moved, (x,), seconds)
     row["copy, GB/s"] = repeats * 2 * x.nbytes / taken / 1e9

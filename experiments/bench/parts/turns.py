@@ -27,13 +27,11 @@ class Part(NamedTuple):
         measure: a function of a module; its generator compiles, yields once, measures
             and yields the other columns.
         arguments: of it.
-        flags: for ``XLA_FLAGS``, besides the user's.
     """
 
     labels: Row
     measure: Callable[..., Iterator[Row | None]]
     arguments: dict[str, Any]
-    flags: str = ""
 
 
 class _Child(NamedTuple):
@@ -93,9 +91,6 @@ def _start(part: Part) -> _Child:
 def _work(pipe: Connection, part: Part) -> None:
     """What a child does."""
     os.environ.update(ENVIRONMENT)
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {part.flags}".strip()
-    if flags:
-        os.environ["XLA_FLAGS"] = flags
     try:
         steps = part.measure(**part.arguments)
         next(steps)
