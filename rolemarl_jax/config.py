@@ -273,6 +273,7 @@ class SweepConfig:
             seed is trained with every combination, in the same program.
         chunk: seeds of one program, the rest follow; ``None``: as many as fit.
         device_memory: to plan for, e.g. ``80GB``; ``None`` asks the device.
+        card: to plan for, which need not be there (``sweep.cards``), or ``None``.
         fraction: of it that a chunk may take, in (0, 1].
         plan_only: whether to print the plan and stop.
         coordinator: ``host:port`` where processes meet, ``auto`` (Slurm) or ``None``.
@@ -283,6 +284,7 @@ class SweepConfig:
     hypers: dict[str, tuple[Finite, ...]]
     chunk: Count | None
     device_memory: Annotated[str, AfterValidator(_amount)] | None
+    card: str | None
     fraction: UpTo1
     plan_only: bool
     coordinator: str | None

@@ -53,6 +53,11 @@ SHARED = (
 )
 
 RUN: tuple[ReadWhen, ...] = (
+    ReadWhen(
+        ("sweep.card",),
+        lambda m: m.cfg.sweep.plan_only and not m.bridged,
+        f"sweep.plan_only=true, with {COMPILED}",
+    ),
     ReadWhen(("bridge",), lambda m: m.bridged, BRIDGED),
     ReadWhen(
         (*SHARED, "eval.worlds", "eval.role_episodes"),

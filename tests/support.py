@@ -208,6 +208,7 @@ SWEEP = {
     "hypers": {},
     "chunk": None,
     "device_memory": None,
+    "card": None,
     "fraction": 0.85,
     "plan_only": False,
     "coordinator": None,

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.cards import target
 from experiments.door import cli, devices
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError, nearest
 from rolemarl_jax.disk import files
+from rolemarl_jax.sweep.cards import target
 
 SUITES = ("env", "update", "train", "memory", "bridge")
 # Suites that need something besides this package, or hours; not of suite=all.
@@ -84,7 +84,7 @@ def _main(options: dict[str, Any]) -> None:
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
     _one_thread(options["threads"])
     if "card" in suites:
-        target.prepare(options["card"])
+        target.prepare(options["card"], "card")
     from rolemarl_jax.report import provenance
 
     inferred = f"for {options['card']}, not attached: times are inferred"

@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from experiments.bench.cards import cost, hlo, target
+from experiments.bench.cards import cost, hlo
 from experiments.bench.cards.cost import Kernel
-from experiments.bench.cards.target import Card
 from experiments.door.compose import composed
+from rolemarl_jax.sweep.cards import target
+from rolemarl_jax.sweep.cards.target import Card
 
 LAUNCH = 3e-6  # seconds
 WAIT = 2e-6  # of a kernel of our own for each of the products that follow each other

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.sweep.cards import target
 
 COUNT = "xla_force_host_platform_device_count"
 
@@ -20,10 +21,11 @@ def prepare_devices(cfg: RunConfig) -> None:
 
     Raises:
         ConfigError: more members than can be listed, more devices than cores or
-            seeds, or other flags than these.
+            seeds, other flags than these, or a card that cannot be planned for.
     """
     members.check_count(cfg)
     _check(cfg)
+    target.prepare(cfg.sweep.card if cfg.sweep.plan_only else None, "sweep.card")
     flags = {COUNT: str(host_devices(cfg))}
     if cfg.deterministic:
         flags["xla_gpu_deterministic_ops"] = "true"

@@ -22,7 +22,7 @@ from rolemarl_jax.report.loggers import LoggerConfig
 FREE = (
     *("resume", "run_dir", "logger", "bridge", "total_steps"),
     *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
-    *("sweep.plan_only", "sweep.device_memory"),
+    *("sweep.plan_only", "sweep.device_memory", "sweep.card"),
     *("sweep.coordinator", "sweep.processes", "sweep.process"),
 )
 

@@ -36,7 +36,10 @@ TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
 
 # Keys of a section that older runs lack, as they were then.
 LATER = {
-    "sweep": {"hypers": {}, "coordinator": None, "processes": None, "process": None},
+    "sweep": {
+        **{"hypers": {}, "card": None},
+        **{"coordinator": None, "processes": None, "process": None},
+    },
     "replay": {"burn_in": 0},
     "eval": {"role_episodes": 0},
 }

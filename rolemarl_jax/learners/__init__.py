@@ -7,8 +7,6 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import jax
-
 from rolemarl_jax.config import build, require_name
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.ops import scan
@@ -45,15 +43,13 @@ def make_learner(values: Mapping[str, Any], spec: EnvSpec) -> Learner:
 def computed_as(form: scan.Form, learner: Learner) -> Learner:
     """The learner with recurrences of its updates in a form.
 
-    ``auto``: the kernel where jax finds a card, which was faster at every width that it
-    takes (docs/benchmarks.md), and the scan elsewhere.
+    ``auto``: the kernel for a card, where it was faster at every width that it takes
+    (docs/benchmarks.md), and the scan elsewhere.
     """
-    if form == "auto":
-        form = "kernel" if jax.default_backend() == "gpu" else "scan"
 
     def traced(update: UpdateFn) -> UpdateFn:
         def run(*args: Any) -> UpdateOut:
-            with scan.computed_as(form):
+            with scan.computed_as(scan.resolved(form)):
                 return update(*args)
 
         return run

@@ -41,6 +41,15 @@ def computed_as(form: Form) -> Iterator[None]:
         _FORM.reset(before)
 
 
+def resolved(form: Form) -> Form:
+    """``auto`` as one of the others: the kernel in a program for a card."""
+    if form != "auto":
+        return form
+    assumed = jax.sharding.get_abstract_mesh().abstract_device
+    platform = jax.default_backend() if assumed is None else assumed.platform
+    return "kernel" if platform == "gpu" else "scan"
+
+
 def gru(
     projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
 ) -> Array:

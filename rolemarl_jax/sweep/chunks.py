@@ -44,7 +44,8 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
     print(
         f"{cfg.algo['name']} on {env.spec.name}: {fitted.seeds} seeds"
         f"{members.times(cfg)}, {fitted.seed / 1e6:.1f} MB each and "
-        f"{fitted.fixed / 1e6:.1f} MB once, in {fitted.memory / 1e9:.1f} GB: "
+        f"{fitted.fixed / 1e6:.1f} MB once, in {fitted.memory / 1e9:.1f} GB"
+        f"{f' of one {cfg.sweep.card}' if cfg.sweep.card else ''}: "
         f"{fitted.chunks} chunk(s) of {fitted.chunk}"
     )
     chunk = cfg.sweep.chunk or fitted.chunk

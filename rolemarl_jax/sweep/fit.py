@@ -14,6 +14,7 @@ from rolemarl_jax.config import ConfigError, RunConfig, parse_bytes
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
+from rolemarl_jax.sweep.cards import target
 from rolemarl_jax.types import Env
 
 MEMINFO = "/proc/meminfo"
@@ -57,8 +58,9 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     Raises:
         ConfigError: not even one seed fits, or a chunk that was asked for does not.
     """
-    memory = int(cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory))
-    devices = _accelerators() if cfg.sweep.device_memory is None else 1
+    memory = int(cfg.sweep.fraction * _memory(cfg))
+    here = cfg.sweep.device_memory is None and cfg.sweep.card is None
+    devices = _accelerators() if here else 1
     group = cfg.train.seeds_together or 1
     sizes = [count * group for count in PROBES]
     small, large = (_peak(_plain(cfg, n), env, learner) for n in sizes)
@@ -98,7 +100,7 @@ def needs_plan(cfg: RunConfig, member_bytes: int) -> bool:
     """
     if cfg.sweep.plan_only:
         return True
-    memory = cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory)
+    memory = cfg.sweep.fraction * _memory(cfg)
     at_once = min(cfg.seeds, cfg.sweep.chunk or cfg.seeds)
     at_once *= len(members.combinations(cfg))
     return at_once * member_bytes > 0.3 * memory
@@ -115,7 +117,7 @@ def require_room(cfg: RunConfig, kept: int, replay: int) -> None:
     Raises:
         ConfigError: names bytes and what would fit.
     """
-    memory = int(cfg.sweep.fraction * memory_bytes(cfg.sweep.device_memory))
+    memory = int(cfg.sweep.fraction * _memory(cfg))
     if kept <= memory:
         return
     each = replay / cfg.replay.episodes
@@ -127,6 +129,13 @@ def require_room(cfg: RunConfig, kept: int, replay: int) -> None:
         f"be used (sweep.fraction={cfg.sweep.fraction} of what is free); allowed: up "
         f"to {fits} episodes"
     )
+
+
+def _memory(cfg: RunConfig) -> int:
+    """Bytes to plan for: as asked for, of the card that is named, or the device's."""
+    if cfg.sweep.device_memory is None and cfg.sweep.card is not None:
+        return target.known(cfg.sweep.card).memory
+    return memory_bytes(cfg.sweep.device_memory)
 
 
 def memory_bytes(asked: str | None) -> int:
@@ -176,5 +185,7 @@ def _plain(cfg: RunConfig, count: int) -> RunConfig:
 
 def _peak(cfg: RunConfig, env: Env, learner: Learner) -> int:
     """Bytes that a run of ``cfg.seeds`` seeds on one device needs at its worst."""
-    program = make_program(cfg, env, learner, jax.devices()[:1])
-    return compile_program(program, cfg).peak
+    card = cfg.sweep.card
+    device = jax.devices()[0] if card is None else target.target(card)[1]
+    with target.assumed(card):
+        return compile_program(make_program(cfg, env, learner, [device]), cfg).peak

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 import pytest
 
 from experiments.bench import card as suite
-from experiments.bench.cards import cost, hlo, target
+from experiments.bench.cards import cost, hlo
 from experiments.bench.cards.cost import Kernel
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.sweep.cards import target
 
 # A host's loop around: a product of [4, 8] and [8, 2], a switch over three stages, and
 # a loop of five steps that each write one row of [5, 16] in place.
@@ -164,16 +165,46 @@ def bench(*words, **changed):
 
 def test_an_unknown_card_and_an_absent_compiler_are_told(monkeypatch):
     with pytest.raises(ConfigError, match=r"'b100'; known: a100, h100, h200"):
-        target.prepare("b100")
+        target.prepare("b100", "card")
     monkeypatch.setattr(target, "PLUGIN", "jax_plugins.not_there")
     with pytest.raises(ConfigError, match="EXTRAS=dev,card"):
-        target.prepare("a100")
-    target.prepare(None)
+        target.prepare("a100", "sweep.card")
+    target.prepare(None, "card")
 
 
 def test_a_machine_without_a_card_is_told():
     with pytest.raises(ConfigError, match="'cpu'; allowed: a100, h100, h200"):
         target.target(None)
+
+
+def planned(*words):
+    command = [sys.executable, "-m", "experiments.run", *words]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("sweep.card=b100", "sweep.plan_only=true"),
+            "sweep.card: got 'b100'; known: a",
+        ),
+        (("sweep.card=h100",), "sweep.plan_only=true"),
+    ],
+)
+def test_a_card_to_plan_for_is_checked_at_the_door(words, told):
+    done = planned("run=debug", *words)
+    assert done.returncode == 2 and told in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax_plugins") is None, reason="needs the extra card")
+def test_a_plan_is_that_of_the_card():
+    small = "algo=vdn", "env.map=3m", "run=debug", "seeds=1000"
+    done = planned(*small, "sweep.plan_only=true", "sweep.card=a100")
+    assert done.returncode == 0, done.stderr
+    assert "GB of one a100: 1 chunk(s) of 1000" in done.stdout
 
 
 @pytest.mark.slow

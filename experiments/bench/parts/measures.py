@@ -187,7 +187,7 @@ def inferred_seconds(segment: Any, stages: int) -> float | None:
     import jax
 
     from experiments.bench import card as inference
-    from experiments.bench.cards import target
+    from rolemarl_jax.sweep.cards import target
 
     if jax.default_backend() == "cpu":
         return None

@@ -37,18 +37,21 @@ class Card(NamedTuple):
     products: dict[str, float]
 
 
-def prepare(name: str | None) -> None:
+def prepare(name: str | None, key: str) -> None:
     """Lets jax find a compiler for a card that is not there; before jax is used.
+
+    Args:
+        key: that named the card.
 
     Raises:
         ConfigError: an unknown card, or a named one without the extra ``card``.
     """
     if name is None:
         return
-    known(name)
+    known(name, key)
     if _absent():
         raise ConfigError(
-            f"card: got '{name}', which needs the extra 'card' (XLA's compiler for "
+            f"{key}: got '{name}', which needs the extra 'card' (XLA's compiler for "
             "cards, nothing else): make setup EXTRAS=dev,card; allowed without it: "
             "null, the card of this machine"
         )
@@ -65,15 +68,18 @@ def _absent() -> bool:
         return True
 
 
-def known(name: str) -> Card:
+def known(name: str, key: str = "card") -> Card:
     """A card by name.
+
+    Args:
+        key: that named it.
 
     Raises:
         ConfigError: there is none of that name.
     """
     if name not in PRODUCTS:
         raise ConfigError(
-            f"card: got '{name}'; {nearest(str(name), PRODUCTS)}; null: the card of "
+            f"{key}: got '{name}'; {nearest(str(name), PRODUCTS)}; null: the card of "
             "this machine"
         )
     text = Path(__file__).with_name(f"{name}.txtpb").read_text(encoding="utf8")

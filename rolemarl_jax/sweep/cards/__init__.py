@@ -1,0 +1,1 @@
+"""Cards that programs are compiled for, attached or not: to plan and to infer."""
