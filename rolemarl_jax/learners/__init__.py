@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import jax
+
 from rolemarl_jax.config import build, require_name
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.ops import scan
@@ -52,7 +54,7 @@ def computed_as(form: scan.Form, learner: Learner) -> Learner:
             with scan.computed_as(scan.resolved(form)):
                 return update(*args)
 
-        return run
+        return jax.jit(run)
 
     if form == "scan":
         return learner

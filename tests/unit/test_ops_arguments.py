@@ -224,6 +224,7 @@ PLAIN = {
     "optim.optimiser",
     "optim.scaled",
     "scan.computed_as",
+    "scan.resolved",
     # Read references, whose shapes their kernels' calls have checked.
     "gru_program.backward_program",
     "gru_program.forward_program",
