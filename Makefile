@@ -56,7 +56,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m experiments.bench out=bench.json $(ARGS)
 
-# A page of results of the attached card, in under ten minutes.
+# A page of results of the attached card, as far as ten minutes reach.
 bench-card: $(STAMP)
 	$(BIN)/python -m experiments.bench suite=attached threads=0 out=bench-card.json \
 		docs=docs/benchmarks.md $(ARGS)

@@ -1,4 +1,4 @@
-"""What the attached card does, in one command of under ten minutes.
+"""What the attached card does, as far as some minutes reach, in one command.
 
 Peak rates, the simulator alone, iterations of every algorithm beside their inferred
 times, speed by number of seeds, and a run of many seeds until its goal. A part that
