@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,14 @@ class Worlds(NamedTuple):
     agents: AgentState  # [W, ...]
     ret: Array  # [W] return so far
     length: Array  # [W] int32 steps so far
+
+
+class Moment(NamedTuple):
+    """What a tick is given."""
+
+    at: Array  # its number, over the whole run
+    key: Key
+    fresh: EnvState | None  # [W, ...] worlds for those that end, where made ahead
 
 
 class Episodes(NamedTuple):
@@ -69,34 +78,52 @@ class Rollout:
 
 
 def make_rollout(
-    env: Env, learner: Learner, store: Store, worlds: int, ticks: int
+    env: Env,
+    learner: Learner,
+    store: Store,
+    worlds: int,
+    ticks: int,
+    *,
+    ahead: bool = False,
 ) -> Rollout:
     """Collection with ``worlds`` worlds, ``ticks`` steps of each a call.
 
-    A world whose episode ended is replaced by a fresh one within the same tick, and
-    nothing is computed for it in ticks in which none ended (unless seeds are batched);
-    the terminal world is kept in the block. All agents' recurrent state starts anew
-    with the episode, whether they were alive or dead.
+    A world whose episode ended is replaced by a fresh one within the same tick; the
+    terminal world is kept in the block. All agents' recurrent state starts anew with
+    the episode, whether they were alive or dead.
+
+    Args:
+        ahead: whether the fresh worlds of all ticks are made at once, as where seeds
+            are batched, each of which may need one; otherwise nothing is computed for
+            them in ticks in which no episode ended. The worlds are the same.
     """
     n_agents = env.spec.n_agents
 
+    def fresh(key: Key) -> EnvState:
+        return jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
+
     def init(key: Key) -> Worlds:
-        states = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
         return Worlds(
-            env=states,
+            env=fresh(key),
             agents=beginning(learner.carry(worlds), worlds, n_agents),
             ret=jnp.zeros(worlds),
             length=jnp.zeros(worlds, jnp.int32),
         )
 
-    def replaced(after: EnvState, ended: Array, key: Key) -> EnvState:
-        fresh = jax.vmap(env.reset)(jax.random.split(named(key, "reset"), worlds))
-        return choose(ended, fresh, after)
+    def going_on(after: EnvState, ended: Array, moment: Moment) -> EnvState:
+        """Worlds after a tick, with fresh ones where episodes ended."""
+        if moment.fresh is not None:
+            return choose(ended, moment.fresh, after)
+        return jax.lax.cond(
+            ended.any(),
+            lambda: choose(ended, fresh(moment.key), after),
+            lambda: after,
+        )
 
     def tick(
-        state: LearnerState, now: Worlds, at: Array, key: Key
+        state: LearnerState, now: Worlds, moment: Moment
     ) -> tuple[Worlds, tuple[Block, Episodes]]:
-        key = named(key, "tick", at)
+        at, key, _ = moment
         observation = jax.vmap(env.observe)(now.env)
         epsilon = learner.epsilon(at * worlds)
         actions, carry = learner.act(state, now.agents, observation, epsilon, key)
@@ -119,9 +146,7 @@ def make_rollout(
             length=(length * ended).sum(),
         )
         worlds_next = Worlds(
-            env=jax.lax.cond(
-                ended.any(), replaced, lambda after, *_: after, after, ended, key
-            ),
+            env=going_on(after, ended, moment),
             agents=AgentState(
                 carry=carry,
                 last_action=jnp.where(ended[:, None], -1, actions),
@@ -135,9 +160,10 @@ def make_rollout(
     def collect(
         state: LearnerState, now: Worlds, first: Array, key: Key
     ) -> tuple[Worlds, Block, Episodes]:
-        now, (block, episodes) = jax.lax.scan(
-            lambda now, at: tick(state, now, at, key), now, first + jnp.arange(ticks)
-        )
+        at = first + jnp.arange(ticks)
+        keys = jax.vmap(lambda t: named(key, "tick", t))(at)
+        moments = Moment(at, keys, jax.vmap(fresh)(keys) if ahead else None)
+        now, (block, episodes) = jax.lax.scan(partial(tick, state), now, moments)
         return now, block, jax.tree.map(lambda x: x.sum(0), episodes)
 
     return Rollout(init, collect, ticks)

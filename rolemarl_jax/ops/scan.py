@@ -91,10 +91,20 @@ def _check(
     chex.assert_type(reset, bool)
 
 
-def _states(
+def _states(*args: Array) -> Array:
+    """The states alone, where nobody asks for gradients."""
+    return jax.lax.platform_dependent(*args, cuda=_by_step, default=_by_gate)
+
+
+def _by_step(*args: Array) -> Array:
+    """States with one product a step, as many launches as need be."""
+    return _forward(*args)[0]
+
+
+def _by_gate(
     projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
 ) -> Array:
-    """The states alone, where nobody asks for gradients.
+    """States with a product for each gate, for a CPU.
 
     With nothing else to emit, XLA would fuse all gates of a step into one loop over
     slices, which it does not vectorise on a CPU: three products with contiguous gates

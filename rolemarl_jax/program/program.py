@@ -23,7 +23,7 @@ from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.learners.parts.phases import nothing_done
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
-from rolemarl_jax.program.seeds import over_seeds
+from rolemarl_jax.program.seeds import batched, over_seeds
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
 Metrics = dict[str, Array]
@@ -126,10 +126,11 @@ def make_program(
             f"divisors of train.worlds={worlds}"
         )
     updates = max(1, worlds // per_update)
-    rollout, memory = _collection(cfg, env, learner)
+    devices = devices or jax.devices()
+    rollout, memory = _collection(cfg, env, learner, batched(cfg, devices))
     ticks = rollout.ticks
     one_seed = _segment(learner, rollout, memory, updates)
-    over, length = over_seeds(cfg, devices or jax.devices())
+    over, length = over_seeds(cfg, devices)
     play = make_evaluate(cfg.eval, env, learner)
     tell = make_role_metrics(cfg.eval, env, learner)
     warmup = -(-(cfg.train.warmup_steps or 0) // worlds)
@@ -155,16 +156,19 @@ def make_program(
 
 def seed_shapes(cfg: RunConfig, env: Env, learner: Learner) -> SeedState:
     """Shapes of what one member keeps, without the program around them."""
-    return _shapes(learner, *_collection(cfg, env, learner))
+    return _shapes(learner, *_collection(cfg, env, learner, ahead=False))
 
 
-def _collection(cfg: RunConfig, env: Env, learner: Learner) -> tuple[Rollout, Memory]:
+def _collection(
+    cfg: RunConfig, env: Env, learner: Learner, ahead: bool
+) -> tuple[Rollout, Memory]:
     """How experience is collected and kept."""
     worlds = cfg.train.worlds
     ticks = max(1, cfg.train.steps_per_update // worlds)
     store = make_store(cfg.replay.store, env)
     memory = make_memory(cfg, learner, store, ticks)
-    return make_rollout(env, learner, memory.store, worlds, ticks), memory
+    rollout = make_rollout(env, learner, memory.store, worlds, ticks, ahead=ahead)
+    return rollout, memory
 
 
 def _shapes(learner: Learner, rollout: Rollout, memory: Memory) -> SeedState:

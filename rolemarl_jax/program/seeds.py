@@ -14,6 +14,12 @@ from rolemarl_jax.config import RunConfig
 from rolemarl_jax.types import Array, PyTree
 
 
+def batched(cfg: RunConfig, devices: list[Any]) -> bool:
+    """Whether seeds are batched by vmap on these devices."""
+    by = cfg.train.seeds_by
+    return by == "vmap" or (by == "auto" and devices[0].platform != "cpu")
+
+
 def over_seeds(
     cfg: RunConfig, devices: list[Any]
 ) -> tuple[Callable[..., Callable], int]:
@@ -32,16 +38,15 @@ def over_seeds(
     asked = members.count(cfg)
     count = min(len(devices), asked)
     mesh = Mesh(np.array(devices[:count]), ("seed",))
-    by, together = cfg.train.seeds_by, cfg.train.seeds_together
-    if by == "auto":
-        by = "map" if devices[0].platform == "cpu" else "vmap"
+    together = cfg.train.seeds_together
+    one_by_one = not batched(cfg, devices)
 
     def over(f: Callable, *, unbatched: int = 0, donated: bool = False) -> Callable:
         def seeds(states: PyTree, *shared: Any) -> PyTree:
             one = partial(_with, f, shared)
-            if by == "vmap" and together is None:
+            if together is None and not one_by_one:
                 return jax.vmap(one)(states)
-            size = None if by == "map" else together
+            size = None if one_by_one else together
             if donated:
                 return in_place(one, states, size)
             return jax.lax.map(one, states, batch_size=size)

@@ -117,6 +117,14 @@ def test_two_calls_are_one(collected):
     jax.tree.map(np.testing.assert_array_equal, worlds, collected[1])
 
 
+def test_worlds_made_ahead_are_the_same(collected):
+    """The form for batched seeds, to the bit."""
+    rollout = make_rollout(ENV, counter(), STORE, WORLDS, 40, ahead=True)
+    start = rollout.init(jax.random.key(0))
+    found = jax.jit(rollout.collect)(None, start, 0, jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, (start, *found), collected)
+
+
 def evaluate(episodes, worlds, env=ENV):
     sizes = {"episodes": episodes, "worlds": worlds, "role_episodes": 0}
     cfg = build(EvalConfig, {"every": 1, **sizes}, "eval")
