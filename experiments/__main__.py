@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "report.py",
     "render": "render.py",
     "summarise": "summarise.py",
+    "release": "release.py",
     "reproduce": "reproduce.py",
     "battles": "battles.py",
     "check_env": "check_env.py",

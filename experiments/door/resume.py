@@ -10,6 +10,7 @@ from experiments.door.compose import GLOBAL_GROUPS, Composed, groups
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk.rundir import (
     CONFIG,
+    RELEASED,
     leaves,
     load,
     require_fresh,
@@ -95,6 +96,11 @@ def _resumed(new: Composed) -> dict[str, Any]:
     if not isinstance(run_dir, str):
         raise ConfigError(f"run_dir: got {run_dir!r}; allowed: a path")
     stored = load(run_dir)
+    if RELEASED in traces(run_dir):
+        raise ConfigError(
+            f"resume: '{run_dir}' was released, without what training needs; begin a "
+            f"run with its parameters by init_from={run_dir} and another run_dir"
+        )
     before, now = dict(leaves(stored)), dict(leaves(new.values))
     typed = [key for key in now if _is_typed(key, new) and not _free(key)]
     differ = sorted(key for key in typed if now[key] != before.get(key))

@@ -115,7 +115,7 @@ def played(run_dir: Path, seed: int | None, episodes: int) -> Iterator[Acts]:
     cfg = rundir.load_config(run_dir)
     module = _module(cfg)
     for part in rundir.folders(run_dir):
-        if not any((part / rundir.CHECKPOINTS).glob("*")):
+        if not any(rundir.learners(part).glob("*")):
             raise ConfigError(f"'{part}' has no checkpoint.")
     env, world = envs.make_compiled(cfg.env), build(module.Config, cfg.env, "env")
     learner = make_learner(cfg.algo, env.spec)

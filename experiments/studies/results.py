@@ -1,13 +1,16 @@
 """``docs/results.md``: one section a study, with tables made from its runs."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from experiments.studies.study import Run, Study
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import headline, plotting, summary
+from rolemarl_jax.report import headline, loggers, plotting, stats, summary
 
 HEAD = """# Results
 
@@ -52,11 +55,13 @@ def replaced(text: str, name: str, body: str) -> str:
 
 
 def section(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> str:
-    """Heading, and a table and picture for each world."""
+    """Heading, and tables and a picture for each world."""
     parts = [f"## {study.title}", study.note.strip()]
     for world, group in groupby(runs, key=lambda run: run.world):
         rows = list(group)
         parts += [f"### {world}", table(study.measure, rows)]
+        if study.also:
+            parts.append(besides(study.also, rows))
         path = docs / "results" / f"{name}-{world}.png"
         picture = _draw(path, study.measure, world, rows)
         if picture is not None:
@@ -90,6 +95,26 @@ def _row(measure: str, run: Run) -> str:
         found.device,
     )
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def besides(columns: Sequence[str], runs: Sequence[Run]) -> str:
+    """One row a run: columns of its evaluations, each seed's mean of the last three."""
+    head = ("algo", *(column.removeprefix("role/") for column in columns))
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for run in runs:
+        cells = (_over_seeds(run, column) for column in columns)
+        lines.append(f"| {' | '.join((run.algo, *cells))} |")
+    return "\n".join(lines)
+
+
+def _over_seeds(run: Run, column: str) -> str:
+    """A column's number over seeds; a dash where no evaluation has it."""
+    path, known = run.results / rundir.METRICS, defaultdict(list)
+    for row in loggers.read(path) if path.is_file() else []:
+        if row["split"] == "test" and np.isfinite(row.get(column, np.nan)):
+            known[row["seed"]].append(row[column])
+    scores = [np.mean(values[-3:]) for values in known.values()]
+    return stats.text(stats.over_seeds(scores), ".2f") if scores else "-"
 
 
 def _short(commit: str | None) -> str:

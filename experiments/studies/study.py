@@ -55,6 +55,7 @@ class Study:
         title: heading of its section.
         note: text of its section.
         measure: what its tables show.
+        also: columns of evaluations that a second table shows, empty for none.
         seeds: of each run.
         overrides: keys of all runs; those of ``worlds`` and ``algos`` come later.
         worlds: where each algorithm plays.
@@ -65,6 +66,7 @@ class Study:
     title: str
     note: str
     measure: Literal["win_rate", "return"]
+    also: tuple[str, ...]
     seeds: Count
     overrides: tuple[str, ...]
     worlds: tuple[World, ...]

@@ -21,6 +21,7 @@ EVALUATION = "evaluation.json"
 REPORT = "report.html"
 FILM = "film.gif"
 CHECKPOINTS = "checkpoints"
+RELEASED = "parameters"  # instead of checkpoints, where a run was released
 CHUNKS = "chunks"
 REPLAYS = "replays"
 WORKERS = "workers.log"  # failures of worlds in other processes, one of each kind
@@ -32,7 +33,7 @@ WANDB_ID = "run-id"  # in ``WANDB``; of this run and those that go on from it
 PATTERNS = "*?[\\"
 
 # What a run has written goes on, or stays; beside it no other run begins.
-TRACES = (CONFIG, METRICS, CHECKPOINTS, CHUNKS)
+TRACES = (CONFIG, METRICS, CHECKPOINTS, RELEASED, CHUNKS)
 
 # Keys of a section that older runs lack, as they were then.
 LATER = {
@@ -193,6 +194,12 @@ def folders(run_dir: Path | str) -> list[Path]:
     """Run directories of the chunks in order of their seeds; of others, themselves."""
     parts = sorted(Path(run_dir, CHUNKS).glob("*-*"))
     return parts or [Path(run_dir)]
+
+
+def learners(run_dir: Path | str) -> Path:
+    """Where the learners of a run lie: among its checkpoints, or released."""
+    released = Path(run_dir, RELEASED)
+    return released if released.is_dir() else Path(run_dir, CHECKPOINTS)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -35,14 +34,17 @@ def load_states(
 
     Returns:
         The checkpoint; ``state["learner"]`` is a ``LearnerState`` with a leading
-        axis ``[M, ...]`` of members, in the order of ``members.members``.
+        axis ``[M, ...]`` of members, in the order of ``members.members``; without
+        optimisers where the run was released.
 
     Raises:
         ConfigError: there is no checkpoint, or none that can be read.
     """
     ids, _ = members.arrays(cfg, members.count(cfg))
     abstract = jax.eval_shape(jax.vmap(partial(initial_learner, learner)), ids)
-    folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
+    folder = rundir.learners(cfg.run_dir)
+    if folder.name == rundir.RELEASED:
+        abstract = abstract._replace(opt={})
     return checkpoint.restore(folder, {"learner": abstract}, step)
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from experiments import __main__ as commands
-from experiments import evaluate, plot, report, summarise, table
+from experiments import evaluate, plot, release, report, summarise, table
 from experiments.door import again, cli, compose, manual, overrides
 from rolemarl_jax.disk.rundir import leaves
+
+SMALL = [plot, table, evaluate, report, summarise, release]
 
 
 def test_help_of_a_run_explains_each_key_and_lists_files_that_are_accepted():
@@ -34,7 +36,7 @@ def test_help_of_a_run_explains_each_key_and_lists_files_that_are_accepted():
     assert not any(one.startswith("_") for files in found.values() for one in files)
 
 
-@pytest.mark.parametrize("command", [plot, table, evaluate, report, summarise])
+@pytest.mark.parametrize("command", SMALL)
 def test_small_commands_explain_each_option(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.options(command.OPTIONS, ["--help"], command.__doc__)

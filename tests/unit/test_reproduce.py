@@ -23,6 +23,7 @@ TINY = """
 title: Two on a grid
 note: A note.
 measure: return
+also: [role/influence, episode_length]
 seeds: 3
 overrides: [run=debug]
 worlds:
@@ -61,6 +62,7 @@ class Stub:
     def finish(self, cfg, folder):
         rows = [
             {"seed": seed, "env_steps": steps, "split": "test", "return": 1.0 + seed}
+            | {"episode_length": float("nan") if seed == 1 else 4.0 + seed / 2}
             for seed in range(cfg.seeds)
             for steps in (100, cfg.total_steps)
         ]
@@ -92,6 +94,9 @@ def test_runs_are_made_once_and_tabulated(tmp_path):
     # Seeds have returned 1, 2 (and 3), of which four or fewer none is trimmed.
     assert "| vdn | 1.50 [1.00, 2.00] | 2 | 600 |" in text
     assert "| iql | 2.00 [" in text
+    # The column that no evaluation has, and the one that two of three seeds know.
+    assert "| algo | influence | episode_length |" in text
+    assert "| vdn | - | 4.00 [4.00, 4.00] |\n| iql | - | 4.50 [4.00, 5.00] |" in text
     assert (tmp_path / "docs/results/tiny-pac_men.png").is_file()
     again = Stub()
     go(again)
