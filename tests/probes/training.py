@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from probes import worlds
-from support import merge, run_config, small_algo
+from support import load_algo, merge, run_config, shrink, small_algo
 
 from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners import make_learner
@@ -31,6 +31,8 @@ FAST = {
 }
 ITERATIONS = {"qmix": 300, "pqn": 300, "maac": 600, "mappo": 60}
 PARTS = 2
+# Env steps of a default run on 3m, in whole blocks of those that learn from blocks.
+SHIPPED = 100_352
 
 
 def calls(program, iterations):
@@ -65,7 +67,7 @@ def common(changes, values):
 
 @cache
 def train(name, over="{}", kinds=worlds.KINDS):
-    """Trains one algorithm on probes.
+    """Trains one algorithm on probes, fast.
 
     Args:
         over: changes to the configuration, as JSON.
@@ -79,26 +81,10 @@ def train(name, over="{}", kinds=worlds.KINDS):
     algo = merge(merge(algo, fast(algo)), json.loads(over))
     iterations = ITERATIONS[algo["learner"]]
     learner = make_learner(algo, worlds.SPEC)
-    cfg = run_config(algo)
     discounts = jnp.asarray([worlds.DISCOUNTS[kind] for kind in kinds])
-
-    def run(kind, gamma):
-        program = make_program(cfg, worlds.probe(kind), learner)
-        state = program.init(jnp.zeros(1, jnp.int32))
-        hypers = {**state.learner.hypers, "gamma": gamma[None]}
-        state = state._replace(learner=state.learner._replace(hypers=hypers))
-
-        def part(state, call):
-            cursor = Cursor(*call[:3])
-            return program.segment(state, cursor, call[3])
-
-        state, tallies = jax.lax.scan(part, state, calls(program, iterations))
-        return program.evaluate(state).ret[0], tallies
-
-    indices = jnp.asarray([worlds.KINDS.index(kind) for kind in kinds])
-    returns, tallies = jax.tree.map(
-        np.asarray, jax.jit(jax.vmap(run))(indices, discounts)
-    )
+    run = partial(_run, learner, run_config(algo), iterations)
+    each = jax.jit(jax.vmap(run))(_indices(kinds), discounts)
+    returns, tallies = jax.tree.map(np.asarray, each)
     means = {
         name: x[:, -1, 0] / np.maximum(tallies.counts[name][:, -1, 0], 1)
         for name, x in tallies.sums.items()
@@ -106,6 +92,47 @@ def train(name, over="{}", kinds=worlds.KINDS):
     return dict(zip(kinds, returns, strict=True)), {
         kind: {name: x[i] for name, x in means.items()} for i, kind in enumerate(kinds)
     }
+
+
+def train_as_shipped(name, kinds):
+    """Trains one algorithm with the rates, schedules and weights that it ships with.
+
+    As many env steps and updates as of a default run on 3m; only widths are cut, to 64.
+    One probe after another, for what is due now and then would be due always if they
+    were batched.
+
+    Returns:
+        Greedy returns ``{kind: [episode]}``.
+    """
+    algo = shrink(load_algo(name), 64)
+    block = 2048 if algo["learner"] in ("mappo", "pqn") else 64
+    over = {"train": {"steps_per_update": block}, "replay": {"episodes": 2048}}
+    learner = make_learner(algo, worlds.SPEC)
+    run = partial(_run, learner, run_config(algo, over=over), SHIPPED // block)
+
+    def returns(kind):
+        return run(kind, jnp.asarray(algo["gamma"]))[0]
+
+    found = jax.jit(lambda: jax.lax.map(returns, _indices(kinds)))()
+    return dict(zip(kinds, np.asarray(found), strict=True))
+
+
+def _run(learner, cfg, iterations, kind, gamma):
+    """Greedy returns `[episode]` after training on one probe, and tallies of parts."""
+    program = make_program(cfg, worlds.probe(kind), learner)
+    state = program.init(jnp.zeros(1, jnp.int32))
+    hypers = {**state.learner.hypers, "gamma": gamma[None]}
+    state = state._replace(learner=state.learner._replace(hypers=hypers))
+
+    def part(state, call):
+        return program.segment(state, Cursor(*call[:3]), call[3])
+
+    state, tallies = jax.lax.scan(part, state, calls(program, iterations))
+    return program.evaluate(state).ret[0], tallies
+
+
+def _indices(kinds):
+    return jnp.asarray([worlds.KINDS.index(kind) for kind in kinds])
 
 
 def untrained(name, over, kind, epsilon=0.0, seeds=4, episodes=64):

@@ -29,7 +29,9 @@ ON_POLICY = ("ippo", "mappo", "acorm_mappo", "eoi_ippo")
 def sized(name):
     """Algorithm and how much of its experience is kept: a replay that is soon full."""
     fresh = name in ON_POLICY or name.startswith("pqn_")
-    return f"algo={name}", *(BLOCKS if fresh else ("replay.episodes=16",))
+    # Battles are longer than 60 steps, which episodes are reckoned with.
+    episodes = 32 if name.endswith("unit_type") else 16
+    return f"algo={name}", *(BLOCKS if fresh else (f"replay.episodes={episodes}",))
 
 
 def world(name):
