@@ -48,8 +48,12 @@ def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
 
 
 def _meant(values: dict[str, Any]) -> dict[str, Any]:
-    """Leaves that decide what a run learns; who looks at roles does not."""
-    free = (*(key for key in FREE if key != "total_steps"), "eval.role_episodes")
+    """Leaves that decide what a run learns.
+
+    Who looks at roles does not, nor in which form a GRU is computed.
+    """
+    more = "eval.role_episodes", "algo.recurrence"
+    free = (*(key for key in FREE if key != "total_steps"), *more)
     return {
         key: value
         for key, value in rundir.leaves(values)

@@ -249,3 +249,12 @@ def test_kept_configurations_are_those_of_today():
     for path in kept:
         cfg = rundir.load_config(path.parent)
         build(learners.module_of(cfg.algo).Config, cfg.algo, "algo")
+
+
+@pytest.mark.parametrize("name", ["smax_3m", "replay_free"])
+def test_what_is_kept_is_not_made_again(name, tmp_path):
+    """Defaults that came later leave what a finished run learned as it was."""
+    found, kept = study.load(name), REPO / "docs" / "results" / name
+    runs = study.runs(found, tmp_path, kept, "paper")
+    there = {run.algo: study.standing(run).stage for run in runs if run.kept.is_dir()}
+    assert there and set(there.values()) == {"finished"}, there
