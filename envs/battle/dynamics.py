@@ -88,7 +88,7 @@ def advance(
     def all_of_them(body: Body, chance: Array, unroll: int = 1) -> Body:
         return jax.lax.scan(substep, body, chance, unroll=unroll)[0]
 
-    # One after another on a card, a third of the launches goes with the loop; a CPU
+    # One after another on a card, two fifths of the launches go with the loop; a CPU
     # takes up to five times as long for what it has then to schedule.
     straight = partial(all_of_them, unroll=len(chance))
     return jax.lax.platform_dependent(body, chance, cuda=straight, default=all_of_them)

@@ -5,7 +5,6 @@ has been kept with its results is not made again.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,8 +30,8 @@ def keep(run: Homes) -> None:
         return  # made elsewhere, and kept already
     run.kept.mkdir(parents=True, exist_ok=True)
     rows = loggers.read(run.folder / rundir.METRICS)
-    tests = (json.dumps(row) for row in rows if row["split"] == "test")
-    files.write_text(run.kept / rundir.METRICS, "".join(f"{row}\n" for row in tests))
+    tests = (row for row in rows if row["split"] == "test")
+    files.write_text(run.kept / rundir.METRICS, loggers.json_lines(tests))
     for name in (rundir.CONFIG, rundir.SUMMARY):
         text = (run.folder / name).read_text(encoding="utf8")
         files.write_text(run.kept / name, text)

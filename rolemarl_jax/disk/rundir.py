@@ -175,8 +175,11 @@ def require_fresh(run_dir: Path | str) -> None:
         )
 
 
-def require_plain(run_dir: Path | str) -> None:
+def require_plain(run_dir: Path | str, key: str = "run_dir") -> None:
     """Refuses a path of which checkpoints would be written and not found again.
+
+    Args:
+        key: that named it.
 
     Raises:
         ConfigError: it, or a folder above it, has a character of a pattern.
@@ -185,7 +188,7 @@ def require_plain(run_dir: Path | str) -> None:
     found = sorted({mark for mark in whole if mark in PATTERNS})
     if found:
         raise ConfigError(
-            f"run_dir: got a path with {' '.join(found)}, {whole}; allowed: any "
+            f"{key}: got a path with {' '.join(found)}, {whole}; allowed: any "
             f"without {' '.join(PATTERNS)}, with which a checkpoint is not found again"
         )
 

@@ -39,14 +39,14 @@ def over_seeds(
     count = min(len(devices), asked)
     mesh = Mesh(np.array(devices[:count]), ("seed",))
     together = cfg.train.seeds_together
-    one_by_one = not batched(cfg, devices)
+    by_vmap = batched(cfg, devices)
 
     def over(f: Callable, *, unbatched: int = 0, donated: bool = False) -> Callable:
         def seeds(states: PyTree, *shared: Any) -> PyTree:
             one = partial(_with, f, shared)
-            if together is None and not one_by_one:
+            if by_vmap and together is None:
                 return jax.vmap(one)(states)
-            size = None if one_by_one else together
+            size = together if by_vmap else None
             if donated:
                 return in_place(one, states, size)
             return jax.lax.map(one, states, batch_size=size)

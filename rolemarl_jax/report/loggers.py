@@ -83,6 +83,11 @@ def make(
     return _all(sinks)
 
 
+def json_lines(rows: Iterable[Row]) -> str:
+    """Rows as JSON Lines; what is not finite becomes null."""
+    return "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
+
+
 def jsonl(path: Path) -> Logger:
     """Appends rows to a JSON Lines file; NaN and infinities are written as null.
 
@@ -90,9 +95,9 @@ def jsonl(path: Path) -> Logger:
     """
 
     def write(rows: Sequence[Row]) -> None:
-        text = [json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows]
+        text = json_lines(rows)
         with path.open("a", encoding="utf8") as file:
-            file.write("".join(text))
+            file.write(text)
 
     return Logger(write, lambda: None)
 

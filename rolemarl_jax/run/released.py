@@ -4,7 +4,6 @@ It holds configuration, evaluations, summary, and parameters: all that acting, p
 of roles and ``init_from`` read, and nothing of what training goes on with.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ def require_new(out: Path) -> None:
     Raises:
         ConfigError: a file, or a folder that is not empty.
     """
-    rundir.require_plain(out)
+    rundir.require_plain(out, "out")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"out: '{out}' exists; allowed: a new or an empty folder")
 
@@ -40,8 +39,8 @@ def release(
     member: tuple[int, int],
     told: Mapping[str, Any],
     out: Path,
-) -> RunConfig:
-    """Writes the folder.
+) -> None:
+    """Writes the folder of one seed.
 
     Args:
         cfg: of the run, or of the chunk that has the learner.
@@ -49,9 +48,6 @@ def release(
         member: place of the learner in its checkpoint, and its seed.
         told: the run's ``summary.json``.
         out: a folder that ``require_new`` let pass.
-
-    Returns:
-        The configuration of what lies there: a run of one seed.
 
     Raises:
         ConfigError: no checkpoint, or no evaluation of this seed.
@@ -64,15 +60,13 @@ def release(
     state = jax.tree.map(lambda x: x[index][None], found.state["learner"])
     alone = replace(cfg, seed=seed, seeds=1, run_dir=str(out), resume=False)
     rundir.create(alone)
-    text = "".join(f"{json.dumps(row)}\n" for row in rows)
-    files.write_text(out / rundir.METRICS, text)
+    files.write_text(out / rundir.METRICS, loggers.json_lines(rows))
     summed = findings.summarise(alone, rows, {})
     summed |= {key: told[key] for key in PROVENANCE if key in told}
     summary.write(out, summed)
     parts = {"learner": state._replace(opt={})}
     meta = {"env_steps": found.step}
     checkpoint.save(out / rundir.RELEASED, found.step, parts, meta, keep=1)
-    return alone
 
 
 def _tests(cfg: RunConfig) -> Sequence[Row]:

@@ -34,6 +34,7 @@ def source(tmp_path_factory):
         for seed, score in SCORES.items()
         for split in ("train", "test")
     ]
+    rows = [{**row, "role/switching": float("nan")} for row in rows]
     logger = loggers.jsonl(folder / rundir.METRICS)
     logger.write(rows)
     logger.close()
@@ -64,6 +65,7 @@ def test_the_median_seed_is_there_without_its_optimisers(source, shipped):
     own = jax.tree.map(lambda x: x[2:3], states)
     jax.tree.map(np.testing.assert_array_equal, found, own._replace(opt={}))
     assert found.params and found.opt == {}
+    assert '"role/switching": null' in (shipped / "metrics.jsonl").read_text()
     rows = loggers.read(shipped / "metrics.jsonl")
     assert [(row["seed"], row["split"]) for row in rows] == [(6, "test")]
     told = summary.read(shipped)
@@ -106,7 +108,7 @@ def test_a_seed_by_choice(source, tmp_path, capsys):
     [
         (["out={a}"], "out: '.*' exists; allowed: a new or an empty folder"),
         (["out={b}", "seed=3"], "seed: got 3; allowed: 4 to 6"),
-        (["out={b}/x*"], r"got a path with \*"),
+        (["out={b}/x*"], r"out: got a path with \*"),
     ],
 )
 def test_what_is_refused(words, message, source, tmp_path, capsys):
