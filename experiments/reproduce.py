@@ -12,55 +12,77 @@ from typing import Any
 from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.studies import conduct, results
-from experiments.studies.study import Run, load, runs
+from experiments.studies.side import Start, starter
+from experiments.studies.study import Piece, Run, load, names, runs
 from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
 
+ALL = "all"
 OPTIONS = {
-    "study": Option(..., "file of configs/study"),
+    "study": Option(..., "file of configs/study, or all of them, one after another"),
     "scale": Option("paper", "smoke: a few minutes, to see that everything runs"),
     "runs": Option(
         "runs/studies", "results go to <runs>/<study>/<scale>/<world>/<algo>"
     ),
     "worlds": Option([], "only these, for a piece of the study; all if empty"),
     "algos": Option([], "the same of algorithms"),
+    "jobs": Option(
+        1, "runs at once; several write what they show to <runs>/.../<algo>.log"
+    ),
     "docs": Option(
         None, "folder of results.md; docs, at scale=smoke that of the results"
     ),
 }
 
 
-def main(
-    argv: Sequence[str] | None = None, execute: conduct.Execute | None = None
-) -> None:
+def main(argv: Sequence[str] | None = None, start: Start | None = None) -> None:
     """Entry point; options are listed in ``OPTIONS``.
 
     Args:
-        execute: trains one run from its command line and returns an exit status.
+        start: begins a run; by default as a process of its own.
 
     Raises:
         SystemExit: status 2 for wrong options, 130 or 143 if stopped, 1 if a run
             failed.
     """
-    cli.guard(
-        lambda: _main(cli.options(OPTIONS, argv, __doc__), execute or conduct.train)
-    )
+    cli.guard(lambda: _main(cli.options(OPTIONS, argv, __doc__), start))
 
 
-def _main(options: dict[str, Any], execute: conduct.Execute) -> None:
-    name, scale = str(options["study"]), str(options["scale"])
-    study, folder = load(name), Path(str(options["runs"])) / name / scale
+def _main(options: dict[str, Any], start: Start | None) -> None:
+    asked, jobs = str(options["study"]), options["jobs"]
+    if jobs < 1:
+        raise ConfigError(f"jobs: got {jobs}; allowed: 1 or more")
+    pieces = [_piece(name, options) for name in (names() if asked == ALL else [asked])]
+    wanted = _wanted(options, [run for piece in pieces for run in piece.planned])
+    failed: list[Path] = []
+    for piece in pieces:
+        failed += _conducted(piece, wanted, start or starter(jobs), jobs)
+    if failed:
+        print(f"failed: {', '.join(map(str, failed))}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _piece(name: str, options: dict[str, Any]) -> Piece:
+    """A study and all of its runs."""
+    study, scale = load(name), str(options["scale"])
+    folder = Path(str(options["runs"])) / name / scale
     docs = Path(str(options["docs"] or (folder if scale == "smoke" else "docs")))
     planned = runs(study, folder, docs / "results" / name, scale)
-    wanted = _wanted(options, planned)
-    tell = partial(print, flush=True)
-    done = conduct.conduct(name, study, planned, wanted, docs, execute, tell)
+    return Piece(name, study, planned, docs)
+
+
+def _conducted(
+    piece: Piece, wanted: Sequence[Run], start: Start, jobs: int
+) -> list[Path]:
+    """Makes what is wanted of a study; folders of runs that failed."""
+    own = [run for run in piece.planned if run in wanted]
+    if not own:
+        return []
+    done = conduct.conduct(piece, own, start, jobs, partial(print, flush=True))
     if done.stopped:
         sys.exit(stops.status())
-    print(results.write(docs, name, study, planned))
-    if done.failed:
-        print(f"failed: {', '.join(map(str, done.failed))}", file=sys.stderr)
-        sys.exit(1)
+    print(results.write(piece))
+    return done.failed
 
 
 def _wanted(options: dict[str, Any], planned: Sequence[Run]) -> list[Run]:

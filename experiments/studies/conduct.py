@@ -1,18 +1,13 @@
 """Runs what is missing of a study, and keeps its tables up to date meanwhile."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.studies import kept, results
-from experiments.studies.study import Run, Standing, Study, standing
+from experiments.studies.side import Start, Task, side_by_side
+from experiments.studies.study import Piece, Run, Standing, standing
 from rolemarl_jax import stops
-
-Execute = Callable[[Sequence[str]], int]
 
 
 class Conducted(NamedTuple):
@@ -27,71 +22,49 @@ class Conducted(NamedTuple):
     stopped: bool
 
 
-def train(arguments: Sequence[str]) -> int:
-    """Runs ``experiments.run`` in a process of its own, which owns the devices.
-
-    Args:
-        arguments: of ``experiments.run``.
-
-    Returns:
-        Its exit status.
-    """
-    command = [sys.executable, "-m", "experiments.run", *arguments]
-    with subprocess.Popen(command) as child:
-        while True:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:
-                # It saves itself. Of Ctrl-C the terminal has told it as well.
-                number = stops.status() - 128
-                if number != signal.SIGINT or not os.isatty(0):
-                    child.send_signal(number)
-
-
 def conduct(
-    name: str,
-    study: Study,
-    planned: Sequence[Run],
+    piece: Piece,
     wanted: Sequence[Run],
-    docs: Path,
-    execute: Execute,
+    start: Start,
+    jobs: int,
     tell: Callable[[str], None],
 ) -> Conducted:
     """Runs what has not finished; tables are written after each run.
 
     Args:
-        name: of the study.
-        study: its text and measure.
-        planned: all of its runs. wanted: those to be made now.
-        docs: folder of ``results.md``.
-        execute: trains one run from its command line and returns an exit status.
+        piece: the study.
+        wanted: those of its runs that are to be made now.
+        start: begins a run.
+        jobs: how many runs at once.
         tell: is given a line before the first run, and one before each.
 
     Raises:
         ConfigError: a folder holds a run of another configuration; none was begun.
     """
     before = [standing(run) for run in wanted]
-    tell(f"{study.title}: {_counts(before)}")
-    failed: list[Path] = []
+    tell(f"{piece.study.title}: {_counts(before)}")
+    failed, tasks = list[Path](), list[Task]()
     for number, (run, now) in enumerate(zip(wanted, before, strict=True), 1):
+        label = f"[{number}/{len(wanted)}] {run.folder}"
         if now.stage == "finished":
             kept.keep(run)
-            continue
-        stops.check()
-        if now.stage == "broken":
-            tell(f"[{number}/{len(wanted)}] {run.folder} is left out: {now.why}")
+        elif now.stage == "broken":
+            tell(f"{label} is left out: {now.why}")
             failed.append(run.folder)
-            continue
-        tell(f"[{number}/{len(wanted)}] {run.folder}")
-        status = execute(now.arguments)
+        else:
+            tasks.append(Task(label, run, now.arguments))
+    stopped = False
+    for task, status in side_by_side(tasks, start, jobs, tell):
         if not status:
-            kept.keep(run)
-        results.write(docs, name, study, planned)
+            kept.keep(task.run)
+        results.write(piece)
         if status in stops.STATUSES:
-            return Conducted(failed, stopped=True)
-        if status:
-            failed.append(run.folder)
-    return Conducted(failed, stopped=False)
+            stopped = True
+        elif status:
+            failed.append(task.run.folder)
+    if not stopped:
+        stops.check()  # asked to, and those that ran had just finished
+    return Conducted(failed, stopped)
 
 
 def _counts(before: Sequence[Standing]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.studies.study import Run, Study
+from experiments.studies.study import Piece, Run
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import headline, loggers, plotting, stats, summary
@@ -23,16 +23,16 @@ COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
 OVERLAID = 4  # runs that can be told apart in one panel
 
 
-def write(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> Path:
+def write(piece: Piece) -> Path:
     """Puts a study's section into ``results.md``, and its pictures beside it.
 
     Raises:
         ConfigError: the file has only one of the study's two markers.
     """
-    docs.mkdir(parents=True, exist_ok=True)
-    path = docs / "results.md"
+    piece.docs.mkdir(parents=True, exist_ok=True)
+    path = piece.docs / "results.md"
     text = path.read_text(encoding="utf8") if path.is_file() else HEAD
-    text = replaced(text, name, section(docs, name, study, runs))
+    text = replaced(text, piece.name, section(piece))
     files.write_text(path, text)
     return path
 
@@ -54,18 +54,19 @@ def replaced(text: str, name: str, body: str) -> str:
     return before + marked + after
 
 
-def section(docs: Path, name: str, study: Study, runs: Sequence[Run]) -> str:
+def section(piece: Piece) -> str:
     """Heading, and tables and a picture for each world."""
+    study = piece.study
     parts = [f"## {study.title}", study.note.strip()]
-    for world, group in groupby(runs, key=lambda run: run.world):
+    for world, group in groupby(piece.planned, key=lambda run: run.world):
         rows = list(group)
         parts += [f"### {world}", table(study.measure, rows)]
         if study.also:
             parts.append(besides(study.also, rows))
-        path = docs / "results" / f"{name}-{world}.png"
+        path = piece.docs / "results" / f"{piece.name}-{world}.png"
         picture = _draw(path, study.measure, world, rows)
         if picture is not None:
-            parts.append(f"![{world}]({picture.relative_to(docs).as_posix()})")
+            parts.append(f"![{world}]({picture.relative_to(piece.docs).as_posix()})")
     return "\n\n".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Studies: lists of runs that belong into one table, and where each of them stands."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -98,6 +99,22 @@ class Run(NamedTuple):
         return self.folder if done or not self.kept.is_dir() else self.kept
 
 
+class Piece(NamedTuple):
+    """A study that is to be made, as far as somebody wants it.
+
+    Attributes:
+        name: of its file.
+        study: its text and measure.
+        planned: all of its runs.
+        docs: folder of its ``results.md``.
+    """
+
+    name: str
+    study: Study
+    planned: list[Run]
+    docs: Path
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a run stands.
@@ -114,15 +131,19 @@ class Standing:
     why: str = ""
 
 
+def names() -> list[str]:
+    """Of all studies."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
 def load(name: str) -> Study:
     """The study of that name.
 
     Raises:
         ConfigError: unknown name, unknown, missing or ill-typed key.
     """
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(f"study: got '{name}'; {nearest(name, known)}")
+    if name not in names():
+        raise ConfigError(f"study: got '{name}'; {nearest(name, names())}")
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf8")
     return build(Study, yaml.safe_load(text), f"study.{name}")
 
@@ -154,12 +175,21 @@ def _run(
     )
     chosen = {argument.partition("=")[0]: argument for argument in every}
     arguments = list(chosen.values())
-    env = compose.composed(arguments).values["env"]
-    name = "-".join(str(env[key]) for key in ("name", "map") if key in env)
-    # Two files of configs/env may describe worlds of one name.
-    where = name if name.startswith(world.env) else world.env
+    where = _name(world)
     path, kept = (home / where / algo.algo for home in homes)
     return Run(where, algo.algo, path, kept, (*arguments, f"run_dir={path}"))
+
+
+@lru_cache
+def _name(world: World) -> str:
+    """By which its tables and folders are told from those of other worlds.
+
+    Two files of ``configs/env`` may describe worlds of one name.
+    """
+    arguments = (f"env={world.env}", *world.overrides)
+    env = compose.composed(arguments).values["env"]
+    name = "-".join(str(env[key]) for key in ("name", "map") if key in env)
+    return name if name.startswith(world.env) else world.env
 
 
 def standing(run: Run) -> Standing:

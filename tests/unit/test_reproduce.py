@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from support import REPO
 
 from experiments import reproduce
 from experiments.door import compose, resume
-from experiments.studies import results, study
+from experiments.studies import results, side, study
 from experiments.studies.study import Run
 from rolemarl_jax import learners
 from rolemarl_jax.config import ConfigError, build
@@ -42,14 +43,32 @@ def tiny(tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(TINY)
 
 
+class Ended:
+    """A process that ends after some looks at it, or when it is asked to stop."""
+
+    def __init__(self, status, looks=0):
+        self.status, self.looks, self.signals = status, looks, []
+
+    def poll(self):
+        self.looks -= 1
+        return None if self.looks >= 0 else self.status
+
+    def send_signal(self, number):
+        self.signals.append(number)
+        self.looks, self.status = 0, 128 + number
+
+
 class Stub:
     """Leaves what a run leaves; ``statuses`` are its exit statuses by algorithm."""
 
     def __init__(self, **statuses):
         self.statuses, self.calls = statuses, []
 
-    def __call__(self, arguments):
-        self.calls.append(arguments)
+    def __call__(self, task):
+        self.calls.append(task.arguments)
+        return Ended(self.made(task.arguments))
+
+    def made(self, arguments):
         cfg = resume.resolve(compose.composed(arguments))
         folder = rundir.create(cfg)
         status = self.statuses.get(cfg.algo["name"], 0)
@@ -185,6 +204,64 @@ def test_results_of_another_configuration_are_not_taken_for_these(tmp_path, caps
     assert "env.dots: stored 2, now 3" in capsys.readouterr().err
 
 
+def tasks(*names):
+    return [side.Task(name, made(Path("runs", name)), ()) for name in names]
+
+
+def made(folder):
+    return Run("world", folder.name, folder, folder, ())
+
+
+def test_as_many_as_asked_run_at_once_and_the_first_to_end_is_told_first():
+    looks, live, lines = {"a": 9, "b": 1, "c": 1}, [], []
+
+    def start(task):
+        live.append(task.label)
+        return Ended(int(task.label == "c"), looks[task.label])
+
+    ended = side.side_by_side(tasks("a", "b", "c"), start, 2, lines.append)
+    first = next(ended)
+    assert (first[0].label, first[1], live) == ("b", 0, ["a", "b"])
+    assert [(task.label, status) for task, status in ended] == [("c", 1), ("a", 0)]
+    assert lines == [
+        *("a", "b", "b: finished", "c"),
+        *("c: failed, status 1; see runs/c.log", "a: finished"),
+    ]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_all_are_stopped_together_and_no_more_are_begun(by_hand, monkeypatch):
+    """Whether this process is asked to, or one of the runs was."""
+    children = {}
+
+    def start(task):
+        children[task.label] = Ended(143, 2) if task.label == "b" else Ended(0, 99)
+        return children[task.label]
+
+    def pause(_):
+        if by_hand:
+            monkeypatch.setattr(side.time, "sleep", lambda _: None)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(side.time, "sleep", pause)
+    monkeypatch.setattr(side.os, "isatty", lambda _: False)
+    ended = list(side.side_by_side(tasks("a", "b", "c"), start, 2, [].append))
+    assert sorted(children) == ["a", "b"]
+    told = [children[name].signals for name in "ab"]
+    assert told == ([[2], [2]] if by_hand else [[15], []])
+    assert {status for _, status in ended} == {130 if by_hand else 143}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_all_studies_in_one_command(tmp_path):
+    (tmp_path / "later.yaml").write_text(TINY.replace("algo: iql", "algo: qmix"))
+    stub = Stub()
+    reproduce.main(["study=all", "docs=docs", "jobs=2", "algos=[qmix,vdn]"], stub)
+    assert [call[0] for call in stub.calls] == ["algo=vdn", "algo=qmix", "algo=vdn"]
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert text.count("## Two on a grid") == 2
+
+
 def test_studies_own_their_sections():
     one = results.replaced("# Results\n", "a", "old a")
     both = results.replaced(one, "b", "old b")
@@ -227,6 +304,7 @@ def test_every_study_can_be_composed(name, scale, tmp_path):
         (["study=tiny2"], "study: got 'tiny2'; known: tiny; did you mean 'tiny'?"),
         (["study=tiny", "scale=papers"], "scale: got 'papers'; known: paper, smoke"),
         ([], "study: missing"),
+        (["study=tiny", "jobs=0"], "jobs: got 0; allowed: 1 or more"),
         (["study=tiny", "algos=vdm"], "algos: got 'vdm'; known: iql, vdn; did you"),
         (["study=tiny", "worlds=3m"], "worlds: got '3m'; known: pac_men"),
         (["study=bad"], "study.bad.measure: got 'loss'"),
