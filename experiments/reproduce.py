@@ -27,7 +27,8 @@ OPTIONS = {
     "worlds": Option([], "only these, for a piece of the study; all if empty"),
     "algos": Option([], "the same of algorithms"),
     "jobs": Option(
-        1, "runs at once; several write what they show to <runs>/.../<algo>.log"
+        1,
+        "runs at once, which share a card; each shows itself in <runs>/.../<algo>.log",
     ),
     "docs": Option(
         None, "folder of results.md; docs, at scale=smoke that of the results"

@@ -16,12 +16,12 @@ from rolemarl_jax.roles.parts.phase import Context, LossOut, Phase
 KEY = jax.random.key(0)
 # One of each learner and method.
 SOME = (
-    *("qmix", "mappo", "maac"),
+    *("qmix", "mappo"),
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
             *("acorm", "roma", "r3dm", "eoi", "eoi_explore", "pqn_qmix"),
-            *("acorm_mappo", "eoi_ippo", "eoi_maac"),
+            *("acorm_mappo", "eoi_ippo", "eoi_maac", "maac"),
         )
     ),
 )
