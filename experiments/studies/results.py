@@ -20,6 +20,7 @@ last three evaluations, with 95 % stratified bootstrap intervals, or the range o
 than five seeds.
 """
 COLUMNS = ("algo", "seeds", "env steps a seed", "commit", "device")
+NOTHING = "-"  # a cell without a number
 OVERLAID = 4  # runs that can be told apart in one panel
 
 
@@ -61,8 +62,8 @@ def section(piece: Piece) -> str:
     for world, group in groupby(piece.planned, key=lambda run: run.world):
         rows = list(group)
         parts += [f"### {world}", table(study.measure, rows)]
-        if study.also:
-            parts.append(besides(study.also, rows))
+        more = besides(study.also, rows)
+        parts += [more] if more else []
         path = piece.docs / "results" / f"{piece.name}-{world}.png"
         picture = _draw(path, study.measure, world, rows)
         if picture is not None:
@@ -98,14 +99,18 @@ def _row(measure: str, run: Run) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def besides(columns: Sequence[str], runs: Sequence[Run]) -> str:
-    """One row a run: columns of its evaluations, each seed's mean of the last three."""
+def besides(columns: Sequence[str], runs: Sequence[Run]) -> str | None:
+    """One row a run: columns of its evaluations, each seed's mean of the last three.
+
+    Runs that have none of them are left out; none if no run has any.
+    """
     head = ("algo", *(column.removeprefix("role/") for column in columns))
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for run in runs:
-        cells = (_over_seeds(run, column) for column in columns)
-        lines.append(f"| {' | '.join((run.algo, *cells))} |")
-    return "\n".join(lines)
+        cells = [_over_seeds(run, column) for column in columns]
+        if any(cell != NOTHING for cell in cells):
+            lines.append(f"| {' | '.join((run.algo, *cells))} |")
+    return "\n".join(lines) if len(lines) > 2 else None
 
 
 def _over_seeds(run: Run, column: str) -> str:
@@ -115,7 +120,7 @@ def _over_seeds(run: Run, column: str) -> str:
         if row["split"] == "test" and np.isfinite(row.get(column, np.nan)):
             known[row["seed"]].append(row[column])
     scores = [np.mean(values[-3:]) for values in known.values()]
-    return stats.text(stats.over_seeds(scores), ".2f") if scores else "-"
+    return stats.text(stats.over_seeds(scores), ".2f") if scores else NOTHING
 
 
 def _short(commit: str | None) -> str:

@@ -116,6 +116,8 @@ def test_runs_are_made_once_and_tabulated(tmp_path):
     # The column that no evaluation has, and the one that two of three seeds know.
     assert "| algo | influence | episode_length |" in text
     assert "| vdn | - | 4.00 [4.00, 4.00] |\n| iql | - | 4.50 [4.00, 5.00] |" in text
+    planned = study.runs(study.load("tiny"), folder.parent, tmp_path, "paper")
+    assert results.besides(["role/influence"], planned) is None
     assert (tmp_path / "docs/results/tiny-pac_men.png").is_file()
     again = Stub()
     go(again)
@@ -329,10 +331,19 @@ def test_kept_configurations_are_those_of_today():
         build(learners.module_of(cfg.algo).Config, cfg.algo, "algo")
 
 
-@pytest.mark.parametrize("name", ["smax_3m", "replay_free"])
+# Made before a default was corrected (CHANGELOG, "Numbers change"); to be made again.
+ELDER = {
+    "smax_3m": {"eoi_ippo", "eoi_maac"},
+    "smax_harder": set(),
+    "replay_free": {"pqn_acorm", "pqn_eoi"},
+}
+
+
+@pytest.mark.parametrize("name", ELDER)
 def test_what_is_kept_is_not_made_again(name, tmp_path):
     """Defaults that came later leave what a finished run learned as it was."""
     found, kept = study.load(name), REPO / "docs" / "results" / name
     runs = study.runs(found, tmp_path, kept, "paper")
-    there = {run.algo: study.standing(run).stage for run in runs if run.kept.is_dir()}
-    assert there and set(there.values()) == {"finished"}, there
+    there = [(run.algo, study.standing(run).stage) for run in runs if run.kept.is_dir()]
+    assert {stage for _, stage in there} <= {"finished", "missing"}
+    assert {algo for algo, stage in there if stage == "missing"} == ELDER[name]
