@@ -265,9 +265,8 @@ def test_padding_changes_nothing():
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["mappo", pytest.param("acorm_mappo", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])
 def test_one_minibatch_is_the_whole_block(name, monkeypatch):
     """The same iteration whether or not its first forward pass is made twice."""
     changes = SMALL if name == "acorm_mappo" else {"role__hidden": 6}
