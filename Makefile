@@ -36,7 +36,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP)
-	$(BIN)/python -m experiments.run algo=acorm env=smax $(ARGS)
+	$(BIN)/python -m experiments.run algo=acorm_mappo env=smax env.map=2s3z \
+		total_steps=200000 $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
