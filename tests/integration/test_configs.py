@@ -41,7 +41,7 @@ def cursors(program):
 
 def variant(name):
     """Whether what is quick already traces most of it."""
-    return any(part in name for part in ("_no_", "grid", "roma_td_", "pqn_r3dm"))
+    return any(part in name for part in ("_no_", "grid", "roma_td_", "r3dm"))
 
 
 @pytest.mark.parametrize(

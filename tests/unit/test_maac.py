@@ -166,7 +166,7 @@ def test_own_action_plays_no_part():
     assert (before[:, 0] != after[:, 0]).all()
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_agents_share_weights_only_if_told(shared):
     _, nets, _, state = make(shared)
     obs = jnp.broadcast_to(jax.random.normal(jax.random.key(0), (OBS,)), (1, N, OBS))

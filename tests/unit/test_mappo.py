@@ -94,7 +94,9 @@ def prepared(cfg, method, shaping, state, fresh):
     return both(state, fresh)
 
 
-@pytest.mark.parametrize("name", ["mappo", "acorm_mappo"])
+@pytest.mark.parametrize(
+    "name", ["mappo", pytest.param("acorm_mappo", marks=pytest.mark.slow)]
+)
 def test_final_observations_are_valued_with_their_past(name):
     """Each bootstrap equals unrolling that world up to its final observation."""
     changes = SMALL if name == "acorm_mappo" else {"role__hidden": 6}

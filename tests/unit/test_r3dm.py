@@ -188,6 +188,7 @@ def test_terms_add_up_and_padding_gets_nothing():
     assert (reward[np.asarray(batch.mask) == 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_clip_bounds_the_reward_before_alpha():
     free, _ = reward_of(alpha=0.5)
     bound = float(np.median(np.abs(free))) / 0.5

@@ -29,8 +29,11 @@ def note(env, learner, state, glance):
     return glance.action, masked.argmax(-1), jax.vmap(env.bodies)(glance.world)
 
 
+SLOW = ("roma", "acorm_mappo")
+
+
 @pytest.mark.parametrize(
-    "name", ["roma", "maac", pytest.param("acorm_mappo", marks=pytest.mark.slow)]
+    "name", ["maac", *(pytest.param(x, marks=pytest.mark.slow) for x in SLOW)]
 )
 def test_what_is_watched_is_what_is_judged(name):
     env = skirmish()
