@@ -12,7 +12,7 @@ from typing import Any
 from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.studies import conduct, results
-from experiments.studies.side import Start, starter
+from experiments.studies.processes import Start, starter
 from experiments.studies.study import Piece, Run, load, names, runs
 from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest

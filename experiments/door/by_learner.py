@@ -1,6 +1,6 @@
 """Numbers that depend on the learner, in the file of a role method.
 
-In YAML: ``contrastive_every: "${by_learner:20,{pqn:2}}"``.
+In YAML: ``contrastive_every: "${by_learner:20,{pqn:1}}"``.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.studies import kept, results
-from experiments.studies.side import Start, Task, side_by_side
+from experiments.studies.processes import Start, Task, side_by_side
 from experiments.studies.study import Piece, Run, Standing, standing
 from rolemarl_jax import stops
 

@@ -181,7 +181,7 @@ def test_every_file_is_written_through_one_door(repo):
         "rolemarl_jax/bridge/pool/complaints.py": 1,
         "rolemarl_jax/bridge/worker/process.py": 1,
         "rolemarl_jax/bridge/worker/games/scripted.py": 1,
-        "experiments/studies/side.py": 1,
+        "experiments/studies/processes.py": 1,
     }
     for top in ("rolemarl_jax", "experiments"):
         for path in Path(repo / top).rglob("*.py"):

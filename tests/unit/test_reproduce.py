@@ -10,7 +10,7 @@ from support import REPO
 
 from experiments import reproduce
 from experiments.door import compose, resume
-from experiments.studies import results, side, study
+from experiments.studies import processes, results, study
 from experiments.studies.study import Run
 from rolemarl_jax import learners
 from rolemarl_jax.config import ConfigError, build
@@ -207,7 +207,7 @@ def test_results_of_another_configuration_are_not_taken_for_these(tmp_path, caps
 
 
 def tasks(*names):
-    return [side.Task(name, made(Path("runs", name)), ()) for name in names]
+    return [processes.Task(name, made(Path("runs", name)), ()) for name in names]
 
 
 def made(folder):
@@ -221,7 +221,7 @@ def test_as_many_as_asked_run_at_once_and_the_first_to_end_is_told_first():
         live.append(task.label)
         return Ended(int(task.label == "c"), looks[task.label])
 
-    ended = side.side_by_side(tasks("a", "b", "c"), start, 2, lines.append)
+    ended = processes.side_by_side(tasks("a", "b", "c"), start, 2, lines.append)
     first = next(ended)
     assert (first[0].label, first[1], live) == ("b", 0, ["a", "b"])
     assert [(task.label, status) for task, status in ended] == [("c", 1), ("a", 0)]
@@ -242,12 +242,12 @@ def test_all_are_stopped_together_and_no_more_are_begun(by_hand, monkeypatch):
 
     def pause(_):
         if by_hand:
-            monkeypatch.setattr(side.time, "sleep", lambda _: None)
+            monkeypatch.setattr(processes.time, "sleep", lambda _: None)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(side.time, "sleep", pause)
-    monkeypatch.setattr(side.os, "isatty", lambda _: False)
-    ended = list(side.side_by_side(tasks("a", "b", "c"), start, 2, [].append))
+    monkeypatch.setattr(processes.time, "sleep", pause)
+    monkeypatch.setattr(processes.os, "isatty", lambda _: False)
+    ended = list(processes.side_by_side(tasks("a", "b", "c"), start, 2, [].append))
     assert sorted(children) == ["a", "b"]
     told = [children[name].signals for name in "ab"]
     assert told == ([[2], [2]] if by_hand else [[15], []])
