@@ -19,12 +19,13 @@ import jax
 import orbax.checkpoint as ocp
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import digests
+from rolemarl_jax.disk import digests, files
 from rolemarl_jax.disk.rundir import require_plain
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import PyTree
 
 META = "meta"
+MARK = "commit_success.txt"  # of orbax, in each whole folder
 DIGESTS = "digests"  # in the record; checkpoints of older versions have none
 PIECE, FILE = 2**24, 2**26  # bytes of an array's pieces, and of files
 SPARE = 32 * 2**20  # bytes left free besides the checkpoint's own
@@ -78,9 +79,16 @@ def save(
             manager.delete(step)
         args = ocp.args.Composite(**parts, **{META: ocp.args.JsonSave(record)})
         manager.save(step, args=args, force=True)
+    _forget_place(directory / str(step))
     digests.list_files(directory / str(step))
     if latest(directory) != step:
         raise OSError(f"checkpoint {step} was written, and is not in {directory}")
+
+
+def _forget_place(folder: Path) -> None:
+    """Takes paths of this machine out of orbax's marks; that they are there counts."""
+    for mark in folder.rglob(MARK):
+        files.write_text(mark, "committed\n")
 
 
 def latest(directory: Path) -> int | None:

@@ -65,6 +65,8 @@ def test_the_median_seed_is_there_without_its_optimisers(source, shipped):
     own = jax.tree.map(lambda x: x[2:3], states)
     jax.tree.map(np.testing.assert_array_equal, found, own._replace(opt={}))
     assert found.params and found.opt == {}
+    texts = [x.read_bytes() for x in (shipped / "parameters").rglob("*") if x.is_file()]
+    assert texts and not any(str(shipped.parent).encode() in text for text in texts)
     assert '"role/switching": null' in (shipped / "metrics.jsonl").read_text()
     rows = loggers.read(shipped / "metrics.jsonl")
     assert [(row["seed"], row["split"]) for row in rows] == [(6, "test")]
