@@ -83,7 +83,7 @@ def side_by_side(
     Raises:
         KeyboardInterrupt: asked to stop while none was running.
     """
-    waiting, live = deque(tasks), dict[Task, Child]()
+    waiting, live, stopping = deque(tasks), dict[Task, Child](), False
     while waiting or live:
         try:
             _fill(waiting, live, start, jobs, tell)
@@ -96,14 +96,16 @@ def side_by_side(
             if number != signal.SIGINT or not os.isatty(0):
                 _stop(live.values(), number)
             waiting.clear()
+            stopping = True
             continue
         for task, status in ended:
             del live[task]
             if jobs > 1:
                 tell(f"{task.label}: {_became(task, status)}")
-            if status in stops.STATUSES and waiting:
-                waiting.clear()
+            if status in stops.STATUSES and not stopping:
                 _stop(live.values(), signal.SIGTERM)
+                waiting.clear()
+                stopping = True  # a second signal would end them unsaved
             yield task, status
 
 

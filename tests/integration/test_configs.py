@@ -40,7 +40,7 @@ def cursors(program):
 
 
 def variant(name):
-    """Whether what is quick already traces most of it."""
+    """Whether quick tests trace most of it; of R3DM at small sizes."""
     return any(part in name for part in ("_no_", "grid", "roma_td_", "r3dm"))
 
 

@@ -231,8 +231,9 @@ def test_as_many_as_asked_run_at_once_and_the_first_to_end_is_told_first():
     ]
 
 
+@pytest.mark.parametrize("names", ["ab", "abc"])
 @pytest.mark.parametrize("by_hand", [False, True])
-def test_all_are_stopped_together_and_no_more_are_begun(by_hand, monkeypatch):
+def test_all_are_stopped_together_and_no_more_are_begun(by_hand, names, monkeypatch):
     """Whether this process is asked to, or one of the runs was."""
     children = {}
 
@@ -247,7 +248,7 @@ def test_all_are_stopped_together_and_no_more_are_begun(by_hand, monkeypatch):
 
     monkeypatch.setattr(processes.time, "sleep", pause)
     monkeypatch.setattr(processes.os, "isatty", lambda _: False)
-    ended = list(processes.side_by_side(tasks("a", "b", "c"), start, 2, [].append))
+    ended = list(processes.side_by_side(tasks(*names), start, 2, [].append))
     assert sorted(children) == ["a", "b"]
     told = [children[name].signals for name in "ab"]
     assert told == ([[2], [2]] if by_hand else [[15], []])
@@ -306,7 +307,8 @@ def test_every_study_can_be_composed(name, scale, tmp_path):
         (["study=tiny2"], "study: got 'tiny2'; known: tiny; did you mean 'tiny'?"),
         (["study=tiny", "scale=papers"], "scale: got 'papers'; known: paper, smoke"),
         ([], "study: missing"),
-        (["study=tiny", "jobs=0"], "jobs: got 0; allowed: 1 or more"),
+        (["study=tiny", "jobs=0"], "jobs: got 0; allowed: whole numbers from 1"),
+        (["study=tiny", "jobs=two"], "jobs: got 'two'; allowed: whole numbers from 1"),
         (["study=tiny", "algos=vdm"], "algos: got 'vdm'; known: iql, vdn; did you"),
         (["study=tiny", "worlds=3m"], "worlds: got '3m'; known: pac_men"),
         (["study=bad"], "study.bad.measure: got 'loss'"),
