@@ -73,10 +73,19 @@ def guard(action: Callable[[], None]) -> None:
     SIGINT and SIGTERM end it with status 130 and 143 (`rolemarl_jax.stops`).
     """
     try:
-        stops.obeyed(action)
+        stops.obeyed(lambda: _unless_stopped(action))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _unless_stopped(action: Callable[[], None]) -> None:
+    """Where a library made its own error of the interrupt, it is an interrupt again."""
+    try:
+        action()
+    except ConfigError:
+        stops.check()
+        raise
 
 
 class Option(NamedTuple):

@@ -25,7 +25,7 @@ def test_before_anything_is_compiled(tmp_path):
         run.wait(1.0)
     run.send_signal(signal.SIGTERM)
     code, said = tries.ended(run)
-    assert code == 143
+    assert code == 143, said
     assert said.endswith("stopped\n") and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
 

@@ -95,3 +95,18 @@ def test_a_module_is_imported_to_its_end(tmp_path):
     )
     assert (done.stdout, done.stderr) == ("imported\n", "stopped\n")
     assert done.returncode == 143
+
+
+def test_an_error_that_a_library_made_of_the_request_is_no_refusal():
+    code = (
+        "import os, signal\nfrom rolemarl_jax.config import ConfigError\n"
+        "from experiments.door import cli\n"
+        "def command():\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except KeyboardInterrupt:\n        raise ConfigError('unreadable')\n"
+        "cli.guard(command)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (143, "stopped\n")
