@@ -46,9 +46,9 @@ def main() -> None:
 def _main(options: dict[str, Any]) -> None:
     run = rundir.load_config(str(options["run_dir"]))
     cfg = _changed(run, options)
-    episodes = _whole(options, "episodes", least=1)
+    episodes = cli.whole(options, "episodes", least=1)
     drawn = options["seed"] is None
-    seed = secrets.randbelow(INT32) if drawn else _whole(options, "seed", least=0)
+    seed = secrets.randbelow(INT32) if drawn else cli.whole(options, "seed", least=0)
     policy = require_name("policy", options["policy"], POLICIES)
     devices.prepare_devices(cfg)
     from rolemarl_jax.report import evaluation, names
@@ -109,14 +109,6 @@ def play(cfg: RunConfig, games: Any, step: int | None) -> tuple[Any, dict[str, A
         return evaluate_remote(cfg, world, games, step)
     learner = make_learner(cfg.algo, world.spec)
     return stored.evaluate(cfg, world, learner, games, step), {}
-
-
-def _whole(options: dict[str, Any], key: str, least: int) -> int:
-    """A whole number among the options."""
-    got = options[key]
-    if type(got) is not int or not least <= got <= INT32:
-        raise ConfigError(f"{key}: got {got!r}; allowed: {least} to {INT32}")
-    return got
 
 
 def _changed(run: RunConfig, options: dict[str, Any]) -> RunConfig:

@@ -105,9 +105,7 @@ def _curves(
     title: str,
 ) -> Path:
     """Learning curves, of one world with its losses if these are asked for."""
-    smooth = asked["smooth"]
-    if type(smooth) is not int or smooth < 1:
-        raise ConfigError(f"smooth: got {smooth!r}; allowed: 1 point or more")
+    smooth = cli.whole(asked, "smooth", least=1)
     if not asked["losses"]:
         return figures.panels(
             groups, metrics or [None], asked["split"], smooth, out, title

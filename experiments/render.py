@@ -12,11 +12,10 @@ from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.door.devices import prepare_devices
 from experiments.shows.choose import check_seed
-from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 
 MOST = 16  # episodes of a seed
-SIZES = range(120, 2001)
+SMALLEST, LARGEST = 120, 2000  # pixels
 OPTIONS = {
     "run_dir": ...,
     "out": Option(None, "a GIF or an MP4; film.gif in run_dir by default"),
@@ -34,11 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _render(asked: dict[str, Any]) -> None:
     run_dir = Path(str(asked["run_dir"]))
     out = Path(str(asked["out"])) if asked["out"] else run_dir / rundir.FILM
-    for key, allowed in (("episode", range(1, MOST + 1)), ("size", SIZES)):
-        if type(asked[key]) is not int or asked[key] not in allowed:
-            raise ConfigError(
-                f"{key}: got {asked[key]!r}; allowed: {allowed[0]} to {allowed[-1]}"
-            )
+    episode = cli.whole(asked, "episode", least=1, most=MOST)
+    size = cli.whole(asked, "size", least=SMALLEST, most=LARGEST)
     cfg = rundir.load_config(run_dir)
     check_seed(run_dir, asked["seed"])
     from envs.picture import film
@@ -48,9 +44,8 @@ def _render(asked: dict[str, Any]) -> None:
     # Only now may JAX be imported.
     from experiments.shows.episodes import played
 
-    episode = asked["episode"]
     acts = next(played(run_dir, asked["seed"], episode))
-    pictures = acts.film(episode - 1, asked["size"])
+    pictures = acts.film(episode - 1, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     film.write(out, pictures)
     print(f"{out}: {acts.title(episode - 1)}")

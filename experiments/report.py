@@ -30,10 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _report(asked: dict[str, Any]) -> None:
-    run_dir, episodes = Path(str(asked["run_dir"])), asked["episodes"]
+    run_dir = Path(str(asked["run_dir"]))
+    episodes = cli.whole(asked, "episodes", least=0, most=MOST)
     out = Path(str(asked["out"])) if asked["out"] else run_dir / rundir.REPORT
-    if type(episodes) is not int or not 0 <= episodes <= MOST:
-        raise ConfigError(f"episodes: got {episodes!r}; allowed: 0 to {MOST}")
     rundir.load(run_dir)
     check_seed(run_dir, asked["seed"])
     show = _show(run_dir, asked["seed"], episodes) if episodes else None

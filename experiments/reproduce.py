@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> None:
 
 
 def _main(options: dict[str, Any], start: Start | None) -> None:
-    asked, jobs = str(options["study"]), options["jobs"]
-    if type(jobs) is not int or jobs < 1:
-        raise ConfigError(f"jobs: got {jobs!r}; allowed: whole numbers from 1")
+    asked, jobs = str(options["study"]), cli.whole(options, "jobs", least=1)
     pieces = [_piece(name, options) for name in (names() if asked == ALL else [asked])]
     wanted = _wanted(options, [run for piece in pieces for run in piece.planned])
     failed: list[Path] = []

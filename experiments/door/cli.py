@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from rolemarl_jax import stops
-from rolemarl_jax.config import ConfigError, nearest
+from rolemarl_jax.config import INT32, ConfigError, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,6 +156,18 @@ def options(
     if missing:
         raise ConfigError(f"{missing[0]}: missing; options: {usage}")
     return {**{key: one.default for key, one in table.items()}, **found}
+
+
+def whole(options: Mapping[str, Any], key: str, least: int, most: int = INT32) -> int:
+    """An option that is a whole number.
+
+    Raises:
+        ConfigError: it is none, or not from ``least`` to ``most``.
+    """
+    got = options[key]
+    if type(got) is not int or not least <= got <= most:
+        raise ConfigError(f"{key}: got {got!r}; allowed: {least} to {most}")
+    return got
 
 
 def _option(key: str, one: Any) -> Option:

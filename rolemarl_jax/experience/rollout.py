@@ -21,6 +21,7 @@ from rolemarl_jax.types import (
     Key,
     LearnerState,
     PyTree,
+    Step,
 )
 
 
@@ -131,20 +132,8 @@ def make_rollout(
         after, step = jax.vmap(env.step)(step_keys, now.env, actions)
         ended = step.terminated | step.truncated
         ret, length = now.ret + step.reward, now.length + 1
-        block = Block(
-            world=jax.vmap(store.encode)(now.env),
-            final=jax.vmap(store.encode)(after),
-            action=actions,
-            reward=step.reward,
-            terminated=step.terminated,
-            truncated=step.truncated,
-        )
-        episodes = Episodes(
-            count=ended.sum(),
-            ret=(ret * ended).sum(),
-            won=(step.won & ended).sum(),
-            length=(length * ended).sum(),
-        )
+        block = _block(store, now.env, actions, after, step)
+        episodes = _ended(ended, ret, length, step.won)
         worlds_next = Worlds(
             env=going_on(after, ended, moment),
             agents=AgentState(
@@ -167,3 +156,27 @@ def make_rollout(
         return now, block, jax.tree.map(lambda x: x.sum(0), episodes)
 
     return Rollout(init, collect, ticks)
+
+
+def _block(
+    store: Store, before: EnvState, actions: Array, after: EnvState, step: Step
+) -> Block:
+    """A tick of W worlds as it is kept."""
+    return Block(
+        world=jax.vmap(store.encode)(before),
+        final=jax.vmap(store.encode)(after),
+        action=actions,
+        reward=step.reward,
+        terminated=step.terminated,
+        truncated=step.truncated,
+    )
+
+
+def _ended(ended: Array, ret: Array, length: Array, won: Array) -> Episodes:
+    """Sums of a tick over those of W worlds whose episodes ended with it."""
+    return Episodes(
+        count=ended.sum(),
+        ret=(ret * ended).sum(),
+        won=(won & ended).sum(),
+        length=(length * ended).sum(),
+    )
