@@ -9,26 +9,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiments.door import cli
+from experiments.door import cli, devices
 from experiments.door.cli import Option
 from experiments.studies import conduct, results
 from experiments.studies.processes import Start, starter
-from experiments.studies.study import Piece, Run, load, names, runs
+from experiments.studies.study import SMOKE, Piece, Run, load, names, runs
 from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
 
 ALL = "all"
 OPTIONS = {
     "study": Option(..., "file of configs/study, or all of them, one after another"),
-    "scale": Option("paper", "smoke: a few minutes, to see that everything runs"),
+    "scale": Option(
+        "paper",
+        "smoke: minutes, to see that everything runs; unless some are named below, "
+        "each algorithm and each world once",
+    ),
     "runs": Option(
         "runs/studies", "results go to <runs>/<study>/<scale>/<world>/<algo>"
     ),
     "worlds": Option([], "only these, for a piece of the study; all if empty"),
     "algos": Option([], "the same of algorithms"),
     "jobs": Option(
-        1,
-        "runs at once, which share a card; each shows itself in <runs>/.../<algo>.log",
+        None,
+        "runs at once, which share a card; each shows itself in <runs>/.../<algo>.log; "
+        "by default 1, at scale=smoke one a core",
     ),
     "docs": Option(
         None, "folder of results.md; docs, at scale=smoke that of the results"
@@ -50,7 +55,7 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> None:
 
 
 def _main(options: dict[str, Any], start: Start | None) -> None:
-    asked, jobs = str(options["study"]), cli.whole(options, "jobs", least=1)
+    asked, jobs = str(options["study"]), _jobs(options)
     pieces = [_piece(name, options) for name in (names() if asked == ALL else [asked])]
     wanted = _wanted(options, [run for piece in pieces for run in piece.planned])
     failed: list[Path] = []
@@ -61,11 +66,18 @@ def _main(options: dict[str, Any], start: Start | None) -> None:
         sys.exit(1)
 
 
+def _jobs(options: dict[str, Any]) -> int:
+    """How many runs at once; smoke is not looked at while it runs."""
+    if options["jobs"] is None:
+        return devices.cores() if options["scale"] == SMOKE else 1
+    return cli.whole(options, "jobs", least=1)
+
+
 def _piece(name: str, options: dict[str, Any]) -> Piece:
     """A study and all of its runs."""
     study, scale = load(name), str(options["scale"])
     folder = Path(str(options["runs"])) / name / scale
-    docs = Path(str(options["docs"] or (folder if scale == "smoke" else "docs")))
+    docs = Path(str(options["docs"] or (folder if scale == SMOKE else "docs")))
     planned = runs(study, folder, docs / "results" / name, scale)
     return Piece(name, study, planned, docs)
 
@@ -85,7 +97,9 @@ def _conducted(
 
 
 def _wanted(options: dict[str, Any], planned: Sequence[Run]) -> list[Run]:
-    """The runs of some worlds and algorithms, or all."""
+    """The runs of some worlds and algorithms, or all; at scale=smoke a sample."""
+    if options["scale"] == SMOKE and not options["worlds"] + options["algos"]:
+        return _sample(planned)
     wanted = list(planned)
     for key, field in (("worlds", "world"), ("algos", "algo")):
         known = sorted({getattr(run, field) for run in planned})
@@ -94,6 +108,16 @@ def _wanted(options: dict[str, Any], planned: Sequence[Run]) -> list[Run]:
                 raise ConfigError(f"{key}: got '{one}'; {nearest(str(one), known)}")
         some = options[key] or known
         wanted = [run for run in wanted if getattr(run, field) in some]
+    return wanted
+
+
+def _sample(planned: Sequence[Run]) -> list[Run]:
+    """Runs of an algorithm or a study's world that none before them is of."""
+    seen, wanted = set[str | Path](), list[Run]()
+    for run in planned:
+        new = {run.algo, run.folder.parent} - seen
+        seen |= new
+        wanted += [run] if new else []
     return wanted
 
 

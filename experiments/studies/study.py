@@ -14,7 +14,8 @@ from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import summary
 
 FOLDER = compose.CONFIGS / "study"
-SCALES = ("paper", "smoke")
+SMOKE = "smoke"
+SCALES = ("paper", SMOKE)
 Stage = Literal["missing", "begun", "finished", "broken"]
 
 
@@ -167,7 +168,7 @@ def _run(
     study: Study, world: World, algo: Algorithm, homes: tuple[Path, Path], scale: str
 ) -> Run:
     """One run; of several values for a key the last one holds."""
-    last = (*study.smoke, *algo.smoke) if scale == "smoke" else ()
+    last = (*study.smoke, *algo.smoke) if scale == SMOKE else ()
     every = (
         *(f"algo={algo.algo}", f"env={world.env}", f"seeds={study.seeds}"),
         f"total_steps={world.total_steps}",

@@ -34,6 +34,7 @@ algos:
   - {algo: iql, overrides: [], smoke: [total_steps=300]}
 smoke: [total_steps=400]
 """
+WORLDS = ("pac_men", "windy_maze")
 
 
 @pytest.fixture
@@ -194,6 +195,26 @@ def test_smoke_keeps_to_its_own_folder(tmp_path):
     assert [call[3] for call in stub.calls] == ["total_steps=400", "total_steps=300"]
     assert (tmp_path / "runs/studies/tiny/smoke/results.md").is_file()
     assert not (tmp_path / "docs").exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_smoke_takes_each_algorithm_and_each_world_once(tmp_path):
+    worlds = [f"{{env: {env}, total_steps: 600, overrides: []}}" for env in WORLDS]
+    text = re.sub("  - {env.*}", "\n".join(f"  - {one}" for one in worlds), TINY)
+    (tmp_path / "tiny.yaml").write_text(text)
+    (tmp_path / "later.yaml").write_text(text.replace("algo: iql", "algo: qmix"))
+
+    def made(*options):
+        stub = Stub()
+        asked = ["study=all", "scale=smoke", f"runs=r{len(options)}", *options]
+        reproduce.main(asked, stub)
+        return [(call[0], call[1]) for call in stub.calls]
+
+    vdn, iql, qmix = "algo=vdn", "algo=iql", "algo=qmix"
+    first, second = (f"env={env}" for env in WORLDS)
+    later = [(vdn, first), (qmix, first), (vdn, second)]
+    assert made() == [*later, (vdn, first), (iql, first), (vdn, second)]
+    assert made("algos=[iql]") == [(iql, first), (iql, second)]
 
 
 @pytest.mark.usefixtures("tiny")
