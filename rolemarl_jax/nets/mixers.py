@@ -6,6 +6,7 @@ that a learner does not know which one it holds.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,8 @@ from rolemarl_jax.nets.layers import MLP, Linear, Module, Standardise
 from rolemarl_jax.rng import named
 from rolemarl_jax.types import Array, EnvSpec, Key, PyTree
 
+ENCODER = "state_encoder"  # parameter group
+
 
 @dataclass(frozen=True)
 class Mixer:
@@ -30,8 +33,11 @@ class Mixer:
         init: ``key -> {group: params}``.
         groups: parameter groups that the TD loss trains.
         target_groups: groups of which the target network keeps its own copy.
-        mix: ``(params, qs [T, B, N], state [T, B, S], reset [T, B], feats)`` to the
-            team's value `[T, B]`, or `[T, B, N]` where agents learn alone.
+        encode: ``(params, state [T, B, S], reset [T, B])`` to what mixing reads of the
+            state, which does not depend on anybody's values.
+        mix: ``(params, qs [T, B, N], encoded, feats)`` to the team's value `[T, B]`, or
+            `[T, B, N]` where agents learn alone.
+        encoders: those of ``groups`` that ``encode`` reads.
         attention: ``(params, state [T, B, S], reset [T, B], roles [T, B, N, Z])`` to
             what each of H heads gives each role, `[T, B, H, N, N]`; ``None`` where
             there are no heads.
@@ -40,7 +46,9 @@ class Mixer:
     init: Callable[[Key], dict[str, PyTree]]
     groups: tuple[str, ...]
     target_groups: tuple[str, ...]
-    mix: Callable[[PyTree, Array, Array, Array, Mapping[str, Array]], Array]
+    encode: Callable[[PyTree, Array, Array], PyTree]
+    mix: Callable[[PyTree, Array, PyTree, Mapping[str, Array]], Array]
+    encoders: tuple[str, ...] = ()
     attention: Callable[[PyTree, Array, Array, Array], Array] | None = None
 
 
@@ -150,12 +158,17 @@ class Monotonic(Module):
         return (hidden * w2).sum(-1) + value
 
 
+def _state(_params: PyTree, state: Array, _reset: Array) -> Array:
+    """Mixers that read the state as it is."""
+    return state
+
+
 def _none(_: Any, __: EnvSpec) -> Mixer:
-    return Mixer(lambda _: {}, (), (), lambda _p, qs, *_: qs)
+    return Mixer(lambda _: {}, (), (), _state, lambda _p, qs, *_: qs)
 
 
 def _vdn(_: Any, __: EnvSpec) -> Mixer:
-    return Mixer(lambda _: {}, (), (), lambda _p, qs, *_: qs.sum(-1))
+    return Mixer(lambda _: {}, (), (), _state, lambda _p, qs, *_: qs.sum(-1))
 
 
 def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
@@ -170,10 +183,17 @@ def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
         zeros = jnp.zeros((1, spec.n_agents)), jnp.zeros((1, spec.state_dim))
         return {"mixer": net.init(named(key, "mixer"), *zeros)}
 
-    def mix(params: PyTree, qs: Array, state: Array, *_: Any) -> Array:
+    def mix(params: PyTree, qs: Array, state: Array, _: Any) -> Array:
         return net.apply(params["mixer"], qs, state)
 
-    return Mixer(init, ("mixer",), ("mixer",), mix)
+    return Mixer(init, ("mixer",), ("mixer",), _state, mix)
+
+
+def _encoded(
+    encoder: StateEncoder, params: PyTree, state: Array, reset: Array
+) -> tuple[Array, Array]:
+    """Embedding and history of the state, as ``StateEncoder`` returns them."""
+    return encoder.apply(params[ENCODER], state, reset)
 
 
 def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
@@ -185,6 +205,7 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
     encoder = StateEncoder(spec.n_agents, cfg.query)
     attend = AttentionContext(cfg.heads, cfg.attention, cfg.out)
     net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
+    encode = partial(_encoded, encoder)
 
     def init(key: Key) -> dict[str, PyTree]:
         n = spec.n_agents
@@ -192,7 +213,7 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         query = jnp.zeros((1, n, cfg.query))
         context = jnp.zeros((1, spec.state_dim + n * cfg.out))
         return {
-            "state_encoder": encoder.init(named(key, "state_encoder"), state, reset),
+            ENCODER: encoder.init(named(key, ENCODER), state, reset),
             "mixer": {
                 "attention": attend.init(named(key, "attention"), query, query),
                 "monotonic": net.init(named(key, "mixer"), jnp.zeros((1, n)), context),
@@ -202,11 +223,10 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
     def mix(
         params: PyTree,
         qs: Array,
-        state: Array,
-        reset: Array,
+        encoded: tuple[Array, Array],
         feats: Mapping[str, Array],
     ) -> Array:
-        embedded, query = encoder.apply(params["state_encoder"], state, reset)
+        embedded, query = encoded
         mixer = params["mixer"]
         attended = attend.apply(mixer["attention"], query, feats["role"])
         attended = attended.reshape((*attended.shape[:-2], -1))
@@ -214,34 +234,36 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
         return net.apply(mixer["monotonic"], qs, context)
 
     def weights(params: PyTree, state: Array, reset: Array, roles: Array) -> Array:
-        _, query = encoder.apply(params["state_encoder"], state, reset)
+        _, query = encode(params, state, reset)
         return attended_roles(attend, params["mixer"]["attention"], query, roles)
 
-    own = ("state_encoder",) if cfg.own_state_encoder else ()
-    return Mixer(init, ("mixer", "state_encoder"), ("mixer", *own), mix, weights)
+    own = (ENCODER,) if cfg.own_state_encoder else ()
+    groups = ("mixer", ENCODER)
+    return Mixer(init, groups, ("mixer", *own), encode, mix, (ENCODER,), weights)
 
 
 def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:
     encoder = StateEncoder(spec.n_agents, cfg.query)
     net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
+    encode = partial(_encoded, encoder)
 
     def init(key: Key) -> dict[str, PyTree]:
         n = spec.n_agents
         state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)
         context = jnp.zeros((1, spec.state_dim + n * cfg.query))
         return {
-            "state_encoder": encoder.init(named(key, "state_encoder"), state, reset),
+            ENCODER: encoder.init(named(key, ENCODER), state, reset),
             "mixer": net.init(named(key, "mixer"), jnp.zeros((1, n)), context),
         }
 
-    def mix(params: PyTree, qs: Array, state: Array, reset: Array, *_: Any) -> Array:
-        embedded, history = encoder.apply(params["state_encoder"], state, reset)
+    def mix(params: PyTree, qs: Array, encoded: tuple[Array, Array], _: Any) -> Array:
+        embedded, history = encoded
         history = history.reshape((*history.shape[:-2], -1))
         context = jnp.concatenate([embedded, history], axis=-1)
         return net.apply(params["mixer"], qs, context)
 
-    groups = ("mixer", "state_encoder")
-    return Mixer(init, groups, groups, mix)
+    groups = ("mixer", ENCODER)
+    return Mixer(init, groups, groups, encode, mix, (ENCODER,))
 
 
 _MIXERS: dict[str, tuple[type, Callable[[Any, EnvSpec], Mixer]]] = {

@@ -291,7 +291,9 @@ def acorm_td_loss(own, ours):
     out = unroll(method, params, batch)
     taken = td.chosen(out.q[:-1], batch.action)
     qs = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
-    total = mixer.mix(params, qs, batch.state, batch.reset, out.feats)[:-1]
+    total = mixer.mix(
+        params, qs, mixer.encode(params, batch.state, batch.reset), out.feats
+    )[:-1]
 
     roles = jax.lax.stop_gradient(out.feats)
     later = jax.tree.map(lambda x: x[1:], batch.inputs)
@@ -302,7 +304,9 @@ def acorm_td_loss(own, ours):
     best = jnp.argmax(td.mask_unavailable(out.q, batch.avail), -1)[1:]
     ahead = td.chosen(target.q, best)
     qs = jnp.concatenate([jnp.zeros_like(ahead[:1]), ahead])
-    ahead = mixer.mix(frozen, qs, batch.state, batch.reset, roles)[1:]
+    ahead = mixer.mix(
+        frozen, qs, mixer.encode(frozen, batch.state, batch.reset), roles
+    )[1:]
     goal = td.lambda_targets(
         batch.reward, batch.terminated, batch.mask, ahead, GAMMA, 0.0
     )

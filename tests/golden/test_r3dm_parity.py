@@ -304,7 +304,9 @@ def test_td_loss_after_the_world_models_step(data, theirs, batch, ours):
     def loss():
         taken = td.chosen(out.q[:-1], batch.action)
         qs = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
-        total = mixer.mix(params, qs, batch.state, batch.reset, out.feats)[:-1]
+        total = mixer.mix(
+            params, qs, mixer.encode(params, batch.state, batch.reset), out.feats
+        )[:-1]
         later = jax.tree.map(lambda x: x[1:], batch.inputs)
         zeros = method.carry(batch.reward.shape[1])
         fixed = {name: x[1:] for name, x in out.feats.items()}
@@ -312,7 +314,9 @@ def test_td_loss_after_the_world_models_step(data, theirs, batch, ours):
         best = jnp.argmax(td.mask_unavailable(out.q, batch.avail), -1)[1:]
         ahead = td.chosen(target.q, best)
         qs = jnp.concatenate([jnp.zeros_like(ahead[:1]), ahead])
-        ahead = mixer.mix(params, qs, batch.state, batch.reset, out.feats)[1:]
+        ahead = mixer.mix(
+            params, qs, mixer.encode(params, batch.state, batch.reset), out.feats
+        )[1:]
         added, _ = bonus(method, params, worlds, batch, out)
         reward = batch.reward + method.hypers["alpha"] * added
         goal = td.lambda_targets(reward, batch.terminated, batch.mask, ahead, 0.99, 0.0)

@@ -1,5 +1,7 @@
 """Mixers and attention against NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,10 @@ def inputs(seed=0):
     )
 
 
+def mix(mixer, params, qs, state, reset, feats):
+    return mixer.mix(params, qs, mixer.encode(params, state, reset), feats)
+
+
 @pytest.mark.parametrize("name", MIXERS)
 def test_monotonic_in_every_agent(name):
     mixer = make_mixer(MIXERS[name], SPEC)
@@ -47,7 +53,7 @@ def test_monotonic_in_every_agent(name):
 
     @jax.jit
     def both(qs):
-        out, pull = jax.vjp(lambda qs: mixer.mix(params, qs, *rest), qs)
+        out, pull = jax.vjp(lambda qs: mix(mixer, params, qs, *rest), qs)
         return out, pull(jnp.ones_like(out))[0]
 
     out, slope = jax.tree.map(np.asarray, both(qs))
@@ -55,14 +61,15 @@ def test_monotonic_in_every_agent(name):
     assert (slope >= 0).all() and slope.max() > 0
     assert set(mixer.groups) == set(params)
     assert set(mixer.target_groups) <= set(mixer.groups)
+    assert set(mixer.encoders) <= set(mixer.groups)
 
 
 def test_sum_and_none():
     qs, *rest = inputs()
     np.testing.assert_allclose(
-        make_mixer({"name": "vdn"}, SPEC).mix({}, qs, *rest), np.sum(qs, -1), rtol=1e-6
+        mix(make_mixer({"name": "vdn"}, SPEC), {}, qs, *rest), np.sum(qs, -1), rtol=1e-6
     )
-    assert make_mixer({"name": "none"}, SPEC).mix({}, qs, *rest) is qs
+    assert mix(make_mixer({"name": "none"}, SPEC), {}, qs, *rest) is qs
 
 
 def affine(p, x):
@@ -104,7 +111,7 @@ def test_qmix(name):
         [monotonic(p, np.asarray(qs[t, b]), np.asarray(state[t, b])) for b in range(B)]
         for t in range(T)
     ]
-    got = jax.jit(mixer.mix)(params, qs, state, *rest)
+    got = jax.jit(partial(mix, mixer))(params, qs, state, *rest)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -160,7 +167,7 @@ def test_attention_mixer():
     mixer = make_mixer(MIXERS["attention"], SPEC)
     params = jax.jit(mixer.init)(jax.random.key(3))
     qs, state, reset, feats = inputs()
-    got = jax.jit(mixer.mix)(params, qs, state, reset, feats)
+    got = jax.jit(partial(mix, mixer))(params, qs, state, reset, feats)
     s = jax.tree.map(np.asarray, params["state_encoder"]["params"])
     p = params["mixer"]
     embedded = np.maximum(affine(s["Linear_0"], np.asarray(state)), 0)

@@ -1,5 +1,6 @@
 """PQN: its targets, loss and passes against NumPy and by hand."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -74,9 +75,8 @@ def test_targets_and_loss():
 
     def mixed(action):
         picked = np.take_along_axis(q, np.asarray(action)[..., None], -1)[..., 0]
-        return np.asarray(
-            nets.mixer.mix(params, jnp.asarray(picked), batch.state, batch.reset, {})
-        )
+        encoded = nets.mixer.encode(params, batch.state, batch.reset)
+        return np.asarray(nets.mixer.mix(params, jnp.asarray(picked), encoded, {}))
 
     target = lambda_returns(batch, mixed(best))
     taken = mixed(np.concatenate([batch.action, np.zeros((1, 8, 3), int)]))[:-1]
@@ -85,6 +85,31 @@ def test_targets_and_loss():
     np.testing.assert_allclose(
         got.losses["td"] * mask, mask * (taken - target) ** 2, rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("algo", "own", "times"),
+    [("pqn_acorm", True, 1), ("acorm", True, 2), ("acorm", False, 1)],
+)
+def test_a_state_is_encoded_once_a_copy_of_the_encoder(algo, own, times):
+    values_of = small_algo(algo, {"mixer": {"own_state_encoder": own}})
+    learner = make_learner(values_of, SPEC)
+    method = make_method(values_of["role"], SPEC)
+    mixer, encoded = make_mixer(values_of["mixer"], SPEC), []
+
+    def encode(*args):
+        encoded.append(args)
+        return mixer.encode(*args)
+
+    nets = Values(method, dataclasses.replace(mixer, encode=encode), True)
+    state = jax.eval_shape(learner.init, KEY)
+    batch = random_batch(SPEC, T=5, B=2, lengths=[5, 3])
+
+    def loss(params, state):
+        return td_losses(nets, params, Context(state, batch, KEY)).losses["td"]
+
+    jax.eval_shape(loss, state.params, state)
+    assert len(encoded) == times
 
 
 def test_no_gradient_through_the_target():

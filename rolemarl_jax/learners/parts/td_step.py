@@ -21,7 +21,7 @@ from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod, begun
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
-from rolemarl_jax.types import AgentOut, Array, Key
+from rolemarl_jax.types import AgentOut, Array, Key, PyTree
 
 
 @config
@@ -106,10 +106,11 @@ def td_losses(values: Values, params: Params, ctx: Context) -> LossOut:
     taken = td.chosen(out.q[:-1], batch.action)
     # The last observation has no action; its entry only keeps the state GRU whole.
     padded = jnp.concatenate([taken, jnp.zeros_like(taken[:1])])
-    q_tot = mixer.mix(params, padded, batch.state, batch.reset, out.feats)[:-1]
+    encoded = mixer.encode(params, batch.state, batch.reset)
+    q_tot = mixer.mix(params, padded, encoded, out.feats)[:-1]
 
     bonus = method.intrinsic(ctx, out)
-    target = jax.lax.stop_gradient(_target(values, params, ctx, out, bonus))
+    target = jax.lax.stop_gradient(_target(values, params, ctx, (out, encoded), bonus))
     error = q_tot - target
     squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
     metrics = {
@@ -123,17 +124,28 @@ def td_losses(values: Values, params: Params, ctx: Context) -> LossOut:
 
 
 def _target(
-    values: Values, params: Params, ctx: Context, out: AgentOut, bonus: Intrinsic
+    values: Values,
+    params: Params,
+    ctx: Context,
+    online: tuple[AgentOut, PyTree],
+    bonus: Intrinsic,
 ) -> Array:
-    """TD(lambda) targets of the scaled reward and the method's own."""
-    batch, h = ctx.batch, ctx.state.hypers
-    out, params = jax.lax.stop_gradient((out, {**params, **ctx.state.target}))
+    """TD(lambda) targets of the scaled reward and the method's own.
+
+    Args:
+        online: what agents and the mixer's encoder gave with ``params``; what has no
+            copy of its own is not computed again.
+    """
+    batch, h, mixer = ctx.batch, ctx.state.hypers, values.mixer
+    params = {**params, **ctx.state.target}
+    (out, encoded), params = jax.lax.stop_gradient((online, params))
+    if not ctx.state.target.keys().isdisjoint(mixer.encoders):
+        encoded = mixer.encode(params, batch.state, batch.reset)
     judge = _judge(values, params, ctx, out) if ctx.state.target else out
     selector_q = out.q if values.double_q else judge.q
     best = jnp.argmax(td.mask_unavailable(selector_q, batch.avail), axis=-1)
-    next_q_tot = values.mixer.mix(
-        params, td.chosen(judge.q, best), batch.state, batch.reset, judge.feats
-    )[1:]
+    chosen = td.chosen(judge.q, best)
+    next_q_tot = mixer.mix(params, chosen, encoded, judge.feats)[1:]
     return td.lambda_targets(
         h["reward_scale"] * batch.reward + bonus.reward,
         batch.terminated,
