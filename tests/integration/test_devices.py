@@ -20,6 +20,7 @@ from rolemarl_jax.program.program import Cursor, make_program
 from rolemarl_jax.run import runner
 
 SEEDS = 9
+COMPILED = os.environ.get("XLA_FLAGS", "")  # how this process compiles
 TALK = ("all-reduce", "all-gather", "all-to-all", "collective", "reduce-scatter")
 
 
@@ -63,7 +64,7 @@ def _text(x):
 
 def forced(count):
     """``report`` of a process that is told to have so many CPU devices."""
-    flags = f"--xla_force_host_platform_device_count={count}"
+    flags = f"{COMPILED} --xla_force_host_platform_device_count={count}"
     code = (
         "import conftest, jax, json, test_devices\n"
         "jax.config.update('jax_disable_most_optimizations', True)\n"

@@ -103,14 +103,17 @@ def wandb_steps(run_dir):
     return found
 
 
-# Of 900 metrics the first rows fill wandb's buffer, and get to the disk.
+# A row of 900 metrics is 41 to 49 kB; a process of wandb's own writes blocks of 32 kB.
 KILLED = """
-import os, pathlib, signal
+import os, pathlib, signal, time
 from rolemarl_jax.report import loggers
 logger = loggers.make({choice!r}, pathlib.Path({run_dir!r}), {{}})
 measured = {{f"metric{{i}}": float(i) for i in range(900)}}
 for steps in (5, 10, 15, 20):
     logger.write([dict(seed=3, env_steps=steps, split="train", **measured)])
+files = list(pathlib.Path({run_dir!r}).glob("wandb/offline-run-*/*.wandb"))
+while min(file.stat().st_size for file in files) < {enough}:
+    time.sleep(0.05)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -118,8 +121,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_wandb_gets_each_row_once_whenever_a_process_was_killed(tmp_path):
     pytest.importorskip("wandb")
     choice = {**NONE, "wandb": "offline", "per_seed": True}
-    code = KILLED.format(choice=choice, run_dir=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    code = KILLED.format(choice=choice, run_dir=str(tmp_path), enough=65536)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=99)
     assert done.returncode == -signal.SIGKILL
     there = wandb_steps(tmp_path)["mean"]
     assert there == [5, 10, 15, 20][: len(there)]
