@@ -9,9 +9,10 @@ gradients the scan has a form of its own. On a card all of it can be one kernel 
 (``computed_as``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Literal
 
 import chex
@@ -20,9 +21,9 @@ import jax.numpy as jnp
 
 from rolemarl_jax.ops import scan_kernel
 from rolemarl_jax.trees import widened
-from rolemarl_jax.types import Array
+from rolemarl_jax.types import Array, PyTree
 
-_Residuals = tuple[Array, ...]
+_Residuals = tuple[Any, ...]
 Form = Literal["auto", "scan", "kernel"]
 _FORM: ContextVar[Form] = ContextVar("form of recurrences", default="scan")
 
@@ -72,10 +73,10 @@ def gru(
         Hidden states after each step, `[T, ..., H]`.
     """
     _check(projected, w, b_in, b, h0, reset)
-    kernel = _FORM.get() == "kernel" and projected.shape[0] > 1
-    form = (
-        _in_kernel if kernel and scan_kernel.fits(h0.shape[-1], w.dtype) else _scanned
-    )
+    form = _scanned
+    if _FORM.get() == "kernel" and projected.shape[0] > 1:
+        fits = scan_kernel.fits(h0.shape[-1], w.dtype)
+        form = _in_kernel if fits else _scanned_on_card
     return form(projected, w, b_in, b, h0, reset)
 
 
@@ -98,7 +99,7 @@ def _states(*args: Array) -> Array:
 
 def _by_step(*args: Array) -> Array:
     """States with one product a step, as many launches as need be."""
-    return _forward(*args)[0]
+    return _forward(_together, *args)[0]
 
 
 def _by_gate(
@@ -139,32 +140,52 @@ def _keep(reset: Array, like: Array) -> Array:
     return widened((~reset).astype(like.dtype), like)
 
 
+def _together(gates: tuple[Array, ...]) -> Array:
+    """Gates as one array: on a card what is written at a step is one launch."""
+    return jnp.concatenate(gates, axis=-1)
+
+
+def _apart(gates: Array | tuple[Array, ...]) -> tuple[Array, ...]:
+    """The same one by one, which a CPU writes and reads faster."""
+    return gates if isinstance(gates, tuple) else tuple(jnp.split(gates, 4, axis=-1))
+
+
 def _forward(
-    projected: Array, w: Array, b_in: Array, b: Array, h0: Array, reset: Array
+    pack: Callable[[tuple[Array, ...]], PyTree],
+    projected: Array,
+    w: Array,
+    b_in: Array,
+    b: Array,
+    h0: Array,
+    reset: Array,
 ) -> tuple[Array, _Residuals]:
+    """States of all steps, and what the way back reads; ``pack`` puts gates away."""
     keep = _keep(reset, projected)
     outer, b_n = _biases(b_in, b)
 
-    def step(h: Array, xs: tuple[Array, Array]) -> tuple[Array, tuple[Array, ...]]:
-        x, kept = xs
-        h = h * kept
+    def step(h: Array, xs: tuple[Array, Array]) -> tuple[Array, tuple[Array, PyTree]]:
+        x, kept_next = xs
         x_r, x_z, x_n = jnp.split(x + outer, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(h @ w, 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
         h_n = h_n + b_n
         n = jnp.tanh(x_n + r * h_n)
         new = n + z * (h - n)
-        return new, (new, h, r, z, n, h_n)
+        return new * kept_next, (new, pack((r, z, n, h_n)))
 
-    _, (hs, *saved) = jax.lax.scan(step, h0, (projected, keep))
-    return hs, (w, keep, *saved)
+    # The state is zeroed as it is handed on, in the loop that computes it.
+    ahead = jnp.concatenate([keep[1:], jnp.ones_like(keep[:1])])
+    _, (hs, gates) = jax.lax.scan(step, h0 * keep[0], (projected, ahead))
+    return hs, (w, keep, h0, hs, gates)
 
 
 def _backward(res: _Residuals, grad: Array) -> tuple[Any, ...]:
-    w, keep, h_in, r, z, n, h_n = res
+    w, keep, h0, hs, gates = res
+    h_in = jnp.concatenate([h0[None], hs[:-1]]) * keep
 
     def step(dh: Array, xs: tuple[Array, ...]) -> tuple[Array, Array]:
-        g, kept, h, r, z, n, h_n = xs
+        g, kept, h, gates = xs
+        r, z, n, h_n = _apart(gates)
         dh = dh + g
         d_n = dh * (1 - z) * (1 - n * n)
         d_z = dh * (h - n) * z * (1 - z)
@@ -174,8 +195,9 @@ def _backward(res: _Residuals, grad: Array) -> tuple[Any, ...]:
         return (dh * z + d_rec @ w.T) * kept, d_in
 
     dh0, d_projected = jax.lax.scan(
-        step, jnp.zeros_like(grad[0]), (grad, keep, h_in, r, z, n, h_n), reverse=True
+        step, jnp.zeros_like(grad[0]), (grad, keep, h_in, gates), reverse=True
     )
+    r = _apart(gates)[0]
     d_r, d_z, d_n = jnp.split(d_projected, 3, axis=-1)
     d_h_n = d_n * r
     d_rec = jnp.concatenate([d_r, d_z, d_h_n], axis=-1).reshape(-1, w.shape[1])
@@ -188,7 +210,9 @@ def _backward(res: _Residuals, grad: Array) -> tuple[Any, ...]:
 
 
 _scanned = jax.custom_vjp(_states)
-_scanned.defvjp(_forward, _backward)
+_scanned.defvjp(partial(_forward, _apart), _backward)
+_scanned_on_card = jax.custom_vjp(_states)
+_scanned_on_card.defvjp(partial(_forward, _together), _backward)
 
 
 @jax.custom_vjp
@@ -216,7 +240,7 @@ def _kernel_forward(*args: Array) -> tuple[Array, _Residuals]:
 def _kernel_backward(res: _Residuals, grad: Array) -> tuple[Array | None, ...]:
     def scanned(*args: Array) -> tuple[Array, ...]:
         *given, _, grad = args
-        *found, _ = _backward(_forward(*given)[1], grad)
+        *found, _ = _backward(_forward(_apart, *given)[1], grad)
         return tuple(found)
 
     found = jax.lax.platform_dependent(*res, grad, cuda=_on_card_back, default=scanned)

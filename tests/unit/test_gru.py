@@ -61,11 +61,18 @@ def grads(f):
     return jax.jit(one)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_values_and_gradients(seed):
-    *args, reset = arguments(seed)
-    close(gru(*args, reset), jax.jit(plain)(*args, reset))
-    close(grads(scan.gru)(reset, *args), grads(plain)(reset, *args))
+@pytest.mark.parametrize("form", ["scan", "kernel"])  # neither is a kernel at width 5
+def test_values_and_gradients(form):
+    *args, reset = arguments()
+
+    @jax.jit
+    def differentiated(*args):
+        return jax.vjp(lambda *args: scan.gru(*args, reset), *args)[0]
+
+    with scan.computed_as(form):
+        close(gru(*args, reset), jax.jit(plain)(*args, reset))
+        close(differentiated(*args), gru(*args, reset))
+        close(grads(scan.gru)(reset, *args), grads(plain)(reset, *args))
 
 
 def test_gradients_under_vmap():
