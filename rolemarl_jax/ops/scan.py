@@ -164,18 +164,17 @@ def _forward(
     outer, b_n = _biases(b_in, b)
 
     def step(h: Array, xs: tuple[Array, Array]) -> tuple[Array, tuple[Array, PyTree]]:
-        x, kept_next = xs
+        x, kept = xs
+        h = h * kept
         x_r, x_z, x_n = jnp.split(x + outer, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(h @ w, 3, axis=-1)
         r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
         h_n = h_n + b_n
         n = jnp.tanh(x_n + r * h_n)
         new = n + z * (h - n)
-        return new * kept_next, (new, pack((r, z, n, h_n)))
+        return new, (new, pack((r, z, n, h_n)))
 
-    # The state is zeroed as it is handed on, in the loop that computes it.
-    ahead = jnp.concatenate([keep[1:], jnp.ones_like(keep[:1])])
-    _, (hs, gates) = jax.lax.scan(step, h0 * keep[0], (projected, ahead))
+    _, (hs, gates) = jax.lax.scan(step, h0, (projected, keep))
     return hs, (w, keep, h0, hs, gates)
 
 
