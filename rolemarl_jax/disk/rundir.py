@@ -50,7 +50,11 @@ SECTIONS = ("algo", "env", "train", "replay", "eval")  # of every run's file
 LEARNERS = ("qmix", "pqn", "mappo", "maac")  # with a key ``precision``
 RECURRENT = ("qmix", "pqn", "mappo")  # learners with a key ``recurrence``
 NORMED = ("plain", "roma", "acorm", "r3dm")  # role methods with a key ``normed``
-CONTRASTIVE = {"similarity": "bilinear", "contrastive_temperature": 1.0}
+CONTRASTIVE = {
+    "similarity": "bilinear",
+    "contrastive_temperature": 1.0,
+    "centred": False,
+}
 
 
 def load(run_dir: Path | str) -> dict[str, Any]:

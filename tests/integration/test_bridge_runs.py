@@ -259,10 +259,14 @@ def test_failures_of_workers_are_kept_in_the_run_directory(tmp_path):
     assert "scripted.py" in kept
 
 
-def test_on_policy_runs(tmp_path):
+@pytest.mark.parametrize(
+    "algo",
+    ["mappo", "pqn_qmix", pytest.param("pqn_acorm", marks=pytest.mark.slow)],
+)
+def test_runs_on_fresh_blocks(tmp_path, algo):
     cfg = config(
         tmp_path,
-        "mappo",
+        algo,
         train={
             "worlds": 8,
             "steps_per_update": 96,

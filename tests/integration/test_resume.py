@@ -22,7 +22,11 @@ from rolemarl_jax.run import observer, runner, saved
 
 SEEDS = 3
 QMIX = small_algo("qmix")
-ACORM = small_algo("acorm", {"role": {"contrastive_every": 3}})
+ROLES = (
+    small_algo("acorm", {"role": {"contrastive_every": 3}}),
+    # Without replay: recurrent states and means of weights go on too.
+    *map(small_algo, ("pqn_roma", "pqn_acorm", "pqn_r3dm", "pqn_eoi")),
+)
 
 
 class KilledError(Exception):
@@ -101,14 +105,15 @@ def test_a_killed_run_goes_on_where_it_was(whole, tmp_path, stop_at):
 
 
 @pytest.mark.slow
-def test_a_role_method_goes_on_where_it_was(tmp_path):
+@pytest.mark.parametrize("algo", ROLES, ids=lambda algo: algo["name"])
+def test_a_role_method_goes_on_where_it_was(tmp_path, algo):
     """With what it keeps besides, and after a stage of pre-training."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(config(whole, ACORM))
+    train(config(whole, algo))
     with pytest.raises(KilledError):
-        train(config(killed, ACORM), 420)
-    train(config(killed, ACORM, resume=True))
-    same(killed, whole, ACORM)
+        train(config(killed, algo), 420)
+    train(config(killed, algo, resume=True))
+    same(killed, whole, algo)
 
 
 def same(run_dir, whole, algo):

@@ -53,6 +53,25 @@ def test_cosine_form_and_its_chance_against_numpy():
     np.testing.assert_allclose(out.metrics["chance"], chance, rtol=1e-5)
 
 
+def test_centred_roles_are_what_a_bias_takes_away():
+    """They are roles less 0.5, and no function is lost or won."""
+    x = random_batch(WIDE, T=4, B=3).inputs
+    plain, _, state = made(WIDE, centred=False)
+    centred = made(WIDE, centred=True)[0]
+    carry, params = plain.carry(3), state.params
+    raw, less = (m.encode(params, x, carry, None)[0] for m in (plain, centred))
+    np.testing.assert_allclose(less["role"], raw["role"] - 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(less["embedding"], raw["embedding"])
+
+    own = params["agent"]["params"]
+    first = own["Linear_0"]
+    moved = {**first, "bias": first["bias"] + 0.5 * first["kernel"][-64:].sum(0)}
+    agent = {"params": {**own, "Linear_0": moved}}
+    q = plain.q_values(params, x, raw, carry)[0].q
+    same = centred.q_values({**params, "agent": agent}, x, less, carry)[0].q
+    np.testing.assert_allclose(same, q, rtol=1e-4, atol=1e-5)
+
+
 def test_fewer_clusters_than_agents():
     """Three, unless that would put every agent in a cluster of its own."""
     batch = random_batch(SPEC, T=4, B=3)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import ALGOS
 
+from experiments import configure
 from rolemarl_jax.config import build
 from rolemarl_jax.learners.parts.epsilon import (
     EpsilonConfig,
@@ -66,3 +68,29 @@ def test_schedule():
     rate = linear_epsilon(cfg)
     steps = jnp.array([0, 25, 100, 10**9])
     np.testing.assert_allclose(rate(steps), [1.0, 0.8, 0.2, 0.2], rtol=1e-6)
+
+
+def exploring():
+    """Those of ``configs/algo`` that explore and have pre-training."""
+    cfgs = {name: configure(f"algo={name}") for name in ALGOS}
+    return {
+        name: cfg
+        for name, cfg in cfgs.items()
+        if "epsilon" in cfg.algo and pretraining(cfg) > 0
+    }
+
+
+def pretraining(cfg):
+    """Env steps of a default run before its first TD step; warm-up is not counted."""
+    role, steps = cfg.algo.get("role", {}), cfg.algo.get("pretrain_steps", 1)
+    phases = [role[key] for key in role if key.startswith("pretrain_")]
+    return sum(-(-phase // steps) for phase in phases) * cfg.train.steps_per_update
+
+
+def test_exploration_is_not_over_when_learning_begins():
+    """Values that never explored were those of safe actions (``coordination``)."""
+    cfgs = exploring()
+    assert {"acorm", "r3dm", "pqn_acorm", "pqn_r3dm"} <= cfgs.keys()
+    for name, cfg in cfgs.items():
+        rate = linear_epsilon(build(EpsilonConfig, cfg.algo["epsilon"], "epsilon"))
+        assert float(rate(jnp.asarray(pretraining(cfg)))) > 0.45, name

@@ -29,6 +29,8 @@ from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden
 from rolemarl_jax.roles.parts.phase import AfterFn, LossFn, LossOut, Params, Phase
 from rolemarl_jax.types import Array, EnvSpec, Inputs, Key, LearnerState
 
+MIDDLE = 0.5  # of a sigmoid's range
+
 
 @config
 class ContrastiveConfig:
@@ -38,6 +40,9 @@ class ContrastiveConfig:
         embedding: units of the trajectory encoder, E.
         role: Z, features of a role.
         layer_norm: whether there is one before the role's sigmoid.
+        centred: whether networks read roles without the middle of their range, which
+            changes nothing that they can compute (a bias takes it away too) and much
+            of how fast they learn beside small observations.
         clusters: K of K-means, or none for 3, or fewer than the agents.
         similarity: of a query and a key: ``bilinear`` (ACORM eq. 4), or ``cosine``,
             bilinear between what they are without the middle of their range, at unit
@@ -60,6 +65,7 @@ class ContrastiveConfig:
     embedding: Size
     role: Size
     layer_norm: bool
+    centred: bool
     clusters: Positive | None
     similarity: Literal["bilinear", "cosine"]
     contrastive_temperature: Above0
@@ -201,10 +207,13 @@ def embed(nets: Encoders, params: Params, x: Inputs, h0: Array) -> tuple[Array, 
 def encode(
     nets: Encoders, params: Params, x: Inputs, carry: Carry, key: Key | None
 ) -> tuple[Feats, Hidden]:
-    """Roles `[T, B, N, Z]` and embeddings `[T, B, N, E]`; nothing is drawn."""
+    """Roles `[T, B, N, Z]` as networks read them, and embeddings `[T, B, N, E]`;
+    nothing is drawn.
+    """  # noqa: D205
     del key
     embedding, hidden = embed(nets, params, x, carry["embedding"])
     role = nets.to_role.apply(params["role"], embedding)
+    role = role - MIDDLE if nets.cfg.centred else role
     return {"role": role, "embedding": embedding}, {"embedding": hidden}
 
 
@@ -253,7 +262,7 @@ def contrastive_loss(
 
 def directions(role: Array) -> Array:
     """Roles `[..., Z]` in (0, 1) as unit vectors from the middle of that range."""
-    centred = role - 0.5
+    centred = role - MIDDLE
     square = (centred**2).sum(-1, keepdims=True)
     return centred * jax.lax.rsqrt(square + 1e-12)
 
