@@ -267,6 +267,7 @@ def test_runs_on_fresh_blocks(tmp_path, algo):
     cfg = config(
         tmp_path,
         algo,
+        total_steps=1200,  # pre-training in
         train={
             "worlds": 8,
             "steps_per_update": 96,
