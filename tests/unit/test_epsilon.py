@@ -88,7 +88,7 @@ def pretraining(cfg):
 
 
 def test_exploration_is_not_over_when_learning_begins():
-    """Values that never explored were those of safe actions (``coordination``)."""
+    """Else no TD step would see more of it than its last rate."""
     cfgs = exploring()
     assert {"acorm", "r3dm", "pqn_acorm", "pqn_r3dm"} <= cfgs.keys()
     for name, cfg in cfgs.items():
