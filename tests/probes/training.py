@@ -1,14 +1,16 @@
 """Training on all probes at once, in one compiled program, and playing untrained."""
 
 import json
+from dataclasses import replace
 from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from probes import worlds
-from support import load_algo, merge, run_config, shrink, small_algo
+from support import merge, run_config, small_algo
 
+from experiments.door import compose, resume
 from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import Cursor, make_program
@@ -95,26 +97,41 @@ def train(name, over="{}", kinds=worlds.KINDS):
 
 
 def train_as_shipped(name, kinds):
-    """Trains one algorithm with the rates, schedules and weights that it ships with.
+    """Trains one algorithm as a default run on 3m would, on probes instead.
 
-    As many env steps and updates as of a default run on 3m; only widths are cut, to 64.
     One probe after another, for what is due now and then would be due always if they
     were batched.
 
     Returns:
         Greedy returns ``{kind: [episode]}``.
     """
-    algo = shrink(load_algo(name), 64)
-    block = 2048 if algo["learner"] in ("mappo", "pqn") else 64
-    over = {"train": {"steps_per_update": block}, "replay": {"episodes": 2048}}
-    learner = make_learner(algo, worlds.SPEC)
-    run = partial(_run, learner, run_config(algo, over=over), SHIPPED // block)
+    cfg = shipped(name)
+    learner = make_learner(cfg.algo, worlds.SPEC)
+    stages = make_program(cfg, worlds.probe(0), learner).stages
+    before = sum(stage.iterations or 0 for stage in stages)
+    after = SHIPPED // cfg.train.steps_per_update - before
+    run = partial(_run, learner, cfg, after)
 
     def returns(kind):
-        return run(kind, jnp.asarray(algo["gamma"]))[0]
+        return run(kind, jnp.asarray(cfg.algo["gamma"]))[0]
 
     found = jax.jit(lambda: jax.lax.map(returns, _indices(kinds)))()
     return dict(zip(kinds, np.asarray(found), strict=True))
+
+
+def shipped(name):
+    """The configuration of ``experiments.run algo=<name> env=smax``, on 3m.
+
+    What follows from the length of a world's episodes is of the probes: how many end
+    in a block, and how many steps replay reserves for each. Else replay would never
+    forget, and traces would value the exploration that it holds: QMIX then prefers the
+    safe game of ``coordination``.
+    """
+    words = [f"algo={name}", "env=smax", "env.map=3m", "seeds=1"]
+    words += [f"total_steps={SHIPPED}", f"replay.mean_length={max(worlds.LENGTHS)}"]
+    cfg = resume.resolve(compose.composed(words))
+    ends = {"ends": 16} if "ends" in cfg.algo else {}
+    return replace(cfg, algo=cfg.algo | ends)
 
 
 def _run(learner, cfg, iterations, kind, gamma):

@@ -359,7 +359,7 @@ ELDER = {
     "grids": set(),
     "smax_3m": set(),
     "smax_harder": set(),
-    "replay_free": {"pqn_acorm", "pqn_eoi"},
+    "replay_free": {"pqn_eoi"},
 }
 
 
