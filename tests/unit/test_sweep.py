@@ -20,8 +20,8 @@ ENV = worlds.probe(worlds.KINDS.index("match"))
 NO_SHAPES = None  # nothing was saved that would need them
 
 
-def config(**changes):
-    cfg = run_config(small_algo("qmix"), 40, {"replay": {"episodes": 512, "batch": 8}})
+def config(algo="qmix", **changes):
+    cfg = run_config(small_algo(algo), 40, {"replay": {"episodes": 512, "batch": 8}})
     return replace(cfg, sweep=replace(cfg.sweep, **changes))
 
 
@@ -61,9 +61,11 @@ def test_a_seed_that_does_not_fit_is_refused_before_anything_is_compiled(monkeyp
 
 
 @pytest.mark.slow
-def test_plan_holds_for_a_program_of_its_size():
+@pytest.mark.parametrize("algo", ["qmix", "pqn_qmix"])
+def test_plan_holds_for_a_program_of_its_size(algo):
     """What is planned for a chunk is what its program is compiled to need."""
-    cfg = config(device_memory="2MB", fraction=1.0)
+    room = {"device_memory": "2MB", "fraction": 1.0}
+    cfg = config(algo, **room)
     learner = make_learner(cfg.algo, ENV.spec)
     plan = fit.make_plan(cfg, ENV, learner)
     assert 1 < plan.chunk < 40 and plan.chunk * plan.chunks >= 40
@@ -74,7 +76,7 @@ def test_plan_holds_for_a_program_of_its_size():
     assert peak == pytest.approx(plan.fixed + plan.chunk * plan.seed, rel=0.05)
     assert peak <= 1.05 * plan.memory
     with pytest.raises(ConfigError, match=r"sweep\.chunk: got 39"):
-        fit.make_plan(config(chunk=39, device_memory="2MB", fraction=1.0), ENV, learner)
+        fit.make_plan(config(algo, chunk=39, **room), ENV, learner)
 
 
 def test_memory_is_asked_about_where_states_are_a_large_part_of_it():
