@@ -25,7 +25,9 @@ from rolemarl_jax.types import AgentState, Observation
 
 KEY, AT = jax.random.key(5), jnp.asarray(0)
 GAMMA, LAM, SCALE = 0.9, 0.7, 2.0
-OVER = {"gamma": GAMMA, "td_lambda": LAM, "reward_scale": SCALE}
+# The algorithm of the paper, which has no target network.
+PLAIN = {"slow_target": None}
+OVER = {"gamma": GAMMA, "td_lambda": LAM, "reward_scale": SCALE, **PLAIN}
 
 
 def block(seed=0, worlds=8):
@@ -88,11 +90,16 @@ def test_targets_and_loss():
 
 
 @pytest.mark.parametrize(
-    ("algo", "own", "times"),
-    [("pqn_acorm", True, 1), ("acorm", True, 2), ("acorm", False, 1)],
+    ("algo", "over", "own", "times"),
+    [
+        ("pqn_acorm", PLAIN, True, 1),
+        ("pqn_acorm", {}, True, 2),
+        ("acorm", {}, True, 2),
+        ("acorm", {}, False, 1),
+    ],
 )
-def test_a_state_is_encoded_once_a_copy_of_the_encoder(algo, own, times):
-    values_of = small_algo(algo, {"mixer": {"own_state_encoder": own}})
+def test_a_state_is_encoded_once_a_copy_of_the_encoder(algo, over, own, times):
+    values_of = small_algo(algo, {"mixer": {"own_state_encoder": own}, **over})
     learner = make_learner(values_of, SPEC)
     method = make_method(values_of["role"], SPEC)
     mixer, encoded = make_mixer(values_of["mixer"], SPEC), []

@@ -359,7 +359,10 @@ ELDER = {
     "grids": set(),
     "smax_3m": set(),
     "smax_harder": set(),
-    "replay_free": {"pqn_eoi"},
+    "replay_free": {
+        *("pqn_qmix", "pqn_roma", "pqn_acorm", "pqn_eoi"),
+        *("pqn_unit_type", "pqn_random_role"),
+    },
 }
 
 
