@@ -138,4 +138,6 @@ def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | N
     sources = {run.algo: run.results for run in measured}
     if len(sources) > OVERLAID:
         return plotting.multiples(sources, path, measure, world)
-    return plotting.curves(sources, path, world)
+    # Where return is what counts, winning may mean nothing.
+    measures = [measure] if measure == "return" else list(plotting.MEASURES)
+    return plotting.curves(sources, path, world, measures=measures)

@@ -30,6 +30,7 @@ def curves(
     title: str = "",
     *,
     losses: bool = False,
+    measures: Sequence[str] = tuple(MEASURES),
 ) -> Path:
     """Draws win rate and return of one or more runs of one world.
 
@@ -43,6 +44,7 @@ def curves(
         out: where the picture goes: a name in ``.png``, ``.pdf`` or ``.svg``.
         title: printed above the panels.
         losses: whether every loss and metric of training has a panel, too.
+        measures: those of ``summary.MEASURES`` that have a panel.
 
     Returns:
         ``out``, as a path.
@@ -57,7 +59,7 @@ def curves(
         if any(r["split"] == "test" for v in rows.values() for r in v)
         else "train"
     )
-    main = [key for key in MEASURES if _has(rows, split, key)] or ["return"]
+    main = [key for key in measures if _has(rows, split, key)] or ["return"]
     small = _metrics(rows) if losses else []
     figure, heads, panels = _canvas(len(main), len(small))
     for axes, key in zip(heads, main, strict=True):
