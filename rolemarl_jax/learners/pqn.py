@@ -2,7 +2,8 @@
 
 Parallelised Q-learning (Gallici et al. 2024, arXiv:2407.04811): a block of fresh steps
 of many worlds, TD(lambda) targets, LayerNorm in place of a target network or beside one
-that soon follows, and several passes over the block in minibatches of worlds. Recurrent states go on from those that acted in the block's first step.
+that soon follows, and several passes over the block in minibatches of worlds. Recurrent
+states go on from those that acted in the block's first step.
 """
 
 from functools import partial
