@@ -139,5 +139,5 @@ def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | N
     if len(sources) > OVERLAID:
         return plotting.multiples(sources, path, measure, world)
     # Where return is what counts, winning may mean nothing.
-    measures = [measure] if measure == "return" else list(plotting.MEASURES)
+    measures = [measure] if measure == "return" else list(summary.MEASURES)
     return plotting.curves(sources, path, world, measures=measures)
