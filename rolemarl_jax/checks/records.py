@@ -76,6 +76,8 @@ def _value_heads(
             f"allowed: {', '.join(sorted(params))}"
         )
         return
+    if method.target_feats is None:
+        return
     key = jax.eval_shape(lambda: jax.random.key(0))
     target = {**params, **{group: params[group] for group in method.target_groups}}
     judge = traced("target_feats(...)", method.target_feats, target, x, out.feats, key)

@@ -200,6 +200,8 @@ def _passes(
 ) -> UpdateOut:
     """TD steps on minibatches of worlds; metrics are means over the steps."""
     cfg, worlds = setup.cfg, block.mask.shape[1]
+    read = precision.of_state(state, cfg.precision, setup.nets.method.exact)
+    block = td_step.judged(setup.nets, read, block)
     picks = shuffled(worlds, cfg.minibatch or worlds, cfg.epochs, key)
 
     def step(

@@ -60,7 +60,7 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
         carry=partial(_carry, setup),
         encode=lambda *_: ({}, {}),
         q_values=partial(q_values, setup),
-        target_feats=lambda *_: {},
+        target_feats=None,
         td_lr={"agent": "lr"},
     )
 

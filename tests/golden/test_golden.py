@@ -17,7 +17,10 @@ from rolemarl_jax.learners import make_learner
 
 STORED = Path(__file__).parent / "losses.json"
 UPDATES, EVERY = 200, 20
-OVER = {"acorm": {"role": {"contrastive_every": 10}}, "pqn_qmix": {"minibatch": 2}}
+OVER = {
+    "acorm": {"role": {"contrastive_every": 10}},
+    "pqn_qmix": {"minibatch": 2, "lr": 1e-4},
+}
 
 
 def run(name):

@@ -14,7 +14,7 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts import values
 from rolemarl_jax.learners.parts.minibatches import shuffled
 from rolemarl_jax.learners.parts.phases import run_phase
-from rolemarl_jax.learners.parts.td_step import Values, td_losses, td_phase
+from rolemarl_jax.learners.parts.td_step import Values, judged, td_losses, td_phase
 from rolemarl_jax.learners.pqn import Config, take
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops.td import UNAVAILABLE
@@ -139,10 +139,11 @@ def test_no_gradient_through_the_target():
 
 
 @pytest.mark.slow
-def test_steps_of_an_update():
+@pytest.mark.parametrize("slow_target", [None, 0.25])
+def test_steps_of_an_update(slow_target):
     """Each TD step reads its own worlds, with the parameters of the step before."""
-    made, batch = learner(epochs=2, minibatch=4), block()
-    state = made.init(jax.random.key(1))
+    made = learner(epochs=2, minibatch=4, slow_target=slow_target)
+    state, batch = apart(made), block()
     out = made.update(state, batch, AT, KEY)
     cfg = build(Config, small_algo("pqn_qmix", OVER), "algo")
     phase = td_phase(parts(), cfg.optimiser, cfg.loss_scales)
@@ -160,6 +161,50 @@ def test_steps_of_an_update():
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(out.metrics["td/loss_td"], np.mean(losses), rtol=1e-4)
+
+
+def apart(made):
+    """A state whose target network, if there is one, is another network."""
+    state, other = (made.init(jax.random.key(seed)) for seed in (1, 9))
+    return state._replace(target=other.target)
+
+
+def test_the_target_network_is_asked_once_a_block():
+    """What it gives ahead is what a TD step on some of the worlds would ask it for."""
+    nets, batch, pick = parts(), block(), np.array([5, 2])
+    state = apart(learner(slow_target=0.25))
+    ahead = take(judged(nets, state, batch), pick)
+    assert ahead.target_q.shape == ahead.avail.shape
+    asked, known, blind = (
+        td_losses(nets, state.params, Context(state, part, KEY)).losses["td"]
+        for part in (
+            take(batch, pick),
+            ahead,
+            ahead._replace(target_q=jnp.zeros_like(ahead.target_q)),
+        )
+    )
+    np.testing.assert_allclose(known, asked, rtol=1e-4, atol=1e-6)
+    assert np.abs(blind - asked).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("algo", "over"),
+    [
+        ("pqn_qmix", PLAIN),
+        ("pqn_roma", {}),
+        ("pqn_acorm", {}),
+        ("pqn_eoi", {"role": {"borrow": 0.5}}),
+    ],
+)
+def test_the_target_network_is_asked_in_each_step(algo, over):
+    """There is none, or the online network has a part in what it gives."""
+    values_of = small_algo(algo, over)
+    nets = Values(
+        make_method(values_of["role"], SPEC), make_mixer(values_of["mixer"], SPEC), True
+    )
+    state = jax.eval_shape(make_learner(values_of, SPEC).init, KEY)
+    batch = block()
+    assert judged(nets, state, batch) is batch
 
 
 def test_a_part_has_its_own_worlds():
@@ -202,15 +247,15 @@ def test_greedy_episodes_are_of_the_mean_weights():
     )
     # Weights far from their mean: who is judged reads the mean, who explores does not.
     other = learner().init(jax.random.key(9)).params
-    apart = new._replace(params=other)
+    split = new._replace(params=other)
     agents = AgentState(made.carry(8), batch.last_action[0], jnp.ones(8, bool))
     seen = Observation(batch.obs[0], batch.state[0], batch.avail[0])
     plain = made.greedy(new._replace(params={**other, "agent": mean}), agents, seen)[0]
-    np.testing.assert_array_equal(made.greedy(apart, agents, seen)[0], plain)
-    assert made.judged(apart).params["agent"] is apart.aux["average"]["agent"]
+    np.testing.assert_array_equal(made.greedy(split, agents, seen)[0], plain)
+    assert made.judged(split).params["agent"] is split.aux["average"]["agent"]
     never = jnp.zeros(())
-    acted = made.act(apart, agents, seen, never, KEY)[0]
-    scores = values.scores(parts().method)(apart, agents, seen, {})
+    acted = made.act(split, agents, seen, never, KEY)[0]
+    scores = values.scores(parts().method)(split, agents, seen, {})
     own = np.where(seen.avail, scores, UNAVAILABLE).argmax(-1)
     np.testing.assert_array_equal(acted, own)
     assert (np.asarray(acted) != np.asarray(plain)).any()

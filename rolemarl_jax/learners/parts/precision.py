@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.roles.parts.method import PolicyMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
-from rolemarl_jax.types import Array
+from rolemarl_jax.types import Array, LearnerState
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -28,15 +28,21 @@ def rounded(groups: Params, name: Precision, exact: tuple[str, ...]) -> Params:
     }
 
 
+def of_state(
+    state: LearnerState, name: Precision, exact: tuple[str, ...]
+) -> LearnerState:
+    """The state with the networks that are read in a precision."""
+    own, target = (rounded(x, name, exact) for x in (state.params, state.target))
+    return state._replace(params=own, target=target)
+
+
 def of_phase(phase: Phase, name: Precision, exact: tuple[str, ...]) -> Phase:
     """The phase with its networks in a precision."""
     if name == "float32":
         return phase
 
     def loss(params: Params, ctx: Context) -> LossOut:
-        own = rounded(ctx.state.params, name, exact)
-        target = rounded(ctx.state.target, name, exact)
-        state = ctx.state._replace(params=own, target=target)
+        state = of_state(ctx.state, name, exact)
         return phase.loss(rounded(params, name, exact), ctx._replace(state=state))
 
     also = tuple(of_phase(p, name, exact) for p in phase.also)

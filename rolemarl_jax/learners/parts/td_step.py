@@ -19,9 +19,14 @@ from rolemarl_jax.nets.mixers import Mixer
 from rolemarl_jax.ops import optim, td
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import Intrinsic, RoleMethod, begun
+from rolemarl_jax.roles.parts.method import (
+    Intrinsic,
+    RoleMethod,
+    begun,
+    own_experience,
+)
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
-from rolemarl_jax.types import AgentOut, Array, Key, PyTree
+from rolemarl_jax.types import AgentOut, Array, Batch, Key, LearnerState, PyTree
 
 
 @config
@@ -158,10 +163,30 @@ def _target(
 
 def _judge(values: Values, params: Params, ctx: Context, out: AgentOut) -> AgentOut:
     """The target network's output; without copies the online one judges itself."""
-    method, x = values.method, ctx.batch.inputs
-    feats = method.target_feats(params, x, out.feats, named(ctx.key, "target"))
+    method, x, known = values.method, ctx.batch.inputs, ctx.batch.target_q
+    if known is not None:
+        return AgentOut(known, {})
+    key, feats = named(ctx.key, "target"), {}
+    if method.target_feats is not None:
+        feats = method.target_feats(params, x, out.feats, key)
     carry = begun(ctx.batch, method.carry)
     return _exact(method.q_values(params, x, feats, carry)[0])
+
+
+def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
+    """The batch with the target network's action values, where TD steps keep them.
+
+    They do not where the online network has a part in them: by role features, by groups
+    without a copy, or by choosing what is learnt from.
+    """
+    method = values.method
+    copied = bool(state.target) and set(method.td_lr) <= set(method.target_groups)
+    blind = method.target_feats is None and method.experience is own_experience
+    if not (copied and blind):
+        return batch
+    params, carry = {**state.params, **state.target}, begun(batch, method.carry)
+    out = _exact(method.q_values(params, batch.inputs, {}, carry)[0])
+    return batch._replace(target_q=out.q)
 
 
 def _exact(out: AgentOut) -> AgentOut:

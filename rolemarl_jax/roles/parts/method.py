@@ -166,7 +166,8 @@ class RoleMethod:
         carry: recurrent state at an episode's beginning.
         encode: role features.
         q_values: action values.
-        target_feats: role features of the target network.
+        target_feats: role features of the target network, or none where action values
+            are read off no role features.
         td_lr: for each group that the TD loss trains, the name of its learning rate.
         no_gradient: groups that no gradient step changes: moved otherwise, or at rest.
         exact: groups that compute in float32 whatever ``algo.precision`` says:
@@ -188,7 +189,7 @@ class RoleMethod:
     carry: CarryFn
     encode: EncodeFn
     q_values: QValuesFn
-    target_feats: TargetFeatsFn
+    target_feats: TargetFeatsFn | None
     td_lr: Mapping[str, str]
     no_gradient: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
