@@ -360,7 +360,7 @@ ELDER = {
     "smax_3m": set(),
     "smax_harder": set(),
     "replay_free": {
-        *("pqn_qmix", "pqn_roma", "pqn_eoi"),
+        *("pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"),
         *("pqn_unit_type", "pqn_random_role"),
     },
 }
