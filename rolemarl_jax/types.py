@@ -205,7 +205,7 @@ class Batch(NamedTuple):
     truncated: Array  # [T, B] bool
     mask: Array  # [T, B] float32, 1 on real transitions
     carry: PyTree = ()  # [B, ...] recurrent state before the first step, if it is known
-    target_q: Array | None = None  # [T+1, B, N, A] of the target network, if known
+    ahead: PyTree = ()  # [T+1, B, ...] of the target network, as far as it is known
 
     @property
     def inputs(self) -> Inputs:

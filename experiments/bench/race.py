@@ -213,7 +213,7 @@ def _peer(side: Peer, path: Path, options: dict[str, Any], seed: int) -> list[Po
         config["LR"] = options["peer_lr"]
     points: list[Point] = []
 
-    def report(metrics: dict[str, Any]) -> None:
+    def report(metrics: dict[str, Any], **_step: Any) -> None:
         if int(metrics["update_steps"]) % interval == 0:
             won = float(metrics["test_returned_won_episode"])
             points.append(Point(int(metrics["env_step"]), busy_seconds(), won))

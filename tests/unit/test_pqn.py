@@ -169,22 +169,33 @@ def apart(made):
     return state._replace(target=other.target)
 
 
-def test_the_target_network_is_asked_once_a_block():
+@pytest.mark.parametrize(
+    ("algo", "known"), [("pqn_qmix", {"q"}), ("pqn_acorm", {"encoded"})]
+)
+def test_the_target_network_is_asked_once_a_block(algo, known):
     """What it gives ahead is what a TD step on some of the worlds would ask it for."""
-    nets, batch, pick = parts(), block(), np.array([5, 2])
-    state = apart(learner(slow_target=0.25))
+    nets, state = made_of(algo)
+    batch, pick = block(), np.array([5, 2])
+    if algo == "pqn_acorm":
+        batch = batch._replace(carry=nets.method.carry(8))
     ahead = take(judged(nets, state, batch), pick)
-    assert ahead.target_q.shape == ahead.avail.shape
-    asked, known, blind = (
+    given = {k: x for k, x in ahead.ahead._asdict().items() if x is not None}
+    assert given.keys() == known
+    zeros = ahead.ahead._replace(**jax.tree.map(jnp.zeros_like, given))
+    asked, told, blind = (
         td_losses(nets, state.params, Context(state, part, KEY)).losses["td"]
-        for part in (
-            take(batch, pick),
-            ahead,
-            ahead._replace(target_q=jnp.zeros_like(ahead.target_q)),
-        )
+        for part in (take(batch, pick), ahead, ahead._replace(ahead=zeros))
     )
-    np.testing.assert_allclose(known, asked, rtol=1e-4, atol=1e-6)
-    assert np.abs(blind - asked).max() > 0.01
+    np.testing.assert_allclose(told, asked, rtol=1e-4, atol=1e-6)
+    assert np.abs(blind - asked).max() > 0.003
+
+
+def made_of(algo, over=None):
+    """Networks of an algorithm, and a state with a target network unlike them."""
+    values_of = small_algo(algo, over or {})
+    method = make_method(values_of["role"], SPEC)
+    nets = Values(method, make_mixer(values_of["mixer"], SPEC), double_q=True)
+    return nets, apart(make_learner(values_of, SPEC))
 
 
 @pytest.mark.parametrize(
@@ -192,19 +203,17 @@ def test_the_target_network_is_asked_once_a_block():
     [
         ("pqn_qmix", PLAIN),
         ("pqn_roma", {}),
-        ("pqn_acorm", {}),
+        ("pqn_acorm", {"mixer": {"own_state_encoder": False}}),
         ("pqn_eoi", {"role": {"borrow": 0.5}}),
     ],
 )
 def test_the_target_network_is_asked_in_each_step(algo, over):
     """There is none, or the online network has a part in what it gives."""
     values_of = small_algo(algo, over)
-    nets = Values(
-        make_method(values_of["role"], SPEC), make_mixer(values_of["mixer"], SPEC), True
-    )
-    state = jax.eval_shape(make_learner(values_of, SPEC).init, KEY)
-    batch = block()
-    assert judged(nets, state, batch) is batch
+    method = make_method(values_of["role"], SPEC)
+    nets = Values(method, make_mixer(values_of["mixer"], SPEC), double_q=True)
+    state, batch = jax.eval_shape(make_learner(values_of, SPEC).init, KEY), block()
+    assert jax.tree.leaves(judged(nets, state, batch).ahead) == []
 
 
 def test_a_part_has_its_own_worlds():

@@ -144,7 +144,9 @@ def _target(
     batch, h, mixer = ctx.batch, ctx.state.hypers, values.mixer
     params = {**params, **ctx.state.target}
     (out, encoded), params = jax.lax.stop_gradient((online, params))
-    if not ctx.state.target.keys().isdisjoint(mixer.encoders):
+    if batch.ahead and batch.ahead.encoded is not None:
+        encoded = batch.ahead.encoded
+    elif not ctx.state.target.keys().isdisjoint(mixer.encoders):
         encoded = mixer.encode(params, batch.state, batch.reset)
     judge = _judge(values, params, ctx, out) if ctx.state.target else out
     selector_q = out.q if values.double_q else judge.q
@@ -163,9 +165,9 @@ def _target(
 
 def _judge(values: Values, params: Params, ctx: Context, out: AgentOut) -> AgentOut:
     """The target network's output; without copies the online one judges itself."""
-    method, x, known = values.method, ctx.batch.inputs, ctx.batch.target_q
-    if known is not None:
-        return AgentOut(known, {})
+    method, x, ahead = values.method, ctx.batch.inputs, ctx.batch.ahead
+    if ahead and ahead.q is not None:
+        return AgentOut(ahead.q, {})
     key, feats = named(ctx.key, "target"), {}
     if method.target_feats is not None:
         feats = method.target_feats(params, x, out.feats, key)
@@ -173,20 +175,29 @@ def _judge(values: Values, params: Params, ctx: Context, out: AgentOut) -> Agent
     return _exact(method.q_values(params, x, feats, carry)[0])
 
 
-def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
-    """The batch with the target network's action values, where TD steps keep them.
+class Ahead(NamedTuple):
+    """What the target network gives of a batch, where no TD step changes it."""
 
-    They do not where the online network has a part in them: by role features, by groups
-    without a copy, or by choosing what is learnt from.
+    q: Array | None  # [T+1, B, N, A]
+    encoded: PyTree | None  # what its mixer reads of the state, [T+1, B, ...]
+
+
+def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
+    """The batch with what TD steps would ask the target network for, each in vain.
+
+    Without what the online network has a part in: by role features, by groups that have
+    no copy, or by choosing what is learnt from.
     """
-    method = values.method
-    copied = bool(state.target) and set(method.td_lr) <= set(method.target_groups)
-    blind = method.target_feats is None and method.experience is own_experience
-    if not (copied and blind):
+    method, mixer = values.method, values.mixer
+    if not state.target or method.experience is not own_experience:
         return batch
-    params, carry = {**state.params, **state.target}, begun(batch, method.carry)
-    out = _exact(method.q_values(params, batch.inputs, {}, carry)[0])
-    return batch._replace(target_q=out.q)
+    params, q, encoded = {**state.params, **state.target}, None, None
+    if method.target_feats is None and method.td_lr.keys() <= state.target.keys():
+        carry = begun(batch, method.carry)
+        q = _exact(method.q_values(params, batch.inputs, {}, carry)[0]).q
+    if mixer.encoders and state.target.keys() >= set(mixer.encoders):
+        encoded = mixer.encode(params, batch.state, batch.reset)
+    return batch._replace(ahead=Ahead(q, encoded))
 
 
 def _exact(out: AgentOut) -> AgentOut:
