@@ -360,9 +360,10 @@ ELDER = {
     "smax_3m": set(),
     "smax_harder": set(),
     "replay_free": {
-        *("pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"),
+        *("pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"),  # pqn_qmix: on MMM2
         *("pqn_unit_type", "pqn_random_role"),
     },
+    "replay_free_ablations": set(),
 }
 
 
