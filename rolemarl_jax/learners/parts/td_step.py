@@ -183,10 +183,10 @@ class Ahead(NamedTuple):
 
 
 def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
-    """The batch with what TD steps would ask the target network for, each in vain.
+    """The batch with what all TD steps on it would get from the target network alike.
 
-    Without what the online network has a part in: by role features, by groups that have
-    no copy, or by choosing what is learnt from.
+    Not what the online network has a part in: by role features, by groups that have no
+    copy, or by choosing what is learnt from.
     """
     method, mixer = values.method, values.mixer
     if not state.target or method.experience is not own_experience:
