@@ -359,10 +359,8 @@ ELDER = {
     "grids": {"eoi_maac_grid"},
     "smax_3m": set(),
     "smax_harder": set(),
-    "replay_free": {
-        *("pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"),  # pqn_qmix: on MMM2
-        *("pqn_unit_type", "pqn_random_role"),
-    },
+    # pqn_qmix on MMM2 alone.
+    "replay_free": {"pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"},
     "replay_free_ablations": set(),
 }
 
