@@ -111,7 +111,10 @@ def test_the_budget_ends_with_a_reason():
 
 def test_one_worker_is_enough_to_go_on():
     with pool(workers=2, restarts_per_hour=0) as made:
-        os.killpg(made.slots[0].child.process.pid, signal.SIGKILL)
+        first = made.slots[0].child.process
+        os.killpg(first.pid, signal.SIGKILL)
+        # Dead before play begins, else the other one may finish all episodes first.
+        first.wait(5)
         seen = play(made, 4)
         assert made.live == 1
         assert {one.worker for one in seen.done} == {1}
