@@ -1,15 +1,16 @@
-"""What several tests need: configurations without Hydra, batches, the authors' data."""
+"""What several tests need: configurations, batches, the authors' data."""
 
 import json
-import re
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch_draws
-import yaml
 
+from experiments.door.compose import composed
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import summary
@@ -33,52 +34,18 @@ def merge(base, over):
 
 
 def load_algo(name, over=None):
-    """``configs/algo/<name>.yaml`` with its ``defaults`` list, and changes on top."""
-    folder = REPO / "configs" / "algo"
-    asked = _defaults(folder / f"{name}.yaml")
-    learners = [e["override learner@_here_"] for e in asked if isinstance(e, dict)]
-    out = _composed(folder / f"{name}.yaml", *learners)
-    return merge(_resolved(out, out.get("learner")), over or {})
-
-
-def _defaults(path):
-    return yaml.safe_load(path.read_text(encoding="utf8")).get("defaults", [])
-
-
-def _composed(path, learner="qmix"):
-    """A file and those that its ``defaults`` name; ``learner`` is put in its place."""
-    own = yaml.safe_load(path.read_text(encoding="utf8"))
-    out = {}
-    for entry in own.pop("defaults", ["_self_"]):
-        if entry == "_self_":
-            out = merge(out, own)
-        elif isinstance(entry, str):
-            out = merge(out, _composed(path.parent / f"{entry}.yaml", learner))
-        elif "learner@_here_" in entry:
-            part = path.parent / "learner" / f"{learner}.yaml"
-            out = merge(out, _composed(part))
-        # Other mappings fill other sections than `algo`.
-    return out
-
-
-def _resolved(values, learner):
-    """Values with what ``by_learner`` makes of them."""
-    if isinstance(values, dict):
-        return {key: _resolved(value, learner) for key, value in values.items()}
-    found = re.fullmatch(r"\$\{by_learner:(.*?),(\{.*\})\}", str(values))
-    if not found:
-        return values
-    default, table = (
-        yaml.safe_load(text.replace(":", ": ")) for text in found.groups()
-    )
-    return table.get(learner, default)
+    """``algo=<name>`` as the command line composes it, and changes on top."""
+    return merge(deepcopy(_algo(name, "default")), over or {})
 
 
 def load_paper(name, over=None):
     """The same with what ``run=paper`` sets."""
-    path = REPO / "configs" / "algo" / "preset" / f"paper_{name}.yaml"
-    preset = yaml.safe_load(path.read_text(encoding="utf8"))
-    return merge(load_algo(name, preset), over or {})
+    return merge(deepcopy(_algo(name, "paper")), over or {})
+
+
+@cache
+def _algo(name, preset):
+    return composed([f"algo={name}", f"run={preset}"]).values["algo"]
 
 
 def learner_of(name, spec, over=None):

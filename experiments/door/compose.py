@@ -14,12 +14,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from experiments.door import folders, keys, overrides
+from experiments.door import folders, keys, overrides, swaps
 from experiments.door.by_learner import by_learner
 from experiments.door.by_map import by_map
 from experiments.door.folders import CONFIGS
 from experiments.door.overrides import Typed
-from rolemarl_jax.config import ConfigError, nearest
+from rolemarl_jax.config import ConfigError
 
 # Groups that fill keys of the top level; they have no section of their own.
 GLOBAL_GROUPS = ("run",)
@@ -27,9 +27,6 @@ GLOBAL_GROUPS = ("run",)
 NOT_GROUPS = ("study",)
 # Mappings whose names the command line chooses.
 OPEN = ("sweep.hypers",)
-
-# A key whose values are files of a folder inside another group: each brings keys along.
-LEARNER, LEARNER_GROUP = "algo.learner", "algo/learner"
 
 OmegaConf.register_new_resolver("by_map", by_map, replace=True)
 OmegaConf.register_new_resolver("by_learner", by_learner, replace=True)
@@ -40,7 +37,7 @@ class Composed(NamedTuple):
 
     Attributes:
         values: plain containers.
-        choices: file chosen from each group.
+        choices: file chosen from each group, by Hydra's name of it.
         typed: dotted keys and groups that stand on the command line.
         leaves: dotted keys of single values that were given there.
         job: number of the job that ``--multirun`` made of it, ``None`` otherwise.
@@ -57,14 +54,8 @@ def groups() -> dict[str, list[str]]:
     """Configuration groups and the files to choose from (`_*.yaml` are parts)."""
     ours = [path for path in CONFIGS.iterdir() if path.is_dir()]
     names = sorted(path.name for path in ours if path.name not in NOT_GROUPS)
-    found = {name: _files(name) for name in names}
+    found = {name: folders.files(name) for name in names}
     return {group: files for group, files in found.items() if files}
-
-
-def _files(group: str) -> list[str]:
-    """Names of the files of a group, those of a user's folder too."""
-    paths = [path for one in folders.every() for path in (one / group).glob("*.yaml")]
-    return sorted(path.stem for path in paths if not path.stem.startswith("_"))
 
 
 def composed(arguments: Sequence[str], known: Sequence[str] = ()) -> Composed:
@@ -96,7 +87,9 @@ def check(arguments: Sequence[str], *, sweep: bool = False) -> list[Typed]:
     chosen = [one for one in typed if one.key in files]
     overrides.refuse(fault for one in chosen for fault in keys.of_group(one, files))
     first = tuple(f"{one.key}={one.value.split(',')[0]}" for one in chosen)
-    base = _base((*first, *_learner(typed, first), *folders.search()))
+    own = _base((*first, *folders.search()))
+    overrides.refuse(swaps.faults(typed, own))
+    base = _base((*first, *swaps.first(typed, own), *folders.search()))
     single = [one for one in typed if one.key not in files and not _is_open(one.key)]
     overrides.refuse(
         f"{one.key}: got '{one.value}', but it is a section; set {one.key}.<name>"
@@ -121,15 +114,15 @@ def _named(typed: Sequence[Typed]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def opened(arguments: Iterable[str]) -> list[str]:
-    """Overrides in which new names of open mappings, and a learner, are written as
-    Hydra wants it.
+    """Overrides with new names of open mappings, and with files of sections, as Hydra
+    wants them.
     """  # noqa: D205
 
     def marked(argument: str) -> str:
         key, _, value = argument.partition("=")
-        if key == LEARNER and set(value.split(",")) <= set(_learners()):
-            return f"{LEARNER_GROUP}@algo={value}"
-        return f"++{argument}" if _is_open(key) else argument
+        if _is_open(key):
+            return f"++{argument}"
+        return swaps.marked(key, value) or argument
 
     return [marked(argument) for argument in arguments]
 
@@ -142,34 +135,6 @@ def plain(
         values = {str(key): _resolved(cfg[key]) for key in cfg}
     named = _named(overrides.read(typed, sweep=False))
     return Composed(values, _ours(choices), *named, job)
-
-
-def _learner(typed: Sequence[Typed], chosen: tuple[str, ...]) -> list[str]:
-    """The first learner that is asked for, in place of the algorithm's own.
-
-    Raises:
-        ConfigError: there is no such learner, or the algorithm cannot have another.
-    """
-    asked = [name for one in typed if one.key == LEARNER for name in _names(one)]
-    if not asked:
-        return []
-    own, choices = _base((*chosen, *folders.search()))["algo"], _learners()
-    known = choices if own["learner"] in choices else [own["learner"]]
-    overrides.refuse(
-        f"{LEARNER}: got '{name}' with algo={own['name']}; {nearest(name, known)}"
-        for name in asked
-        if name not in known
-    )
-    return opened([f"{LEARNER}={asked[0]}"])
-
-
-def _names(one: Typed) -> list[str]:
-    return one.value.split(",")
-
-
-def _learners() -> list[str]:
-    """Learners that value-based algorithms can choose from."""
-    return _files(LEARNER_GROUP)
 
 
 def _is_open(key: str) -> bool:
@@ -213,5 +178,6 @@ def _resolved(node: Any) -> Any:
 
 
 def _ours(choices: Mapping[str, Any]) -> dict[str, str]:
-    """Choices of the project's own groups."""
-    return {group: str(choices[group]) for group in groups() if group in choices}
+    """Choices of the project's own groups, and of those inside them."""
+    ours = (group for group in choices if not group.startswith("hydra/"))
+    return {group: str(choices[group]) for group in ours}

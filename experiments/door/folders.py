@@ -29,6 +29,12 @@ def search() -> list[str]:
     return [f"hydra.searchpath=[{own}]"] if own else []
 
 
+def files(group: str) -> list[str]:
+    """Names of the files of a group; `_*.yaml` are parts of others."""
+    paths = [path for one in every() for path in (one / group).glob("*.yaml")]
+    return sorted(path.stem for path in paths if not path.stem.startswith("_"))
+
+
 def file_of(group: str, name: str) -> Path:
     """The file of a group, whichever folder it lies in."""
     paths = [folder / group / f"{name}.yaml" for folder in every()]

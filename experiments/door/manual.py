@@ -85,24 +85,29 @@ def _typed(value: Any) -> str:
 
 
 def _explained(choices: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Comments by dotted key: those of the chosen files, after those they build on."""
+    """Comments by dotted key: those of the chosen files, after those they build on.
+
+    What a group says stands above what a group inside it says.
+    """
     yield from _comments(CONFIGS / "config.yaml", "")
-    for group, name in choices.items():
-        prefix = "" if group in compose.GLOBAL_GROUPS else f"{group.split('/')[0]}."
-        yield from _of_file(group, name, prefix)
+    for choice in sorted(choices, key=lambda choice: choice in compose.groups()):
+        group, _, package = choice.partition("@")
+        section = package or group.replace("/", ".")
+        top = section in ("_global_", *compose.GLOBAL_GROUPS)
+        yield from _of_file(group, choices[choice], "" if top else f"{section}.")
 
 
 def _of_file(group: str, name: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Comments of a file and of the files that its list of defaults names."""
+    """Comments of a file and of those of its group that it builds on.
+
+    Files of other groups that its list of defaults names are choices of their own.
+    """
     path = folders.file_of(group, name)
+    if not path.is_file():
+        return  # a preset that this algorithm does not have
     for entry in yaml.safe_load(path.read_text(encoding="utf8")).get("defaults", []):
-        if entry == "_self_":
-            continue
-        pair = entry if isinstance(entry, dict) else {"": entry}
-        target, file = next(iter(pair.items()))
-        folder, _, package = target.partition("@")
-        inside = folder[1:] if folder[:1] == "/" else f"{group}/{folder}".rstrip("/")
-        yield from _of_file(inside, file, "" if package == "_global_" else prefix)
+        if isinstance(entry, str) and entry != "_self_":
+            yield from _of_file(group, entry, prefix)
     yield from _comments(path, prefix)
 
 

@@ -195,7 +195,7 @@ def test_all_bad_numbers_are_named_at_once(first, faults, capsys):
         ("algo.name=null", "algo.name: got None; input should be a valid string"),
         ("algo.role.name=true", "algo.role.name: got True; known: acorm"),
         ("algo.learner=1.5", "algo.learner: got '1.5' with algo="),
-        ("algo.mixer.name={}", "algo.mixer.name: got {}; known: attention"),
+        ("algo.mixer.name={}", "algo.mixer.name: got '{}' with algo=acorm; known: att"),
         ("algo=ippo algo.shaping.name=[]", "algo.shaping.name: got []; known: eoi"),
         ("env.name=[1]", "env.name: got [1]; known: firefighters"),
         ("bridge=-1", "bridge: got '-1', but it is a section; it is empty here"),

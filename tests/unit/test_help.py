@@ -36,6 +36,27 @@ def test_help_of_a_run_explains_each_key_and_lists_files_that_are_accepted():
     assert not any(one.startswith("_") for files in found.values() for one in files)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "algo=pqn_qmix_state",
+        "algo=r3dm run=paper algo.mixer.name=vdn",
+        "algo=eoi env=smac algo.learner=pqn",
+        "algo=maac_grid env=pac_men",
+    ],
+)
+def test_help_takes_comments_of_the_files_inside_groups(words):
+    lines, chosen = (
+        manual.text(words.split()).splitlines(),
+        compose.composed(words.split()),
+    )
+    for key, _ in leaves(chosen.values):
+        assert any(line.startswith(f"  {key}=") for line in lines), key
+    for key in {"algo.learner", "algo.mixer.name"} & dict(leaves(chosen.values)).keys():
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
+        assert lines[at - 1].startswith("  # "), key
+
+
 @pytest.mark.parametrize("command", SMALL)
 def test_small_commands_explain_each_option(command, capsys):
     with pytest.raises(SystemExit) as ended:

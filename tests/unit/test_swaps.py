@@ -1,0 +1,61 @@
+"""Keys whose values are files: ``algo.learner`` and ``algo.mixer.name``."""
+
+import re
+
+import pytest
+from support import load_algo
+
+from experiments.door.compose import composed, opened
+from rolemarl_jax.config import ConfigError
+
+
+def algo(words):
+    return composed(words.split()).values["algo"]
+
+
+@pytest.mark.parametrize(
+    ("words", "mixer"),
+    [
+        ("algo=qmix algo.mixer.name=vdn", {"name": "vdn"}),
+        ("algo=pqn_acorm algo.mixer.name=none", {"name": "none"}),
+        (
+            "algo=vdn algo.mixer.name=qmix algo.mixer.embed=8",
+            {**load_algo("qmix")["mixer"], "embed": 8},
+        ),
+        (
+            "algo.mixer.name=attention algo=qmix algo.learner=pqn",
+            load_algo("acorm")["mixer"],
+        ),
+    ],
+)
+def test_a_mixer_brings_its_keys_along(words, mixer):
+    assert algo(words)["mixer"] == mixer
+
+
+def test_a_learner_brings_its_keys_along():
+    fresh = {**algo("algo=vdn algo.learner=pqn"), "name": "pqn_vdn"}
+    assert fresh == load_algo("pqn_vdn") and "target" not in fresh
+    replayed = {**algo("algo=pqn_vdn algo.learner=qmix"), "name": "vdn"}
+    assert replayed == load_algo("vdn") and "slow_target" not in replayed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("algo=qmix algo.mixer.name=vnd", "algo.mixer.name: got 'vnd' with algo=qmix"),
+        ("algo=qmix algo.mixer.name=vdn algo.mixer.embed=8", "known: algo.mixer.name"),
+        ("algo=mappo algo.mixer.name=vdn", "algo.mixer.name: unknown key"),
+        ("algo=qmix +algo.mixer.name=vdn", "is there already; write algo.mixer.name="),
+        ("algo=qmix algo.learner=pq", "algo.learner: got 'pq' with algo=qmix; known"),
+        ("algo=mappo algo.learner=pqn", "got 'pqn' with algo=mappo; known: mappo"),
+    ],
+)
+def test_a_file_that_is_not_there(words, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        composed(words.split())
+
+
+def test_several_jobs():
+    asked = ["algo.mixer.name=vdn,qmix", "algo.learner=pqn", "algo.mixer.name=vdn,no"]
+    marked = ["algo/mixer=vdn,qmix", "algo/learner@algo=pqn", asked[2]]
+    assert opened(asked) == marked
