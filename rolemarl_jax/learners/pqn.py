@@ -160,7 +160,7 @@ def _beginning(
     """There are copies of the online groups only where a slow target is asked for."""
     slow = cfg.slow_target is not None
     return make_init(
-        params=nets.init,
+        params=partial(nets.init, spec),
         target_groups=nets.target_groups if slow else (),
         phases=every,
         hypers={

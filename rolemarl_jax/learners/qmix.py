@@ -138,7 +138,7 @@ def _beginning(
 ) -> Beginning:
     """Targets are copies of the online groups."""
     return make_init(
-        params=nets.init,
+        params=partial(nets.init, spec),
         target_groups=nets.target_groups,
         phases=every,
         hypers={

@@ -30,7 +30,8 @@ class Mixer:
     """A way to mix.
 
     Attributes:
-        init: ``key -> {group: params}``.
+        init: ``(key, feats) -> {group: params}``; of the role features, arrays or
+            shapes by name, only widths count.
         groups: parameter groups that the TD loss trains.
         target_groups: groups of which the target network keeps its own copy.
         encode: ``(params, state [T, B, S], reset [T, B])`` to what mixing reads of the
@@ -43,7 +44,7 @@ class Mixer:
             there are no heads.
     """
 
-    init: Callable[[Key], dict[str, PyTree]]
+    init: Callable[[Key, Mapping[str, Any]], dict[str, PyTree]]
     groups: tuple[str, ...]
     target_groups: tuple[str, ...]
     encode: Callable[[PyTree, Array, Array], PyTree]
@@ -164,11 +165,11 @@ def _state(_params: PyTree, state: Array, _reset: Array) -> Array:
 
 
 def _none(_: Any, __: EnvSpec) -> Mixer:
-    return Mixer(lambda _: {}, (), (), _state, lambda _p, qs, *_: qs)
+    return Mixer(lambda *_: {}, (), (), _state, lambda _p, qs, *_: qs)
 
 
 def _vdn(_: Any, __: EnvSpec) -> Mixer:
-    return Mixer(lambda _: {}, (), (), _state, lambda _p, qs, *_: qs.sum(-1))
+    return Mixer(lambda *_: {}, (), (), _state, lambda _p, qs, *_: qs.sum(-1))
 
 
 def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
@@ -179,7 +180,7 @@ def _qmix(cfg: QmixConfig, spec: EnvSpec) -> Mixer:
     layers = (cfg.hypernet_hidden,) * (cfg.hypernet_layers - 1)
     net = Monotonic(cfg.embed, layers, cfg.normed)
 
-    def init(key: Key) -> dict[str, PyTree]:
+    def init(key: Key, _: Any) -> dict[str, PyTree]:
         zeros = jnp.zeros((1, spec.n_agents)), jnp.zeros((1, spec.state_dim))
         return {"mixer": net.init(named(key, "mixer"), *zeros)}
 
@@ -207,15 +208,21 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
     net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
     encode = partial(_encoded, encoder)
 
-    def init(key: Key) -> dict[str, PyTree]:
+    def init(key: Key, feats: Mapping[str, Any]) -> dict[str, PyTree]:
+        if "role" not in feats:
+            raise ConfigError(
+                "algo.mixer.name: got 'attention', which reads roles, and this "
+                "algorithm has none; allowed: none, vdn, qmix, recurrent"
+            )
         n = spec.n_agents
         state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)
         query = jnp.zeros((1, n, cfg.query))
+        roles = jnp.zeros((1, n, feats["role"].shape[-1]))
         context = jnp.zeros((1, spec.state_dim + n * cfg.out))
         return {
             ENCODER: encoder.init(named(key, ENCODER), state, reset),
             "mixer": {
-                "attention": attend.init(named(key, "attention"), query, query),
+                "attention": attend.init(named(key, "attention"), query, roles),
                 "monotonic": net.init(named(key, "mixer"), jnp.zeros((1, n)), context),
             },
         }
@@ -247,7 +254,7 @@ def _recurrent(cfg: RecurrentConfig, spec: EnvSpec) -> Mixer:
     net = Monotonic(cfg.embed, (cfg.hypernet_hidden,), cfg.normed)
     encode = partial(_encoded, encoder)
 
-    def init(key: Key) -> dict[str, PyTree]:
+    def init(key: Key, _: Any) -> dict[str, PyTree]:
         n = spec.n_agents
         state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)
         context = jnp.zeros((1, spec.state_dim + n * cfg.query))

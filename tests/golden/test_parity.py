@@ -4,6 +4,8 @@ The episodes are the authors' synthetic ones: 8 of up to 12 steps, 5 agents, 80
 features, 120 of the state, 11 actions.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from support import Authors, learner_of, load_paper, torch_gru, torch_linear
 
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts.td_step import Values
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops import td
 from rolemarl_jax.ops.cluster import kmeans
@@ -206,7 +209,7 @@ def test_qmix_update(qmix):
 def test_acorm_shapes(ours):
     _, _, method, mixer, params = ours
     key = jax.random.key(0)
-    fresh = jax.eval_shape(lambda: {**method.init(key), **mixer.init(key)})
+    fresh = jax.eval_shape(partial(Values(method, mixer, True).init, SPEC), key)
     fresh.pop("decoder")
     assert shapes(params) == shapes(fresh)
 

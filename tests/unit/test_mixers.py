@@ -9,6 +9,7 @@ import pytest
 from support import SPEC, load_algo, merge
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.learners import make_learner
 from rolemarl_jax.nets.attention import AttentionContext, StateEncoder, attend
 from rolemarl_jax.nets.mixers import make_mixer
 
@@ -41,6 +42,9 @@ def inputs(seed=0):
     )
 
 
+FEATS = {"role": jnp.zeros((T, B, N, 64))}
+
+
 def mix(mixer, params, qs, state, reset, feats):
     return mixer.mix(params, qs, mixer.encode(params, state, reset), feats)
 
@@ -48,7 +52,7 @@ def mix(mixer, params, qs, state, reset, feats):
 @pytest.mark.parametrize("name", MIXERS)
 def test_monotonic_in_every_agent(name):
     mixer = make_mixer(MIXERS[name], SPEC)
-    params = jax.jit(mixer.init)(jax.random.key(1))
+    params = jax.jit(mixer.init)(jax.random.key(1), FEATS)
     qs, *rest = inputs()
 
     @jax.jit
@@ -100,7 +104,7 @@ def monotonic(p, qs, context):
 @pytest.mark.parametrize("name", ["qmix", "qmix_one_layer", "qmix_normed"])
 def test_qmix(name):
     mixer = make_mixer(MIXERS[name], SPEC)
-    params = jax.jit(mixer.init)(jax.random.key(2))
+    params = jax.jit(mixer.init)(jax.random.key(2), FEATS)
     if name == "qmix_normed":  # numbers of its own, as after training
         norm, g = params["mixer"]["params"]["norm"], np.random.default_rng(1)
         norm |= {k: jnp.asarray(x + g.normal(size=x.shape)) for k, x in norm.items()}
@@ -165,7 +169,7 @@ def test_gradients_of_attention():
 def test_attention_mixer():
     """The whole of ACORM's mixer, state history included, in plain NumPy."""
     mixer = make_mixer(MIXERS["attention"], SPEC)
-    params = jax.jit(mixer.init)(jax.random.key(3))
+    params = jax.jit(mixer.init)(jax.random.key(3), FEATS)
     qs, state, reset, feats = inputs()
     got = jax.jit(partial(mix, mixer))(params, qs, state, reset, feats)
     s = jax.tree.map(np.asarray, params["state_encoder"]["params"])
@@ -217,3 +221,23 @@ def test_refusals(change, words):
 def test_heads_divide_the_width():
     with pytest.raises(ConfigError, match=r"algo\.mixer\.heads: got 3"):
         make_mixer(merge(MIXERS["attention"], {"heads": 3}), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "over"),
+    [
+        ("acorm", {"mixer": {"query": 8}}),
+        ("acorm", {"role": {"role": 6}}),
+        ("pqn_r3dm", {"mixer": {"query": 8}, "role": {"role": 6}}),
+    ],
+)
+def test_roles_may_be_wider_or_narrower_than_queries(name, over):
+    learner = make_learner(merge(load_algo(name), over), SPEC)
+    params = jax.eval_shape(learner.init, jax.random.key(0)).params
+    assert "state_encoder" in params
+
+
+def test_attention_needs_roles():
+    algo = {**load_algo("qmix"), "mixer": load_algo("acorm")["mixer"]}
+    with pytest.raises(ConfigError, match="'attention', which reads roles"):
+        make_learner(algo, SPEC)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from rolemarl_jax.config import Positive, UpTo1, config
 from rolemarl_jax.learners.parts import phases
+from rolemarl_jax.learners.parts.check import batch_shapes
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
 from rolemarl_jax.nets.mixers import Mixer
 from rolemarl_jax.ops import optim, td
@@ -26,7 +27,15 @@ from rolemarl_jax.roles.parts.method import (
     own_experience,
 )
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
-from rolemarl_jax.types import AgentOut, Array, Batch, Key, LearnerState, PyTree
+from rolemarl_jax.types import (
+    AgentOut,
+    Array,
+    Batch,
+    EnvSpec,
+    Key,
+    LearnerState,
+    PyTree,
+)
 
 
 @config
@@ -64,10 +73,17 @@ class Values(NamedTuple):
     mixer: Mixer
     double_q: bool  # the online network chooses what the target network values
 
-    def init(self, key: Key) -> Params:
-        """Parameters of method and mixer."""
-        agent, mixer = named(key, "agent"), named(key, "mixer")
-        return {**self.method.init(agent), **self.mixer.init(mixer)}
+    def init(self, spec: EnvSpec, key: Key) -> Params:
+        """Parameters of method and mixer.
+
+        Raises:
+            ConfigError: the mixer reads roles and the method has none.
+        """
+        method, inputs = self.method, batch_shapes(spec).inputs
+        params = method.init(named(key, "agent"))
+        carry = jax.eval_shape(lambda: method.carry(2))
+        feats, _ = jax.eval_shape(method.encode, params, inputs, carry, key)
+        return {**params, **self.mixer.init(named(key, "mixer"), feats)}
 
     @property
     def target_groups(self) -> tuple[str, ...]:
