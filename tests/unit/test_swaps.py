@@ -24,7 +24,7 @@ def algo(words):
         ),
         (
             "algo.mixer.name=attention algo=qmix algo.learner=pqn",
-            load_algo("acorm")["mixer"],
+            load_algo("pqn_acorm")["mixer"],
         ),
     ],
 )
