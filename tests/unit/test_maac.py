@@ -1,5 +1,6 @@
 """MAAC and EOI's shaping against plain NumPy."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -313,3 +314,11 @@ def test_impossible_sizes():
     alone = EnvSpec("alone", 1, 2, 3, 4, 5)
     with pytest.raises(ConfigError, match="two agents"):
         make_learner(algo("maac"), alone)
+
+
+@pytest.mark.parametrize("name", ["maac", "maac_grid", "eoi_maac_grid"])
+def test_a_perfect_episode_returns_twenty(name):
+    """As they are rewards taught MAAC nothing on Windy Maze (docs/methods/maac.md)."""
+    learner = make_learner(algo(name), replace(SPEC, max_return=2.0))
+    scale = jax.jit(lambda key: learner.init(key).hypers["reward_scale"])
+    assert scale(jax.random.key(0)) == 20 / 2.0
