@@ -359,8 +359,8 @@ ELDER = {
     "grids": {"maac_grid", "eoi_maac_grid"},
     "smax_3m": set(),
     "smax_harder": set(),
-    # pqn_qmix on MMM2 alone.
-    "replay_free": {"pqn_qmix", "pqn_acorm", "pqn_roma", "pqn_eoi"},
+    # On MMM2 alone.
+    "replay_free": {"pqn_qmix", "pqn_roma", "pqn_eoi"},
     "replay_free_ablations": set(),
 }
 
