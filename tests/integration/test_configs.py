@@ -1,6 +1,7 @@
 """Every file of ``configs/algo``, at its real size or run at toy size."""
 
 from dataclasses import replace
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,33 @@ def test_traces_at_real_size(name):
     )
     assert {x.shape for x in tally.sums.values()} == {(2,)}
     assert jax.eval_shape(program.evaluate, after).ret.shape == (2, 16)
+
+
+def numbers(values):
+    """Keys of whole numbers above one, as paths, but for one that is 1 or 2."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ((key, *path) for path in numbers(value))
+        elif type(value) is int and value > 1 and key != "hypernet_layers":
+            yield (key,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("acorm", "roma", "eoi", "acorm_mappo", "eoi_maac"),
+        pytest.param("r3dm", marks=pytest.mark.slow),
+    ],
+)
+def test_no_size_has_to_be_another(name):
+    """Each may be twice as large by itself; losses are traced, nothing is compiled."""
+    algo = load_algo(name)
+    for path in numbers(algo):
+        over = 2 * reduce(dict.__getitem__, path, algo)
+        for key in reversed(path):
+            over = {key: over}
+        learner = make_learner(merge(algo, over), PREY.spec)
+        jax.eval_shape(learner.init, jax.random.key(0))
 
 
 @pytest.mark.slow
