@@ -133,8 +133,8 @@ def plain(
     """The same, for a job that Hydra composed itself (``--multirun``)."""
     with _refusals():
         values = {str(key): _resolved(cfg[key]) for key in cfg}
-    named = _named(overrides.read(typed, sweep=False))
-    return Composed(values, _ours(choices), *named, job)
+    read = overrides.read(map(swaps.typed_as, typed), sweep=False)
+    return Composed(values, _ours(choices), *_named(read), job)
 
 
 def _is_open(key: str) -> bool:

@@ -118,7 +118,7 @@ def _refused(
     if not sweep:
         return {}
     own = [word for word in words if word.lstrip("+~").startswith("hydra")]
-    every = overrides.jobs(compose.opened(word for word in words if word not in own))
+    every = overrides.jobs(word for word in words if word not in own)
     if any(word.lstrip("+").startswith(LAUNCHER) for word in own):
         check = None  # other hosts, other devices
     refused: dict[int, int] = {}

@@ -22,6 +22,13 @@ def marked(key: str, value: str) -> str | None:
     return f"{SWAPS[key]}={value}"
 
 
+def typed_as(word: str) -> str:
+    """An override as it was typed, before ``marked``."""
+    group, equals, value = word.partition("=")
+    keys = (key for key, name in SWAPS.items() if name == group)
+    return f"{next(keys, group)}{equals}{value}"
+
+
 def first(typed: Sequence[Typed], own: Mapping[str, Any]) -> list[str]:
     """Of each key's values the first one, marked.
 

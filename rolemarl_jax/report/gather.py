@@ -19,6 +19,7 @@ from rolemarl_jax.report import loggers, names
 MERGES = ("same", "algo", "none")
 MARKS = "*?["
 DIFFERING = 3  # keys that a label names at most
+PARTS = (".name", ".learner")  # keys that say which part a configuration is made of
 # What does not decide what a seed learns, or is named by the label already.
 APART = (
     *("seed", "seeds", "run_dir", "resume", "total_steps", "preset", "log_every"),
@@ -189,13 +190,20 @@ def _difference(run: _Run, rivals: Sequence[_Run]) -> str:
     own = _meaning(run)
     keys = sorted({key for one in meanings for key in one})
     differing = [k for k in keys if len({str(one.get(k)) for one in meanings}) > 1]
-    told = [tuple(str(one.get(k)) for k in differing) for one in meanings]
-    whole = all(k in one for k in differing for one in meanings)
-    if whole and len(differing) <= DIFFERING and len(set(told)) == len(told):
-        return " ".join(f"{key.rpartition('.')[2]}={own[key]}" for key in differing)
+    # A name of a part brings its keys along.
+    for told in (differing, [k for k in differing if k.endswith(PARTS)]):
+        values = {tuple(str(one.get(k)) for k in told) for one in meanings}
+        whole = all(k in one for k in told for one in meanings)
+        if whole and len(told) <= DIFFERING and len(values) == len(meanings):
+            return " ".join(f"{_short(key)}={own[key]}" for key in told)
     folders = [Path(one.folder).name for one in rivals]
     folder = Path(run.folder)
     return f"({folder if len(set(folders)) < len(folders) else folder.name})"
+
+
+def _short(key: str) -> str:
+    """The last word of a key; of a name, what it is the name of."""
+    return key.removesuffix(".name").rpartition(".")[2]
 
 
 def _rows(part: Sequence[_Run], notes: list[str]) -> list[Row]:

@@ -31,7 +31,8 @@ def make_run(tmp_path, monkeypatch):
     ):
         splits = more.pop("splits", ("train", "test"))
         env = dict(zip(("name", "map"), world.split("/"), strict=False))
-        config = {"algo": {"name": algo, "lr": lr}, "env": env, **more}
+        values = {"name": algo, "lr": lr, **more.pop("keys", {})}
+        config = {"algo": values, "env": env, **more}
         parts = {"train": {}, "replay": {}, "eval": {}, "seed": seeds[0]}
         (tmp_path / name).mkdir(parents=True)
         text = yaml.safe_dump({**parts, **config})
@@ -81,6 +82,21 @@ def test_seeds_of_one_experiment_are_one_curve(make_run):
         gather.gather(["runs"], labels=["Q"])
     with pytest.raises(ConfigError, match="matches 0 files and no run"):
         gather.gather(["runs/acorm-*"])
+
+
+def test_runs_of_other_parts_are_told_by_the_names_of_these(make_run):
+    """Their keys differ too, by more than a label has room for."""
+    for mixer, keys in {"vdn": {}, "qmix": {"embed": 8, "hidden": 4}}.items():
+        for learner, own in {"qmix": {"tau": 0.1}, "pqn": {"epochs": 4}}.items():
+            parts = {"learner": learner, "mixer": {"name": mixer, **keys}, **own}
+            make_run(f"runs/{mixer}-{learner}", "acorm", keys=parts)
+    labels = [group.label for group in gather.gather(["runs"]).groups]
+    assert labels == [
+        "acorm learner=pqn mixer=qmix",
+        "acorm learner=qmix mixer=qmix",
+        "acorm learner=pqn mixer=vdn",
+        "acorm learner=qmix mixer=vdn",
+    ]
 
 
 def test_a_seed_counts_once(make_run):

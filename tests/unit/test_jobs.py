@@ -78,6 +78,21 @@ def test_all_jobs_are_checked_before_the_first_begins(capsys):
     assert told.endswith(": 1 (status 2), 2 (status 2), 3 (status 2)\n")
 
 
+def test_learners_and_mixers_may_be_swept():
+    made = []
+
+    def job(cfg):
+        made.append((cfg.algo["learner"], cfg.algo["mixer"], "target" in cfg.algo))
+
+    words = ("algo=vdn", "algo.learner=qmix,pqn", "algo.mixer.name=vdn,none")
+    assert len(launched(job, *words)[0]) == 4
+    assert made == [
+        (learner, {"name": mixer}, learner == "qmix")
+        for learner in ("qmix", "pqn")
+        for mixer in ("vdn", "none")
+    ]
+
+
 def test_a_request_to_stop_ends_the_sweep():
     def stop(cfg):
         sys.exit(STOPPED)

@@ -5,8 +5,10 @@ import re
 import pytest
 from support import load_algo
 
+from experiments.door import cli, devices, resume, swaps
 from experiments.door.compose import composed, opened
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 
 
 def algo(words):
@@ -59,3 +61,27 @@ def test_several_jobs():
     asked = ["algo.mixer.name=vdn,qmix", "algo.learner=pqn", "algo.mixer.name=vdn,no"]
     marked = ["algo/mixer=vdn,qmix", "algo/learner@algo=pqn", asked[2]]
     assert opened(asked) == marked
+
+
+def test_words_are_what_was_typed_again():
+    for word in (
+        "algo.learner=pqn",
+        "algo.mixer.name=vdn,none",
+        "algo.lr=1",
+        "seeds=2",
+    ):
+        assert [swaps.typed_as(one) for one in opened([word])] == [word]
+
+
+def test_a_run_goes_on_with_its_own_learner_and_mixer(tmp_path, monkeypatch, capsys):
+    """What Hydra was given instead of the keys counts as these keys."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(devices, "add_flags", lambda _: None)
+    monkeypatch.setattr(devices, "use_cache", lambda _: None)
+    rundir.create(resume.resolve(composed(["algo=vdn", "run_dir=a"])))
+    asked = ["algo=vdn", "algo.learner=pqn", "algo.mixer.name=none"]
+    with pytest.raises(SystemExit):
+        cli.launch(lambda _: None, ["run_dir=a", "resume=true", *asked])
+    told = capsys.readouterr().err
+    assert "algo.learner: stored 'qmix', now 'pqn'" in told
+    assert "algo.mixer.name: stored 'vdn', now 'none'" in told
