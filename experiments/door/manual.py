@@ -90,7 +90,7 @@ def _explained(choices: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     What a group says stands above what a group inside it says.
     """
     yield from _comments(CONFIGS / "config.yaml", "")
-    for choice in sorted(choices, key=lambda choice: choice in compose.groups()):
+    for choice in sorted(choices, key=compose.groups().__contains__):
         group, _, package = choice.partition("@")
         section = package or group.replace("/", ".")
         top = section in ("_global_", *compose.GLOBAL_GROUPS)

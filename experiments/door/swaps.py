@@ -10,6 +10,7 @@ from typing import Any
 from experiments.door import folders
 from experiments.door.overrides import Typed
 from rolemarl_jax.config import nearest
+from rolemarl_jax.disk.rundir import leaves
 
 # Hydra's name of the group that each such key chooses from.
 SWAPS = {"algo.learner": "algo/learner@algo", "algo.mixer.name": "algo/mixer"}
@@ -35,17 +36,19 @@ def first(typed: Sequence[Typed], own: Mapping[str, Any]) -> list[str]:
     Args:
         own: values of the chosen files, without keys; what these lack is left out.
     """
-    asked = [one for one in typed if _value(own, one.key) is not None]
+    there = dict(leaves(own))
+    asked = [one for one in typed if one.key in there]
     words = (marked(one.key, one.value.split(",")[0]) for one in asked)
     return [word for word in words if word]
 
 
 def faults(typed: Sequence[Typed], own: Mapping[str, Any]) -> Iterator[str]:
     """Files that are not there, or not for the algorithm that was chosen."""
+    there = dict(leaves(own))
     for one in typed:
-        value = _value(own, one.key)
-        if one.key not in SWAPS or one.sign or value is None:
+        if one.key not in SWAPS or one.sign or one.key not in there:
             continue
+        value = there[one.key]
         known = _files(one.key) if value in _files(one.key) else [value]
         algo = f"algo={own['algo']['name']}"
         for name in one.value.split(","):
@@ -55,11 +58,3 @@ def faults(typed: Sequence[Typed], own: Mapping[str, Any]) -> Iterator[str]:
 
 def _files(key: str) -> list[str]:
     return folders.files(SWAPS[key].partition("@")[0])
-
-
-def _value(values: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key, or none where there is no such key."""
-    node: Any = values
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node

@@ -210,9 +210,10 @@ def _attention(cfg: AttentionConfig, spec: EnvSpec) -> Mixer:
 
     def init(key: Key, feats: Mapping[str, Any]) -> dict[str, PyTree]:
         if "role" not in feats:
+            others = ", ".join(name for name in _MIXERS if name != cfg.name)
             raise ConfigError(
-                "algo.mixer.name: got 'attention', which reads roles, and this "
-                "algorithm has none; allowed: none, vdn, qmix, recurrent"
+                f"algo.mixer.name: got '{cfg.name}', which reads roles, and this "
+                f"algorithm has none; allowed: {others}"
             )
         n = spec.n_agents
         state, reset = jnp.zeros((1, 1, spec.state_dim)), jnp.zeros((1, 1), bool)

@@ -64,7 +64,7 @@ def _invert(probs: Array, uniform: Array) -> Array:
     below = probs @ jnp.triu(jnp.ones((classes, classes)))
     # The last sum is 1 but for rounding; it must hold every number that is left.
     passed = (uniform[..., None] >= below[..., :-1]).astype(probs.dtype)
-    one = jnp.ones_like(passed[..., :1])
+    one = jnp.ones_like(probs[..., :1])
     return jnp.concatenate([one, passed], -1) - jnp.concatenate([passed, 0 * one], -1)
 
 

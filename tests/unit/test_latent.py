@@ -53,6 +53,11 @@ def test_samples_follow_their_probabilities():
     close(grad(rows), jnp.exp(rows) * weight)
 
 
+def test_one_class_is_always_drawn():
+    drawn = latent.straight_through(jnp.zeros((3, 1)), jnp.array([0.0, 0.5, 0.999]))
+    np.testing.assert_array_equal(drawn, np.ones((3, 1)))
+
+
 def test_small_errors_count_as_none():
     x = jnp.array([[1.0, -2.0]])
     exact = latent.symlog(x)
