@@ -362,6 +362,7 @@ ELDER = {
     # On MMM2 alone.
     "replay_free": {"pqn_qmix", "pqn_roma", "pqn_eoi"},
     "replay_free_ablations": set(),
+    "roles": set(),
 }
 
 
