@@ -1,13 +1,16 @@
-"""All algorithms in all worlds, from the summaries of their runs alone."""
+"""All algorithms in all worlds, from what finished runs tell of themselves.
+
+Compared are runs of one world at about equal env steps, by one measure for all of them.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import headline, stats, summary
-from rolemarl_jax.report.stats import Interval
 from rolemarl_jax.report.table import aligned
 
 TITLE = "# Leaderboard"
@@ -19,10 +22,10 @@ class Entry(NamedTuple):
 
     Attributes:
         algo: its name, and its preset where that is not ``default``.
+        learner: that it was trained by.
         world: ``smax/3m``.
-        measure: ``win_rate`` or ``return``.
-        found: interquartile mean over seeds of each one's last three evaluations, with
-            its interval or, of fewer than five seeds, their range.
+        found: by measure, interquartile mean over seeds of each one's last three
+            evaluations, with its interval or, of fewer than five seeds, their range.
         seeds: that have been evaluated.
         env_steps: a seed.
         commit: of the code.
@@ -30,18 +33,32 @@ class Entry(NamedTuple):
     """
 
     algo: str
+    learner: str
     world: str
-    measure: str
-    found: Interval
+    found: summary.Means
     seeds: int
     env_steps: int
     commit: str
     device: str
 
-    @property
-    def text(self) -> str:
+    def text(self, measure: str) -> str:
         """``0.87 [0.85, 0.90]``."""
-        return headline.number(self.found, headline.FORMS[self.measure], self.seeds)
+        form = headline.FORMS[measure]
+        return headline.number(self.found[measure], form, self.seeds)
+
+
+class Part(NamedTuple):
+    """Runs that are compared.
+
+    Attributes:
+        title: their world and env steps: ``smax/3m, 100,000 steps``.
+        measure: what they are compared by: ``win_rate`` or ``return``.
+        entries: best first.
+    """
+
+    title: str
+    measure: str
+    entries: list[Entry]
 
 
 class Board(NamedTuple):
@@ -85,11 +102,12 @@ def _entry(folder: str) -> Entry:
     if told.ranking:
         raise ConfigError(f"runs: '{folder}' swept hyper-parameters; allowed: others")
     preset = "" if told.preset in (None, "default") else f" ({told.preset})"
+    learner = rundir.load(folder).get("algo", {}).get("learner", "unknown")
     return Entry(
         algo=f"{told.algo}{preset}",
+        learner=learner,
         world="/".join(str(part) for part in (told.env, told.map) if part is not None),
-        measure=told.measure,
-        found=told.last_three[told.measure],
+        found=told.last_three,
         seeds=told.seeds,
         env_steps=told.env_steps,
         commit=(told.commit or "unknown")[:SHORT],
@@ -100,42 +118,67 @@ def _entry(folder: str) -> Entry:
 def page(entries: Sequence[Entry]) -> str:
     """Markdown: algorithms against worlds, then the runs of each world, best first.
 
-    Where an algorithm has several runs in a world, the first table has that of most
-    seeds, and of those that of most env steps.
+    Where an algorithm has several runs in a world at about equal env steps, the first
+    table has that of most seeds, and of those that of most env steps.
     """
-    worlds = _by_world(entries)
-    parts = [TITLE, _across(worlds), _note(entries)]
-    for (world, measure), part in worlds.items():
-        parts += [f"## {world}: {headline.name(measure)}", _within(part)]
-    return "\n\n".join(parts) + "\n"
+    parts = _parts(_told_apart(entries))
+    shown = [TITLE, _across(parts), _note(entries)]
+    for part in parts:
+        shown += [f"## {part.title}: {headline.name(part.measure)}", _within(part)]
+    return "\n\n".join(shown) + "\n"
 
 
-def _by_world(entries: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
-    """Runs of each world; a world with returns of some runs alone has two tables."""
-    keys = sorted({(one.world, one.measure) for one in entries})
-    return {
-        key: sorted(
-            (one for one in entries if (one.world, one.measure) == key), key=_rank
-        )
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Names get their learner where there are runs of one name by several."""
+    learners: dict[str, set[str]] = {}
+    for one in entries:
+        learners.setdefault(one.algo, set()).add(one.learner)
+    return [
+        one._replace(algo=f"{one.algo} ({one.learner})")
+        if len(learners[one.algo]) > 1
+        else one
+        for one in entries
+    ]
+
+
+def _parts(entries: Sequence[Entry]) -> list[Part]:
+    """Runs of each world, those of about equal env steps together."""
+    keys = sorted({(one.world, _about(one.env_steps)) for one in entries})
+    return [
+        _part(key, [x for x in entries if (x.world, _about(x.env_steps)) == key])
         for key in keys
-    }
+    ]
 
 
-def _rank(entry: Entry) -> tuple[bool, float, str]:
+def _part(key: tuple[str, int], entries: Sequence[Entry]) -> Part:
+    """Judged by the win rate, or by the return where no run's is above zero."""
+    rates = (one.found["win_rate"].value for one in entries)
+    measure = "win_rate" if any(rate > 0 for rate in rates) else "return"
+    best = sorted(entries, key=lambda one: _rank(one, measure))
+    return Part(f"{key[0]}, {key[1]:,} steps", measure, best)
+
+
+def _about(steps: int) -> int:
+    """Rounded to two digits: runs end with the iteration that reaches their length."""
+    return int(float(f"{steps:.1e}"))
+
+
+def _rank(entry: Entry, measure: str) -> tuple[bool, float, str]:
     """Best first, unknown numbers last."""
-    value = entry.found.value
+    value = entry.found[measure].value
     unknown = math.isnan(value)
     return unknown, 0.0 if unknown else -value, entry.algo
 
 
-def _across(worlds: Mapping[Any, Sequence[Entry]]) -> str:
-    """A row for each algorithm, a column for each world."""
+def _across(parts: Sequence[Part]) -> str:
+    """A row for each algorithm, a column for each world and length."""
     columns = [
-        {one.algo: one.text for one in sorted(part, key=_weight)}  # the last one stays
-        for part in worlds.values()
+        # The last one stays.
+        {x.algo: x.text(part.measure) for x in sorted(part.entries, key=_weight)}
+        for part in parts
     ]
     algos = sorted({algo for column in columns for algo in column})
-    head = ["algorithm", *(f"{w}: {headline.NAMES[m]}" for w, m in worlds)]
+    head = ["algorithm", *(f"{x.title}: {headline.NAMES[x.measure]}" for x in parts)]
     rows = [[algo, *(column.get(algo, "-") for column in columns)] for algo in algos]
     return aligned(head, rows, right=False)
 
@@ -152,15 +195,20 @@ def _note(entries: Sequence[Entry]) -> str:
     return (
         f"Interquartile mean over seeds of each one's {headline.WHEN}; in brackets: "
         f"{brackets}. A name in parentheses is the preset of a run that has another "
-        "than `default`. Runs differ in env steps and commits: see below."
+        "than `default`, or the learner where a name has runs by several. Judged is by "
+        "the win rate, in worlds where no run's is above zero by the return. Runs "
+        "differ in commits and devices: see below."
     )
 
 
-def _within(part: Sequence[Entry]) -> str:
-    """The runs of one world."""
+def _within(part: Part) -> str:
+    """The runs of one world and length."""
     head = ["algorithm", "result", "seeds", "env steps", "commit", "device"]
     rows = [
-        [x.algo, x.text, str(x.seeds), f"{x.env_steps:,}", x.commit, x.device]
-        for x in part
+        [
+            *(x.algo, x.text(part.measure), str(x.seeds), f"{x.env_steps:,}"),
+            *(x.commit, x.device),
+        ]
+        for x in part.entries
     ]
     return aligned(head, rows, right=False)

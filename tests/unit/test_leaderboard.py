@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from experiments import leaderboard as command
 from rolemarl_jax.disk import rundir
@@ -15,10 +16,11 @@ def interval(value):
     return {"iqm": value, "low": value - 0.1, "high": value + 0.1}
 
 
-def finished(folder, algo, value, **over):
-    """A run of which its summary alone is read."""
+def finished(folder, algo, value, learner="qmix", **over):
+    """A run of which its summary and learner are read."""
     folder.mkdir(parents=True)
-    (folder / rundir.CONFIG).write_text("algo: {}\n")
+    config = {key: {} for key in rundir.SECTIONS} | {"algo": {"learner": learner}}
+    (folder / rundir.CONFIG).write_text(yaml.safe_dump(config))
     told = {
         **{"algo": algo, "env": "smax", "map": "3m", "preset": "default", "seeds": 5},
         **{"env_steps": 1000, "commit": "0123456789abcdef", "device": "cpu"},
@@ -32,7 +34,8 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     finished(folder / "a", "qmix", 0.5)
     finished(folder / "b", "roma", 0.75)
-    finished(folder / "c", "roma", 0.9, seeds=2, env_steps=9000)
+    finished(folder / "c", "roma", 0.9, seeds=2, env_steps=1020)
+    finished(folder / "g", "roma", 0.95, env_steps=9000)
     finished(folder / "d", "roma", 0.6, preset="paper")
     finished(folder / "e", "vdn", None)
     returned = {"return": interval(7.0), "win_rate": interval(0.0)}
@@ -52,14 +55,24 @@ def test_best_first_and_most_seeds_across(runs):
     assert board.broken == {}
     rows = tables(leaderboard.page(board.entries))
     head, *across = rows[:5]
-    assert head == ["algorithm", "pac_men: return", "smax/3m: win rate"]
-    assert across == [
-        ["qmix", "7.00 [6.90, 7.10]", "0.500 [0.400, 0.600]"],
-        ["roma", "-", "0.750 [0.650, 0.850]"],  # of five seeds, not the better two
-        ["roma (paper)", "-", "0.600 [0.500, 0.700]"],
-        ["vdn", "-", "none"],
+    assert head == [
+        "algorithm",
+        "pac_men, 1,000 steps: return",
+        "smax/3m, 1,000 steps: win rate",
+        "smax/3m, 9,000 steps: win rate",
     ]
-    in_battles = [row[:3] for row in rows[-5:]]
+    assert across == [
+        ["qmix", "7.00 [6.90, 7.10]", "0.500 [0.400, 0.600]", "-"],
+        # Of five seeds, not the better two.
+        ["roma", "-", "0.750 [0.650, 0.850]", "0.950 [0.850, 1.050]"],
+        ["roma (paper)", "-", "0.600 [0.500, 0.700]", "-"],
+        ["vdn", "-", "none", "-"],
+    ]
+    assert [row[:2] for row in rows[-2:]] == [
+        ["algorithm", "result"],
+        ["roma", "0.950 [0.850, 1.050]"],
+    ]
+    in_battles = [row[:3] for row in rows[-7:-2]]
     assert in_battles == [
         ["roma", "0.900 [0.800, 1.000]", "2"],
         ["roma", "0.750 [0.650, 0.850]", "5"],
@@ -67,12 +80,43 @@ def test_best_first_and_most_seeds_across(runs):
         ["qmix", "0.500 [0.400, 0.600]", "5"],
         ["vdn", "none", "5"],
     ]
-    assert rows[-2][3:] == ["1,000", "0123456789", "cpu"]
+    assert rows[-4][3:] == ["1,000", "0123456789", "cpu"]
+
+
+def test_one_measure_for_all_runs_of_a_world(tmp_path):
+    """A run without a win stands among those that win; a rare win is no measure."""
+    both = {"return": interval(1.5), "win_rate": interval(0.0)}
+    finished(
+        tmp_path / "a", "qmix", 0.5, last_three={**both, "win_rate": interval(0.5)}
+    )
+    finished(tmp_path / "b", "iql", 0.0, last_three=both, measure="return")
+    maze = {"env": "windy_maze", "map": None, "last_three": both}
+    finished(tmp_path / "c", "qmix", 0.0, **maze, measure="win_rate")
+    finished(tmp_path / "d", "iql", 0.0, **maze, measure="return")
+    board = leaderboard.read(sorted(str(one) for one in tmp_path.iterdir()))
+    head, *across = tables(leaderboard.page(board.entries))[:3]
+    assert head[1:] == [
+        "smax/3m, 1,000 steps: win rate",
+        "windy_maze, 1,000 steps: return",
+    ]
+    assert across == [
+        ["iql", "0.000 [-0.100, 0.100]", "1.50 [1.40, 1.60]"],
+        ["qmix", "0.500 [0.400, 0.600]", "1.50 [1.40, 1.60]"],
+    ]
+
+
+def test_runs_of_one_name_by_two_learners_are_told_apart(tmp_path):
+    finished(tmp_path / "a", "acorm", 0.5)
+    finished(tmp_path / "b", "acorm", 0.75, learner="pqn")
+    finished(tmp_path / "c", "qmix", 0.25)
+    board = leaderboard.read(sorted(str(one) for one in tmp_path.iterdir()))
+    _, *across = tables(leaderboard.page(board.entries))[:4]
+    assert [row[0] for row in across] == ["acorm (pqn)", "acorm (qmix)", "qmix"]
 
 
 def test_runs_that_are_none_do_not_hide_the_others(runs, tmp_path, capsys):
-    (runs / "g").mkdir()
-    (runs / "g" / rundir.CONFIG).write_text("algo: {}\n")
+    (runs / "j").mkdir()
+    (runs / "j" / rundir.CONFIG).write_text("algo: {}\n")
     ranking = [{"rank": 1, "hypers": {}, "seeds": [0], "frozen": 0, "last_three": {}}]
     finished(runs / "h", "qmix", 0.5, ranking=ranking)
     finished(runs / "i", "qmix", 0.5)
@@ -82,7 +126,7 @@ def test_runs_that_are_none_do_not_hide_the_others(runs, tmp_path, capsys):
         command.main([f"runs={runs}", f"out={out}"])
     assert ended.value.code == 1
     told = capsys.readouterr().err
-    for part in ("g' has no summary yet", "h' swept hyper-parameters", "damaged"):
+    for part in ("j' has no summary yet", "h' swept hyper-parameters", "damaged"):
         assert part in told
     assert "| roma (paper)" in out.read_text()
 
@@ -92,12 +136,12 @@ def test_runs_that_are_none_do_not_hide_the_others(runs, tmp_path, capsys):
     [
         ([], "runs"),
         (["runs={}", "out=x.html"], "out: got 'x.html'; allowed: a name in .md"),
-        (["runs={}/g"], "has no summary yet"),
+        (["runs={}/j"], "has no summary yet"),
     ],
 )
 def test_faults_are_named(options, message, runs, capsys):
-    (runs / "g").mkdir()
-    (runs / "g" / rundir.CONFIG).write_text("algo: {}\n")
+    (runs / "j").mkdir()
+    (runs / "j" / rundir.CONFIG).write_text("algo: {}\n")
     with pytest.raises(SystemExit) as ended:
         command.main([one.format(runs) for one in options])
     assert ended.value.code == 2
