@@ -205,7 +205,7 @@ class Batch(NamedTuple):
     truncated: Array  # [T, B] bool
     mask: Array  # [T, B] float32, 1 on real transitions
     carry: PyTree = ()  # [B, ...] recurrent state before the first step, if it is known
-    ahead: PyTree = ()  # [T+1, B, ...] of the target network, as far as it is known
+    ahead: PyTree = ()  # [T(+1), B, ...] made before the TD steps on it, if anything
 
     @property
     def inputs(self) -> Inputs:

@@ -39,7 +39,7 @@ from rolemarl_jax.ops import optim, scan
 from rolemarl_jax.reads import ReadWhen
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.phase import Metrics, Phase
+from rolemarl_jax.roles.parts.phase import Context, Metrics, Phase
 from rolemarl_jax.types import Array, Batch, EnvSpec, Key, LearnerState
 
 
@@ -202,6 +202,10 @@ def _passes(
     cfg, worlds = setup.cfg, block.mask.shape[1]
     read = precision.of_state(state, cfg.precision, setup.nets.method.exact)
     block = td_step.judged(setup.nets, read, block)
+    block, bonus = td_step.rewarded(
+        setup.nets, Context(read, block, named(key, "reward"))
+    )
+    state = state._replace(aux={**state.aux, **bonus.aux})
     picks = shuffled(worlds, cfg.minibatch or worlds, cfg.epochs, key)
 
     def step(
@@ -216,7 +220,8 @@ def _passes(
     counted = jnp.arange(len(picks)), picks
     state, (metrics, finite) = jax.lax.scan(step, state, counted)
     means = {name: x.mean() for name, x in metrics.items()}
-    return UpdateOut(state, means, finite.all())
+    own = {f"{setup.td.name}/{name}": x for name, x in bonus.metrics.items()}
+    return UpdateOut(state, {**means, **own}, finite.all())
 
 
 def take(block: Batch, pick: Array) -> Batch:

@@ -14,7 +14,14 @@ from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts import values
 from rolemarl_jax.learners.parts.minibatches import shuffled
 from rolemarl_jax.learners.parts.phases import run_phase
-from rolemarl_jax.learners.parts.td_step import Values, judged, td_losses, td_phase
+from rolemarl_jax.learners.parts.precision import of_state
+from rolemarl_jax.learners.parts.td_step import (
+    Values,
+    judged,
+    rewarded,
+    td_losses,
+    td_phase,
+)
 from rolemarl_jax.learners.pqn import Config, take
 from rolemarl_jax.nets.mixers import make_mixer
 from rolemarl_jax.ops.td import UNAVAILABLE
@@ -214,6 +221,45 @@ def test_the_target_network_is_asked_in_each_step(algo, over):
     nets = Values(method, make_mixer(values_of["mixer"], SPEC), double_q=True)
     state, batch = jax.eval_shape(make_learner(values_of, SPEC).init, KEY), block()
     assert jax.tree.leaves(judged(nets, state, batch).ahead) == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_method_rewards_a_block_once(precision):
+    """As a TD step would before any other; those that follow leave it as it is."""
+    over = {"precision": precision, "role": {"normalise": 0.5}}
+    nets, state = made_of("pqn_r3dm", over)
+    batch, exact = block()._replace(carry=nets.method.carry(8)), nets.method.exact
+    read = of_state(state, precision, exact)
+    ready, bonus = rewarded(nets, Context(read, batch, KEY))
+    np.testing.assert_array_equal(ready.ahead.reward, bonus.reward)
+    before, after = (
+        td_losses(nets, read.params, Context(read, part, KEY))
+        for part in (batch, ready)
+    )
+    tolerance = 1e-4 if precision == "float32" else 0.02
+    np.testing.assert_allclose(before.losses["td"], after.losses["td"], tolerance)
+    assert before.metrics.keys() - after.metrics.keys() == bonus.metrics.keys()
+    assert before.aux.keys() == bonus.aux.keys() and not after.aux
+    blind = ready._replace(ahead=ready.ahead._replace(reward=0 * bonus.reward))
+    other = td_losses(nets, read.params, Context(read, blind, KEY)).losses["td"]
+    assert np.abs(other - after.losses["td"]).max() > 0.003
+
+
+def test_an_update_tells_of_the_reward_and_keeps_what_it_is_divided_by():
+    made = make_learner(small_algo("pqn_r3dm", {"role": {"normalise": 0.5}}), SPEC)
+    state, batch = made.init(KEY), block()._replace(carry=made.carry(8))
+    out = made.update(state, batch, jnp.zeros((), jnp.int32), KEY)
+    square = out.metrics["td/intrinsic_square"]
+    assert square > 0 and abs(out.metrics["td/intrinsic_added"]) > 0
+    kept = out.state.aux["intrinsic_square"]
+    np.testing.assert_allclose(kept, 0.5 * (1 + square), rtol=1e-5)
+
+
+def test_a_method_without_a_reward_leaves_the_block_as_it_is():
+    nets, state = made_of("pqn_qmix")
+    batch = block()
+    ready, bonus = rewarded(nets, Context(state, batch, KEY))
+    assert ready is batch and bonus == (0.0, {}, {})
 
 
 def test_a_part_has_its_own_worlds():

@@ -24,6 +24,7 @@ from rolemarl_jax.roles.parts.method import (
     Intrinsic,
     RoleMethod,
     begun,
+    no_intrinsic,
     own_experience,
 )
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Params, Phase
@@ -130,7 +131,8 @@ def td_losses(values: Values, params: Params, ctx: Context) -> LossOut:
     encoded = mixer.encode(params, batch.state, batch.reset)
     q_tot = mixer.mix(params, padded, encoded, out.feats)[:-1]
 
-    bonus = method.intrinsic(ctx, out)
+    known = batch.ahead and batch.ahead.reward is not None
+    bonus = Intrinsic(batch.ahead.reward) if known else method.intrinsic(ctx, out)
     target = jax.lax.stop_gradient(_target(values, params, ctx, (out, encoded), bonus))
     error = q_tot - target
     squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
@@ -192,10 +194,11 @@ def _judge(values: Values, params: Params, ctx: Context, out: AgentOut) -> Agent
 
 
 class Ahead(NamedTuple):
-    """What the target network gives of a batch, where no TD step changes it."""
+    """What is made of a batch before the TD steps on it, which leave it as it is."""
 
-    q: Array | None  # [T+1, B, N, A]
-    encoded: PyTree | None  # what its mixer reads of the state, [T+1, B, ...]
+    q: Array | None = None  # [T+1, B, N, A] of the target network
+    encoded: PyTree = None  # what its mixer reads of the state, [T+1, B, ...]
+    reward: Array | None = None  # [T, B], the method's own
 
 
 def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
@@ -214,6 +217,23 @@ def judged(values: Values, state: LearnerState, batch: Batch) -> Batch:
     if mixer.encoders and state.target.keys() >= set(mixer.encoders):
         encoded = mixer.encode(params, batch.state, batch.reset)
     return batch._replace(ahead=Ahead(q, encoded))
+
+
+def rewarded(values: Values, ctx: Context) -> tuple[Batch, Intrinsic]:
+    """The batch with the method's own reward, by the networks as they are before it.
+
+    A reward is part of what is learnt from: it does not move with the roles that TD
+    steps on the batch change.
+    """
+    method, batch = values.method, ctx.batch
+    if method.intrinsic is no_intrinsic or method.experience is not own_experience:
+        return batch, Intrinsic(0.0)
+    params, x, carry = ctx.state.params, batch.inputs, begun(batch, method.carry)
+    feats, _ = method.encode(params, x, carry, named(ctx.key, "online"))
+    out = _exact(method.q_values(params, x, feats, carry)[0])
+    bonus = method.intrinsic(ctx, out)
+    ahead = (batch.ahead or Ahead())._replace(reward=bonus.reward)
+    return batch._replace(ahead=ahead), bonus
 
 
 def _exact(out: AgentOut) -> AgentOut:
