@@ -57,21 +57,22 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
         for cfg in map(rundir.load_config, rundir.folders(run_dir))
         for index, member in enumerate(members.members(cfg))
     ]
+    found, scores = _summary(run_dir), {}
+    if found is not None and found.ranking:
+        best = found.ranking[0]
+        wanted, scores = members.text(best.hypers), best.per_seed
+        its = [one for one in every if one.title == f"seed {one.seed} {wanted}"]
+        every = its or every
+    elif found is not None:
+        scores = found.per_seed
     if seed is not None:
         return [next(one for one in every if one.seed == seed)]
-    found = _summary(run_dir)
-    if found is None:
-        return every[:1]
-    if found.ranking:
-        best = members.text(found.ranking[0].hypers)
-        its = [one for one in every if one.title == f"seed {one.seed} {best}"]
-        return its[:1] or every[:1]
     by_seed = {one.seed: one for one in every}
     return [
         by_seed[seed]._replace(title=f"{by_seed[seed].title} ({word})")
         if word
         else by_seed[seed]
-        for word, seed in _ranked(found.per_seed)
+        for word, seed in _ranked(scores)
         if seed in by_seed
     ] or every[:1]
 

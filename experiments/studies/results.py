@@ -10,7 +10,7 @@ import numpy as np
 from experiments.studies.study import Piece, Run
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import headline, loggers, plotting, stats, summary
+from rolemarl_jax.report import headline, loggers, plotting, provenance, stats, summary
 
 HEAD = """# Results
 
@@ -93,7 +93,7 @@ def _row(measure: str, run: Run) -> str:
         ),
         found.seeds,
         f"{found.env_steps:,}",
-        _short(found.commit),
+        provenance.short(found.commit),
         found.device,
     )
     return f"| {' | '.join(map(str, cells))} |"
@@ -120,13 +120,9 @@ def _over_seeds(run: Run, column: str) -> str:
         if row["split"] == "test" and np.isfinite(row.get(column, np.nan)):
             known[row["seed"]].append(row[column])
     scores = [np.mean(values[-3:]) for values in known.values()]
-    return stats.text(stats.over_seeds(scores), ".2f") if scores else NOTHING
-
-
-def _short(commit: str | None) -> str:
-    """The first digits of a commit, and whether the code was altered."""
-    head, plus, changes = (commit or "unknown").partition("+")
-    return head[:10] + plus + changes
+    if not scores:
+        return NOTHING
+    return headline.number(stats.over_seeds(scores), ".2f", len(scores))
 
 
 def _draw(path: Path, measure: str, world: str, runs: Sequence[Run]) -> Path | None:

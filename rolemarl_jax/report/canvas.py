@@ -1,7 +1,10 @@
 """What all pictures share: colours, quiet axes, one legend, and the file's format."""
 
+import textwrap
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,10 +18,12 @@ from rolemarl_jax.report import stats
 # Okabe and Ito's palette, distinguishable with any kind of colour vision.
 # Its yellow is left out (too faint on white); further curves are dashed.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-DASHES = ("-", "--", ":", "-.")
+DASHES = ("-", "--", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)))
 INK, GRID, FAINT = "#333333", "#E6E6E6", "#BBBBBB"
 FORMATS = (".png", ".pdf", ".svg")
 LEGEND_LETTERS = 140  # that fit side by side on eleven inches
+LEGEND_ROW = 0.22  # inches
+LEGEND_ROWS = 2  # that a figure has room for as it is
 
 
 def require_format(out: Path | str) -> str:
@@ -42,9 +47,15 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def look(index: int) -> tuple[str, str]:
-    """Colour and dashes of a curve by its number."""
+def look(index: int) -> tuple[str, Any]:
+    """Colour and line style of a curve by its number; the 43rd looks like the first."""
     return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def plain(text: str) -> str:
+    """Text that is drawn as it stands: no formula, and no name that a legend hides."""
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def note(seeds: Sequence[int], *, lines: bool = True) -> str:
@@ -80,7 +91,8 @@ def label(axes: Axes, name: str, size: int) -> None:
 
 def quiet(axes: Axes, name: str, size: int) -> None:
     """Title, faint grid, no box."""
-    axes.set_title(name, fontsize=size, color=INK, loc="left")
+    text = textwrap.fill(plain(name), _letters(axes, size))
+    axes.set_title(text, fontsize=size, color=INK, loc="left")
     axes.tick_params(colors=INK, labelsize=size - 2, length=3)
     axes.grid(color=GRID, lw=0.8)
     axes.set_axisbelow(True)
@@ -90,21 +102,34 @@ def quiet(axes: Axes, name: str, size: int) -> None:
         axes.spines[side].set_color("#999999")
 
 
+def _letters(axes: Axes, size: int) -> int:
+    """How many letters fit above a panel."""
+    figure, place = axes.get_figure(root=True), axes.get_subplotspec()
+    columns = place.get_gridspec().ncols if place is not None else 1
+    width = figure.get_figwidth() if figure is not None else 8.0
+    return int(100 * width / columns / size)
+
+
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend below all panels, each curve once."""
+    """One legend below all panels, each curve once; the figure grows with it."""
     found = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found = {**found, **dict(zip(labels, handles, strict=True))}
     if not found:
         return
-    letters = LEGEND_LETTERS * figure.get_figwidth() / 11
-    fit = int(letters // (max(map(len, found)) + 8))
+    letters = int(LEGEND_LETTERS * figure.get_figwidth() / 11)
+    names = [textwrap.fill(name, letters - 8) for name in found]
+    columns = letters // (max(map(len, names)) + 8)
+    columns = max(1, min(len(names), columns))
+    rows = ceil(len(names) / columns) * max(name.count("\n") + 1 for name in names)
+    grown = LEGEND_ROW * max(0, rows - LEGEND_ROWS)
+    figure.set_figheight(figure.get_figheight() + grown)
     figure.legend(
         [*found.values()],
-        [*found],
+        names,
         loc="outside lower center",
-        ncols=max(1, min(len(found), fit)),
+        ncols=columns,
         frameon=False,
         labelcolor=INK,
     )
@@ -112,7 +137,7 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
 
 def heading(figure: Figure, title: str, note: str) -> None:
     """Title, and how to read the picture."""
-    text = "\n".join(filter(None, [title, note]))
+    text = "\n".join(filter(None, [plain(title), note]))
     figure.suptitle(text, x=0.01, ha="left", fontsize=10, color=INK)
 
 

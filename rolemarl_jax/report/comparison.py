@@ -2,8 +2,9 @@
 
 Definitions follow Agarwal et al. 2021, arXiv:2108.13264 (section 4), as rliable has
 them; intervals are percentile bootstraps that resample the runs of each world on their
-own. Worlds weigh the same, however many runs they have. Of fewer than ``stats.ENOUGH``
-runs in some world no interval is given: its ends are NaN.
+own. In profiles and improvement worlds weigh the same, however many runs they have; in
+efficiency runs do. Of fewer than ``stats.ENOUGH`` runs in some world no interval is
+given: its ends are NaN.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def improvement(ours: Worlds, theirs: Worlds) -> Interval:
 
 
 def efficiency(curves: Sequence[ArrayLike]) -> Interval:
-    """IQM over the runs of all worlds at each point, as training goes on.
+    """IQM over the runs of all worlds, pooled, at each point as training goes on.
 
     Args:
         curves: `[R_k, P]` of each world; NaN marks a missing value.

@@ -74,9 +74,9 @@ def draw(axes: Axes, full: Table, label: str, index: int, *, lines: bool) -> Non
         axes.plot(steps, values[:MAX_LINES].T, color=colour, lw=0.7, alpha=faint)
     if len(seeds) > 1:
         axes.fill_between(steps, low, high, color=colour, alpha=0.22, lw=0)
-    name = f"{label} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
-    width = 2 if lines else 1.4
-    axes.plot(steps, centre, dash, color=colour, lw=width, marker=mark, label=name)
+    count = f"({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
+    how = {"color": colour, "ls": dash, "lw": 2 if lines else 1.4, "marker": mark}
+    axes.plot(steps, centre, label=f"{canvas.plain(label)} {count}", **how)
 
 
 def thinned(full: Table) -> Table:

@@ -126,20 +126,21 @@ def text(values: Mapping[str, Any]) -> str:
         for one in values.get("combinations", [])
     ]
     parts = [*several, ("", values["overall"])]
+    won = any(row["win_rate"] > 0 for row in values["seeds"])
     lines = (
         *filter(None, [values["note"]]),
         *head,
         *map(_line, values["seeds"]),
-        *(line for name, one in parts for line in _means(name, one)),
+        *(line for name, one in parts for line in _means(name, one, won)),
         *filter(None, [values.get("headline")]),
         *(f"replay {path}" for path in values.get("replays", [])),
     )
     return "\n".join(lines)
 
 
-def _means(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+def _means(name: str, found: Mapping[str, Any], won: bool) -> Iterator[str]:
     """A line for each measure that counts here: the win rate, if anything was won."""
-    keys = ("win_rate", "return") if found["win_rate"][0] > 0 else ("return",)
+    keys = ("win_rate", "return") if won else ("return",)
     for key in (*keys, "episode_length") if not name else keys[:1]:
         called = headline.NAMES.get(key, key.replace("_", " "))
         number = stats.text(stats.Interval(*found[key]), headline.FORMS.get(key, ".1f"))

@@ -71,13 +71,17 @@ def profile(groups: Sequence[Group], asked: Asked, out: Path, title: str) -> Pat
     found = scores.compared(asked, groups)
     every = np.concatenate([part for own in found.scores.values() for part in own])
     is_rate = found.title.startswith("Win rate")
-    ends = (0.0, 1.0) if is_rate else (every.min(), every.max())
-    at = np.linspace(*ends, THRESHOLDS)
+    low, high = (0.0, 1.0) if is_rate else (every.min(), every.max())
+    if low == high:  # the step of a single number, with room on either side
+        margin = 0.05 * max(1.0, abs(low))
+        low, high = low - margin, high + margin
+    at = np.linspace(low, high, THRESHOLDS)
     figure, (axes,) = _grid(1)
     for index, (label, own) in enumerate(found.scores.items()):
         colour, dash = canvas.look(index)
         share, low, high = comparison.performance_profile(own, at)
-        axes.step(at, share, dash, where="post", color=colour, lw=2, label=label)
+        how = {"color": colour, "ls": dash, "lw": 2, "label": canvas.plain(label)}
+        axes.step(at, share, where="post", **how)
         if np.isfinite(low).all():
             axes.fill_between(
                 at, low, high, step="post", color=colour, alpha=0.22, lw=0
@@ -108,9 +112,9 @@ def improvement(
     labels = list(found.scores)
     if len(labels) < 2:
         raise ConfigError(f"runs: got {labels} alone; allowed: two algorithms or more")
-    base = labels[0] if baseline is None else baseline
+    base = labels[0] if baseline is None else str(baseline)
     if base not in labels:
-        raise ConfigError(f"baseline: got '{base}'; {nearest(str(base), labels)}")
+        raise ConfigError(f"baseline: got '{base}'; {nearest(base, labels)}")
     others = [label for label in labels if label != base]
     figure = canvas.blank(8, 1.6 + 0.42 * len(others))
     axes = figure.add_subplot()
@@ -124,11 +128,11 @@ def improvement(
         axes.plot([made.value] * 2, [row - 0.4, row + 0.4], color=colour, lw=3)
     canvas.quiet(axes, f"Probability of improvement on {base}", 11)
     axes.axvline(0.5, color="#777777", lw=1, ls="--")
-    axes.set_yticks(range(len(others)), others)
+    axes.set_yticks(range(len(others)), [canvas.plain(label) for label in others])
     axes.set_ylim(len(others) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     of = f"{found.title}, {headline.WHEN}"
-    axes.set_xlabel(f"P(run > run of {base}): {of}", color=canvas.INK)
+    axes.set_xlabel(f"P(run > run of {canvas.plain(base)}): {of}", color=canvas.INK)
     canvas.heading(figure, _title(title, found), _interval_note(found))
     return canvas.save(figure, out)
 
@@ -143,7 +147,8 @@ def efficiency(groups: Sequence[Group], asked: Asked, out: Path, title: str) -> 
         # Worlds are evaluated at steps of their own; between them curves are lines.
         lines = [_at(steps, table) for table in tables]
         value, low, high = comparison.efficiency(lines)
-        axes.plot(steps, value, dash, color=colour, lw=2, label=label)
+        how = {"color": colour, "ls": dash, "lw": 2, "label": canvas.plain(label)}
+        axes.plot(steps, value, **how)
         if np.isfinite(low).any():
             axes.fill_between(steps, low, high, color=colour, alpha=0.22, lw=0)
     canvas.label(axes, f"Sample efficiency: {found.title}", 11)

@@ -19,6 +19,7 @@ from rolemarl_jax.report import loggers, names
 MERGES = ("same", "algo", "none")
 MARKS = "*?["
 DIFFERING = 3  # keys that a label names at most
+SWEPT = "swept"  # a key whose value each combination has of its own
 PARTS = (".name", ".learner")  # keys that say which part a configuration is made of
 # What does not decide what a seed learns, or is named by the label already.
 APART = (
@@ -160,8 +161,9 @@ def _key(run: _Run, merge: str) -> Any:
 
 def _meaning(run: _Run) -> dict[str, Any]:
     """Leaves that decide what a seed learns."""
+    hypers = run.config.get("sweep", {}).get("hypers") or {}
     return {
-        key: value
+        key: SWEPT if key.startswith("algo.") and _last(key) in hypers else value
         for key, value in rundir.leaves(run.config)
         if not any(key == one or key.startswith(f"{one}.") for one in APART)
     }
@@ -195,7 +197,7 @@ def _difference(run: _Run, rivals: Sequence[_Run]) -> str:
         values = {tuple(str(one.get(k)) for k in told) for one in meanings}
         whole = all(k in one for k in told for one in meanings)
         if whole and len(told) <= DIFFERING and len(values) == len(meanings):
-            return " ".join(f"{_short(key)}={own[key]}" for key in told)
+            return " ".join(f"{_short(k)}={own[k]}" for k in told if own[k] != SWEPT)
     folders = [Path(one.folder).name for one in rivals]
     folder = Path(run.folder)
     return f"({folder if len(set(folders)) < len(folders) else folder.name})"
@@ -203,7 +205,11 @@ def _difference(run: _Run, rivals: Sequence[_Run]) -> str:
 
 def _short(key: str) -> str:
     """The last word of a key; of a name, what it is the name of."""
-    return key.removesuffix(".name").rpartition(".")[2]
+    return _last(key.removesuffix(".name"))
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _rows(part: Sequence[_Run], notes: list[str]) -> list[Row]:

@@ -13,6 +13,7 @@ from rolemarl_jax.report import stats
 from rolemarl_jax.report.stats import Interval
 
 WHEN = "mean of the last three evaluations"
+WHEN_TRAINING = "mean of the last three rows of training"
 NAMES = {"win_rate": "win rate", "return": "return"}
 FORMS = {"win_rate": ".3f", "return": ".2f"}
 

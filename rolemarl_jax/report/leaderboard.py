@@ -1,6 +1,6 @@
 """All algorithms in all worlds, from what finished runs tell of themselves.
 
-Compared are runs of one world at about equal env steps, by one measure for all of them.
+Compared are runs of one world and length, by one measure for all of them.
 """
 
 import math
@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import headline, stats, summary
+from rolemarl_jax.report import headline, names, provenance, stats, summary
 from rolemarl_jax.report.table import aligned
 
 TITLE = "# Leaderboard"
-SHORT = 10  # signs of a commit
 
 
 class Entry(NamedTuple):
@@ -24,17 +23,21 @@ class Entry(NamedTuple):
         algo: its name, and its preset where that is not ``default``.
         learner: that it was trained by.
         world: ``smax/3m``.
+        length: env steps a seed that were asked for, or that a stopped run has made.
+        measure: ``win_rate``, or ``return`` where no episode was ever won.
         found: by measure, interquartile mean over seeds of each one's last three
             evaluations, with its interval or, of fewer than five seeds, their range.
         seeds: that have been evaluated.
         env_steps: a seed.
-        commit: of the code.
+        commit: of the code, and whether that was altered.
         device: kind and number.
     """
 
     algo: str
     learner: str
     world: str
+    length: int
+    measure: str
     found: summary.Means
     seeds: int
     env_steps: int
@@ -51,7 +54,7 @@ class Part(NamedTuple):
     """Runs that are compared.
 
     Attributes:
-        title: their world and env steps: ``smax/3m, 100,000 steps``.
+        title: their world and length: ``smax/3m, 100,000 steps``.
         measure: what they are compared by: ``win_rate`` or ``return``.
         entries: best first.
     """
@@ -102,15 +105,18 @@ def _entry(folder: str) -> Entry:
     if told.ranking:
         raise ConfigError(f"runs: '{folder}' swept hyper-parameters; allowed: others")
     preset = "" if told.preset in (None, "default") else f" ({told.preset})"
-    learner = rundir.load(folder).get("algo", {}).get("learner", "unknown")
+    config = rundir.load(folder)
+    asked = int(config.get("total_steps") or told.env_steps)
     return Entry(
         algo=f"{told.algo}{preset}",
-        learner=learner,
-        world="/".join(str(part) for part in (told.env, told.map) if part is not None),
+        learner=config["algo"].get("learner", "unknown"),
+        world=names.world(config),
+        length=min(asked, told.env_steps),
+        measure=told.measure,
         found=told.last_three,
         seeds=told.seeds,
         env_steps=told.env_steps,
-        commit=(told.commit or "unknown")[:SHORT],
+        commit=provenance.short(told.commit),
         device=told.device or "unknown",
     )
 
@@ -118,8 +124,8 @@ def _entry(folder: str) -> Entry:
 def page(entries: Sequence[Entry]) -> str:
     """Markdown: algorithms against worlds, then the runs of each world, best first.
 
-    Where an algorithm has several runs in a world at about equal env steps, the first
-    table has that of most seeds, and of those that of most env steps.
+    Where an algorithm has several runs of one world and length, the first table has
+    that of most seeds, and of those that of most env steps.
     """
     parts = _parts(_told_apart(entries))
     shown = [TITLE, _across(parts), _note(entries)]
@@ -142,25 +148,19 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _parts(entries: Sequence[Entry]) -> list[Part]:
-    """Runs of each world, those of about equal env steps together."""
-    keys = sorted({(one.world, _about(one.env_steps)) for one in entries})
+    """Runs of each world and length."""
+    keys = sorted({(one.world, one.length) for one in entries})
     return [
-        _part(key, [x for x in entries if (x.world, _about(x.env_steps)) == key])
-        for key in keys
+        _part(key, [x for x in entries if (x.world, x.length) == key]) for key in keys
     ]
 
 
 def _part(key: tuple[str, int], entries: Sequence[Entry]) -> Part:
-    """Judged by the win rate, or by the return where no run's is above zero."""
-    rates = (one.found["win_rate"].value for one in entries)
-    measure = "win_rate" if any(rate > 0 for rate in rates) else "return"
+    """Judged by the win rate where any of them has won an episode."""
+    won = any(one.measure == "win_rate" for one in entries)
+    measure = "win_rate" if won else "return"
     best = sorted(entries, key=lambda one: _rank(one, measure))
     return Part(f"{key[0]}, {key[1]:,} steps", measure, best)
-
-
-def _about(steps: int) -> int:
-    """Rounded to two digits: runs end with the iteration that reaches their length."""
-    return int(float(f"{steps:.1e}"))
 
 
 def _rank(entry: Entry, measure: str) -> tuple[bool, float, str]:
@@ -195,20 +195,21 @@ def _note(entries: Sequence[Entry]) -> str:
     return (
         f"Interquartile mean over seeds of each one's {headline.WHEN}; in brackets: "
         f"{brackets}. A name in parentheses is the preset of a run that has another "
-        "than `default`, or the learner where a name has runs by several. Judged is by "
-        "the win rate, in worlds where no run's is above zero by the return. Runs "
-        "differ in commits and devices: see below."
+        "than `default`, or the learner where a name has runs by several. Runs differ "
+        "in commits and devices: see below, where returns stand besides win rates."
     )
 
 
 def _within(part: Part) -> str:
-    """The runs of one world and length."""
-    head = ["algorithm", "result", "seeds", "env steps", "commit", "device"]
+    """The runs of one world and length; where they are won, with their returns too."""
+    shown = list(dict.fromkeys([part.measure, "return"]))
+    head = [headline.NAMES[measure] for measure in shown]
     rows = [
         [
-            *(x.algo, x.text(part.measure), str(x.seeds), f"{x.env_steps:,}"),
+            *(x.algo, *map(x.text, shown), str(x.seeds), f"{x.env_steps:,}"),
             *(x.commit, x.device),
         ]
         for x in part.entries
     ]
+    head = ["algorithm", *head, "seeds", "env steps", "commit", "device"]
     return aligned(head, rows, right=False)

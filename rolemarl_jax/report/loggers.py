@@ -306,12 +306,15 @@ def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a JSON value has what every row has, and plain values only."""
+    """Whether a JSON value has what every row has, and text in labels alone."""
     return (
         isinstance(row, dict)
         and all(isinstance(row.get(key), int) for key in ("seed", "env_steps"))
         and isinstance(row.get("split"), str)
-        and all(x is None or isinstance(x, str | int | float) for x in row.values())
+        and all(
+            x is None or isinstance(x, (int, float, str)[: 3 if is_label(key) else 2])
+            for key, x in row.items()
+        )
     )
 
 

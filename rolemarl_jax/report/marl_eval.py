@@ -49,7 +49,8 @@ def _steps(evaluations: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
         for i, count in enumerate(counts, start=1)
     }
     last = [evaluations[count] for count in counts[-LAST:]]
-    means = {name: sum(one[name] for one in last) / len(last) for name in last[-1]}
+    known = {name: [one[name] for one in last if name in one] for name in last[-1]}
+    means = {name: sum(values) / len(values) for name, values in known.items()}
     return {**steps, "absolute_metrics": _lists(means)}
 
 

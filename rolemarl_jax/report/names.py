@@ -11,7 +11,26 @@ from rolemarl_jax.disk import rundir
 def world(config: Mapping[str, Any]) -> str:
     """``smax/3m``, or the name alone where a world has no maps."""
     env = config["env"]
-    return "/".join(str(env[key]) for key in ("name", "map") if key in env)
+    parts = (env.get("name"), place(env))
+    return "/".join(str(part) for part in parts if part is not None)
+
+
+def place(env: Mapping[str, Any]) -> str | None:
+    """What tells a world from others of one environment: its map, task or teams."""
+    if "id" in env:  # gymma
+        return str(env["id"])
+    if env.get("map") is None:
+        return None
+    if {"allies", "enemies"} <= env.keys() and env["map"] == "custom":  # smax
+        return f"custom_{_team(env['allies'])}_vs_{_team(env['enemies'])}"
+    if {"units", "enemies"} <= env.keys():  # smacv2, as the papers name its battles
+        return f"{env['map']}_{env['units']}_vs_{env['enemies']}"
+    return str(env["map"])
+
+
+def _team(units: Mapping[str, Any] | None) -> str:
+    """``2stalker+3zealot``."""
+    return "+".join(f"{count}{kind}" for kind, count in sorted((units or {}).items()))
 
 
 def algo(config: Mapping[str, Any]) -> str:
@@ -55,7 +74,7 @@ class Tracked(NamedTuple):
 def tracked(config: Mapping[str, Any]) -> Tracked:
     """Names that a person can read, from the configuration of a run."""
     own, env = config.get("algo", {}), config.get("env", {})
-    parts = (own.get("name"), env.get("name"), env.get("map"))
+    parts = (own.get("name"), env.get("name"), place(env))
     tags = tuple(str(part) for part in parts if part is not None)
     first, count = config.get("seed", 0), config.get("seeds", 1)
     seeds = f"-seeds{first}to{first + count - 1}" if count > 1 else f"-seed{first}"

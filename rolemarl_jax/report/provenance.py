@@ -52,3 +52,9 @@ def commit() -> str | None:
     code = (":(top)", ":(top,exclude)docs")
     altered = git("status", "--porcelain", "-uno", "--", *code)
     return f"{head}+changes" if altered else head
+
+
+def short(commit: str | None) -> str:
+    """The first ten digits of a commit, and whether the code was altered."""
+    head, plus, changes = (commit or "unknown").partition("+")
+    return head[:10] + plus + changes

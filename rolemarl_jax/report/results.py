@@ -13,7 +13,10 @@ from rolemarl_jax.report.scores import Asked
 from rolemarl_jax.report.stats import Interval
 from rolemarl_jax.report.table import aligned
 
-SPECIAL = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
+SPECIAL = {
+    **{sign: rf"\{sign}" for sign in "_%&#${}"},
+    **{"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"},
+}
 
 
 class Cell(NamedTuple):
@@ -106,7 +109,9 @@ def note(found: Sequence[Cell]) -> str:
         brackets += ", of fewer than five seeds their range"
     if all(few):
         brackets = "range of the seeds"
-    mean = f"Interquartile mean over seeds of each one's {headline.WHEN}"
+    trained = all(one.column.split == "train" for one in found)
+    when = headline.WHEN_TRAINING if trained else headline.WHEN
+    mean = f"Interquartile mean over seeds of each one's {when}"
     return f"{mean}; in brackets: {brackets}."
 
 

@@ -76,7 +76,9 @@ def band(seeds: int) -> str:
     """What the brackets of so many seeds are: ``95 % interval over 8 seeds``."""
     if seeds >= ENOUGH:
         return f"95 % interval over {seeds} seeds"
-    return f"range over {seeds} seeds" if seeds > 1 else "one seed"
+    if seeds > 1:
+        return f"range over {seeds} seeds"
+    return "one seed" if seeds else "no seed evaluated"
 
 
 def nested_ci(

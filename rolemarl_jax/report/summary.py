@@ -59,6 +59,7 @@ class Combination(NamedTuple):
         seeds: that have been evaluated.
         frozen: members of it that diverged.
         last_three: over its seeds.
+        per_seed: by id; empty in older files.
     """
 
     rank: int
@@ -66,6 +67,7 @@ class Combination(NamedTuple):
     seeds: int
     frozen: int
     last_three: Means
+    per_seed: dict[str, SeedScores]
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,7 @@ def parsed(values: Mapping[str, Any]) -> Summary:
         final=_means(values.get("final", {})),
         last_three=_means(values.get("last_three", {})),
         best=_means(values.get("best", {})),
-        per_seed={
-            seed: SeedScores(*(_scores(one.get(at, {})) for at in SeedScores._fields))
-            for seed, one in values.get("per_seed", {}).items()
-        },
+        per_seed=_per_seed(values),
         ranking=tuple(map(_combination, values.get("ranking", ()))),
         frozen=tuple(Diverged(**one) for one in values.get("frozen", ())),
         measured={key: value for key, value in values.items() if key not in KEYS},
@@ -190,7 +189,16 @@ def _measure(best: Mapping[str, Any]) -> str:
 def _combination(values: Mapping[str, Any]) -> Combination:
     """One combination of the ranking."""
     plain = {key: values[key] for key in ("rank", "hypers", "seeds", "frozen")}
-    return Combination(**plain, last_three=_means(values["last_three"]))
+    last_three = _means(values["last_three"])
+    return Combination(**plain, last_three=last_three, per_seed=_per_seed(values))
+
+
+def _per_seed(values: Mapping[str, Any]) -> dict[str, SeedScores]:
+    """Each seed's evaluations, by id."""
+    return {
+        seed: SeedScores(*(_scores(one.get(at, {})) for at in SeedScores._fields))
+        for seed, one in values.get("per_seed", {}).items()
+    }
 
 
 def _means(found: Mapping[str, Any]) -> Means:

@@ -52,7 +52,7 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool) 
     Args:
         right: whether cells are aligned right.
     """
-    lines = [head, *rows]
+    lines = [[cell.replace("|", r"\|") for cell in line] for line in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     put, end = (str.rjust, ":") if right else (str.ljust, "-")
     text = [

@@ -17,6 +17,7 @@ from rolemarl_jax.report import (
     findings,
     headline,
     loggers,
+    names,
     plotting,
     progress,
     ranking,
@@ -113,7 +114,7 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
 def draw(cfg: RunConfig, rows: Sequence[loggers.Row] | None = None) -> None:
     """Redraws the curves of a run from its rows, which are read if not given."""
     label = str(cfg.algo["name"])
-    title = " ".join(str(cfg.env[key]) for key in ("name", "map") if key in cfg.env)
+    title = names.world({"env": cfg.env}).replace("/", " ", 1)
     source = cfg.run_dir if rows is None else rows
     plotting.curves({label: source}, Path(cfg.run_dir) / rundir.CURVES, title)
 

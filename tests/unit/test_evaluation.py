@@ -107,3 +107,13 @@ def test_where_nothing_was_won_the_return_is_told():
     *_, ret, length, last = evaluation.text(made).splitlines()
     assert ret.startswith("return: 0.00 [") and length.startswith("episode length: 5.0")
     assert last == made["headline"]
+
+
+def test_a_win_of_a_single_seed_is_told():
+    """Whose interquartile mean is nothing."""
+    cfg = config(5)
+    found = outcomes(10, [[0, 0]] * 4 + [[1, 1]])
+    *_, rate, ret, _ = evaluation.text(
+        evaluation.record([(cfg, found)], ASKED)
+    ).splitlines()
+    assert rate.startswith("win rate: 0.000 [") and ret.startswith("return: ")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -11,7 +12,15 @@ import yaml
 
 from experiments import plot, table
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.report import canvas, curve, gather, headline, loggers, results
+from rolemarl_jax.report import (
+    canvas,
+    curve,
+    gather,
+    headline,
+    loggers,
+    names,
+    results,
+)
 from rolemarl_jax.report.scores import Asked
 
 
@@ -99,6 +108,41 @@ def test_runs_of_other_parts_are_told_by_the_names_of_these(make_run):
     ]
 
 
+def test_a_swept_key_tells_combinations_apart_and_not_runs(make_run):
+    def swept(name, *rates):
+        make_run(name, "qmix", sweep={"hypers": {"lr": list(rates)}})
+        path = Path(name, "metrics.jsonl")
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        with path.open("w") as file:
+            for rate in rates:
+                file.writelines(
+                    json.dumps({**r, "hyper/lr": rate}) + "\n" for r in rows
+                )
+
+    swept("a", 1e-3, 2e-3)
+    make_run("b", "qmix", lr=7e-4)
+    labels = [group.label for group in gather.gather(["a", "b"]).groups]
+    assert labels == ["qmix lr=0.001", "qmix lr=0.002", "qmix lr=0.0007"]
+
+
+def test_worlds_of_one_environment_are_told_apart():
+    battle = {"name": "smacv2", "map": "10gen_terran", "units": 5, "enemies": 6}
+    teams = {"allies": {"zealot": 3, "marine": 2}, "enemies": {"stalker": 4}}
+    known = {
+        "smax/3m": {"name": "smax", "map": "3m", "allies": None, "enemies": None},
+        "smax/custom_2marine+3zealot_vs_4stalker": {
+            **{"name": "smax", "map": "custom"},
+            **teams,
+        },
+        "smacv2/10gen_terran_5_vs_6": battle,
+        "gymma/Foraging-8x8-2p-3f-v3": {"name": "gymma", "id": "Foraging-8x8-2p-3f-v3"},
+        "pac_men": {"name": "pac_men", "dots": 5},
+    }
+    assert {name: names.world({"env": env}) for name, env in known.items()} == {
+        name: name for name in known
+    }
+
+
 def test_a_seed_counts_once(make_run):
     make_run("a", "vdn", seeds=(0, 1))
     make_run("b", "vdn", total_steps=9, steps=(10, 20, 30))
@@ -139,6 +183,41 @@ def test_any_column_smoothed_and_a_panel_for_each_world(make_run, tmp_path, caps
     assert refused(plot, "runs=[a,b]", "losses=true") == 2
     assert refused(plot, "runs=a", "split=valid") == 2
     assert refused(plot, "runs=a", "smooth=0") == 2
+
+
+@pytest.mark.parametrize("kind", ["curves", "profile", "improvement", "efficiency"])
+def test_names_are_drawn_as_they_stand(kind, make_run, tmp_path, monkeypatch):
+    """No formula between two dollars, and no name that a legend leaves out."""
+    drawn = []
+    monkeypatch.setattr(canvas, "save", lambda figure, out: drawn.append(figure) or out)
+    for name in ("x$_$", "_mine"):
+        make_run(f"r{name}", name, seeds=range(5))
+    out = f"out={tmp_path / 'a.svg'}"
+    plot.main(["runs=['rx$_$',r_mine]", f"kind={kind}", out, "title='5$ and 6$_'"])
+    drawn[0].savefig(tmp_path / "a.png")  # a formula that is none would fail here
+    legends = [text.get_text() for one in drawn[0].legends for text in one.get_texts()]
+    axis = [text.get_text() for text in drawn[0].axes[0].get_yticklabels()]
+    for name in (r"x\$_\$", " _mine")[1 if kind == "improvement" else 0 :]:
+        assert any(text.startswith(name) for text in legends + axis)
+
+
+def test_a_picture_grows_with_its_legend(make_run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(canvas, "save", lambda figure, out: drawn.append(figure) or out)
+    for i in range(30):
+        make_run(f"many/{i}", f"algorithm_{i}")
+    make_run("few/0", "x" * 200)
+    for runs in ("few", "many"):
+        plot.main([f"runs={runs}", "out=a.png"])
+    for figure in drawn:
+        figure.draw_without_rendering()
+        (axes,), (legend,) = figure.axes, figure.legends
+        room = figure.dpi * figure.get_size_inches()
+        assert axes.get_window_extent().height > 250
+        found = legend.get_window_extent()
+        assert found.x0 >= 0 and found.x1 <= room[0] and found.y0 >= 0
+    looks = {str(canvas.look(i)) for i in range(42)}
+    assert len(looks) == 42 and str(canvas.look(42)) in looks
 
 
 def test_smoothing_looks_back_over_known_points():
@@ -222,6 +301,36 @@ def test_a_cell_is_the_mean_of_the_last_three(make_run):
     make_run("a", "vdn", steps=(10, 20, 30, 40, 50))
     (cell,) = results.cells(gather.gather(["a"]).groups, Asked("return"))
     assert (cell.found.value, cell.seeds, cell.text) == (40.0, 1, "40.00")
+
+
+def test_signs_of_markdown_and_latex_are_escaped(make_run, tmp_path):
+    make_run("r", r"a|b^{c}\~")
+    for name in ("t.md", "t.tex"):
+        table.main(["runs=r", f"out={tmp_path / name}"])
+    assert r"| a\|b^{c}" in (tmp_path / "t.md").read_text()
+    escaped = r"a|b\^{}\{c\}\textbackslash{}\~{} &"
+    assert escaped in (tmp_path / "t.tex").read_text()
+
+
+def test_tables_of_training_say_so(make_run, capsys):
+    make_run("r", "qmix")
+    table.main(["runs=r", "split=train"])
+    assert "mean of the last three rows of training" in capsys.readouterr().out
+
+
+def test_a_label_that_is_a_number_can_be_the_baseline(make_run):
+    make_run("a", "vdn")
+    make_run("b", "qmix")
+    plot.main(["runs=[a,b]", "labels=[1,2]", "kind=improvement", "baseline=2"])
+
+
+def test_a_profile_of_a_single_number(make_run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(canvas, "save", lambda figure, out: drawn.append(figure) or out)
+    make_run("a", "vdn", rate=0.0)
+    plot.main(["runs=a", "kind=profile", "metric=return"])
+    low, high = drawn[0].axes[0].lines[0].get_xdata()[[0, -1]]
+    assert low < 15 < high
 
 
 def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):

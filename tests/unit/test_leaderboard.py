@@ -16,14 +16,19 @@ def interval(value):
     return {"iqm": value, "low": value - 0.1, "high": value + 0.1}
 
 
-def finished(folder, algo, value, learner="qmix", **over):
-    """A run of which its summary and learner are read."""
+BATTLE = {"name": "smax", "map": "3m"}
+MAZE = {"name": "windy_maze"}
+
+
+def finished(folder, algo, value, learner="qmix", env=BATTLE, asked=1000, **over):
+    """A run of which summary, learner, world and length are read."""
     folder.mkdir(parents=True)
     config = {key: {} for key in rundir.SECTIONS} | {"algo": {"learner": learner}}
+    config |= {"env": env, "total_steps": asked}
     (folder / rundir.CONFIG).write_text(yaml.safe_dump(config))
     told = {
         **{"algo": algo, "env": "smax", "map": "3m", "preset": "default", "seeds": 5},
-        **{"env_steps": 1000, "commit": "0123456789abcdef", "device": "cpu"},
+        **{"env_steps": 1024, "commit": "0123456789abcdef+changes", "device": "cpu"},
         **{"measure": "win_rate", "last_three": {"win_rate": interval(value)}},
     }
     (folder / rundir.SUMMARY).write_text(json.dumps({**told, **over}))
@@ -34,13 +39,13 @@ def runs(tmp_path):
     folder = tmp_path / "runs"
     finished(folder / "a", "qmix", 0.5)
     finished(folder / "b", "roma", 0.75)
-    finished(folder / "c", "roma", 0.9, seeds=2, env_steps=1020)
-    finished(folder / "g", "roma", 0.95, env_steps=9000)
+    finished(folder / "c", "roma", 0.9, seeds=2, env_steps=1088)
+    finished(folder / "g", "roma", 0.95, env_steps=9088, asked=9000)
     finished(folder / "d", "roma", 0.6, preset="paper")
     finished(folder / "e", "vdn", None)
     returned = {"return": interval(7.0), "win_rate": interval(0.0)}
-    other = {"env": "pac_men", "map": None, "measure": "return"}
-    finished(folder / "f", "qmix", 0.0, last_three=returned, **other)
+    other = {"env": {"name": "pac_men"}, "last_three": returned}
+    finished(folder / "f", "qmix", 0.0, **other, measure="return")
     return folder
 
 
@@ -68,11 +73,11 @@ def test_best_first_and_most_seeds_across(runs):
         ["roma (paper)", "-", "0.600 [0.500, 0.700]", "-"],
         ["vdn", "-", "none", "-"],
     ]
-    assert [row[:2] for row in rows[-2:]] == [
-        ["algorithm", "result"],
-        ["roma", "0.950 [0.850, 1.050]"],
+    assert [row[:4] for row in rows[-2:]] == [
+        ["algorithm", "win rate", "return", "seeds"],
+        ["roma", "0.950 [0.850, 1.050]", "none", "5"],
     ]
-    in_battles = [row[:3] for row in rows[-7:-2]]
+    in_battles = [[*row[:2], row[3]] for row in rows[-7:-2]]
     assert in_battles == [
         ["roma", "0.900 [0.800, 1.000]", "2"],
         ["roma", "0.750 [0.650, 0.850]", "5"],
@@ -80,21 +85,25 @@ def test_best_first_and_most_seeds_across(runs):
         ["qmix", "0.500 [0.400, 0.600]", "5"],
         ["vdn", "none", "5"],
     ]
-    assert rows[-4][3:] == ["1,000", "0123456789", "cpu"]
+    assert rows[-4][4:] == ["1,024", "0123456789+changes", "cpu"]
 
 
 def test_one_measure_for_all_runs_of_a_world(tmp_path):
-    """A run without a win stands among those that win; a rare win is no measure."""
+    """A run without a win stands among those that win; returns stand beside."""
     both = {"return": interval(1.5), "win_rate": interval(0.0)}
     finished(
         tmp_path / "a", "qmix", 0.5, last_three={**both, "win_rate": interval(0.5)}
     )
     finished(tmp_path / "b", "iql", 0.0, last_three=both, measure="return")
-    maze = {"env": "windy_maze", "map": None, "last_three": both}
-    finished(tmp_path / "c", "qmix", 0.0, **maze, measure="win_rate")
-    finished(tmp_path / "d", "iql", 0.0, **maze, measure="return")
+    maze = {"env": MAZE, "last_three": both, "measure": "return"}
+    finished(tmp_path / "c", "qmix", 0.0, **maze)
+    finished(tmp_path / "d", "iql", 0.0, **maze)
     board = leaderboard.read(sorted(str(one) for one in tmp_path.iterdir()))
-    head, *across = tables(leaderboard.page(board.entries))[:3]
+    rows = tables(leaderboard.page(board.entries))
+    head, *across = rows[:3]
+    assert ["iql", "0.000 [-0.100, 0.100]", "1.50 [1.40, 1.60]", "5"] in [
+        row[:4] for row in rows
+    ]
     assert head[1:] == [
         "smax/3m, 1,000 steps: win rate",
         "windy_maze, 1,000 steps: return",
@@ -102,6 +111,26 @@ def test_one_measure_for_all_runs_of_a_world(tmp_path):
     assert across == [
         ["iql", "0.000 [-0.100, 0.100]", "1.50 [1.40, 1.60]"],
         ["qmix", "0.500 [0.400, 0.600]", "1.50 [1.40, 1.60]"],
+    ]
+
+
+def test_worlds_and_lengths_are_those_that_were_asked_for(tmp_path):
+    """Learners stop at a block's end; a run that was stopped is of its own length."""
+    small = {"name": "smacv2", "map": "10gen_terran", "units": 5, "enemies": 5}
+    finished(tmp_path / "a", "qmix", 0.5, env_steps=50_048, asked=50_000)
+    finished(tmp_path / "b", "mappo", 0.5, env_steps=51_200, asked=50_000)
+    finished(tmp_path / "c", "vdn", 0.5, env_steps=30_016, asked=50_000)
+    finished(tmp_path / "d", "qmix", 0.5, env=small)
+    finished(tmp_path / "e", "qmix", 0.5, env={**small, "units": 10, "enemies": 11})
+    finished(tmp_path / "f", "qmix", 0.5, env={"name": "gymma", "id": "rware-tiny"})
+    board = leaderboard.read(sorted(str(one) for one in tmp_path.iterdir()))
+    head, *_ = tables(leaderboard.page(board.entries))
+    assert [cell.partition(":")[0] for cell in head[1:]] == [
+        "gymma/rware-tiny, 1,000 steps",
+        "smacv2/10gen_terran_10_vs_11, 1,000 steps",
+        "smacv2/10gen_terran_5_vs_5, 1,000 steps",
+        "smax/3m, 30,016 steps",
+        "smax/3m, 50,000 steps",
     ]
 
 

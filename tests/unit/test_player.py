@@ -6,18 +6,21 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import small_algo
+from support import run_config, small_algo
 
 import envs
 from envs.picture import palette
 from experiments import configure, report
+from experiments.shows import choose
 from rolemarl_jax.config import build
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.report import summary
 from rolemarl_jax.report.page import player
 from rolemarl_jax.report.page.episode import Episode, Panel, Roles, Show, Space
 from rolemarl_jax.report.page.spaces import matched, spaces
@@ -82,12 +85,35 @@ def test_spaces_leave_out_the_dead(size):
     assert len(found) == {2: 1, 3: 4, 6: 2}[size]
     for one in found:
         np.testing.assert_array_equal(np.isfinite(one.at).all(-1), alive)
+        for axis, ends in enumerate(one.ends):
+            values = one.at[..., axis][alive]
+            np.testing.assert_allclose(ends, (values.min(), values.max()), rtol=1e-5)
     first = found[0].at[alive]
     if size < 6:
         np.testing.assert_allclose(first, role[alive][:, :2], rtol=1e-5)
     else:
         along = np.corrcoef(first[:, 0], role[alive][:, 0])[0, 1]
         assert abs(along) > 0.99 and found[0].axes[0].startswith("PC 1 (9")
+
+
+def test_of_a_sweep_the_best_combination_is_shown(tmp_path, monkeypatch):
+    cfg = run_config(small_algo("iql"), 3, {"run_dir": str(tmp_path)})
+    cfg = replace(cfg, sweep=replace(cfg.sweep, hypers={"lr": (1e-3, 2e-3)}))
+    monkeypatch.setattr(choose.rundir, "folders", lambda path: [path])
+    monkeypatch.setattr(choose.rundir, "load_config", lambda path: cfg)
+    at = [{"final": {"win_rate": rate, "return": 1.0}} for rate in (0.5, 0.9, 0.1)]
+    told = {"rank": 1, "hypers": {"lr": 2e-3}, "seeds": 3, "frozen": 0}
+    told |= {"last_three": {}, "per_seed": dict(zip("012", at, strict=True))}
+    found = summary.parsed({"ranking": [told]})
+    monkeypatch.setattr(choose.summary, "read", lambda path: found)
+    named = [(one.index, one.title) for one in choose.chosen(tmp_path, None)]
+    # Members are seeds with each of their combinations.
+    assert named == [
+        (3, "seed 1 lr=0.002 (best)"),
+        (1, "seed 0 lr=0.002 (median)"),
+        (5, "seed 2 lr=0.002 (worst)"),
+    ]
+    assert [one.index for one in choose.chosen(tmp_path, 2)] == [5]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +171,9 @@ def episode(title="an episode", steps=9, n=3, roles=True):
         "actions": ["stop", "go"],
         "colours": {"roles": palette.ROLES, "enemy": palette.ENEMY},
     }
-    space = Space("PCA", ("PC 1", "PC 2"), rng.normal(size=(steps, n, 2)))
+    space = Space(
+        "PCA", ("PC 1", "PC 2"), rng.normal(size=(steps, n, 2)), ((-3, 3), (-3, 3))
+    )
     labels = rng.integers(0, 2, (steps, n))
     matrices = rng.uniform(size=(steps, 2, n, n))
     panels = (

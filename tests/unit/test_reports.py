@@ -84,7 +84,10 @@ def test_plot_command(make_run, tmp_path, capsys):
 
 def test_report_is_self_contained(make_run, tmp_path):
     run = make_run("a", "algo=vdn")
+    before = sorted(path.name for path in run.iterdir())
     report.main(["run_dir=a"])
+    written = {path.name for path in run.iterdir()} - set(before)
+    assert written == {"report.html"}  # the run's own curves are left as they are
     html = (run / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 1
     assert re.findall(r'(?:src|href)="(?!data:)', html) == []

@@ -2,7 +2,8 @@
 
 import base64
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,10 @@ def _results(found: Summary) -> str:
         ]
         for label, one in others
     ]
+    band = f"; brackets: {stats.band(found.seeds)}" if found.seeds > 1 else ""
     note = (
-        f"{found.test_episodes} greedy episodes an evaluation; brackets: "
-        f"{stats.band(found.seeds)}. The best of several evaluations is biased upwards."
+        f"{found.test_episodes} greedy episodes an evaluation{band}. The best of "
+        "several evaluations is biased upwards."
     )
     return (
         f"<h2>Results</h2><p><b>{escape(headline.NAMES[key])} {escape(first)}</b></p>"
@@ -146,17 +148,27 @@ def _facts(found: Summary) -> str:
 
 
 def _pictures(run_dir: Path, title: str) -> str:
-    """Curves drawn anew, then every other picture of the run."""
-    if (run_dir / rundir.METRICS).is_file():
-        plotting.curves({title: run_dir}, run_dir / rundir.CURVES, losses=True)
+    """Curves with all losses, then every picture of the run but its own curves."""
     found = [*run_dir.glob("*"), *run_dir.glob("[!.]*/*")]
-    paths = sorted(path for path in found if path.suffix in PICTURES)
-    paths.sort(key=lambda path: path.name != rundir.CURVES)
-    figures, room = [], MOST_BYTES
-    for path in paths:
+    paths = {
+        str(path.relative_to(run_dir)): path
+        for path in sorted(found)
+        if path.suffix in PICTURES and path != run_dir / rundir.CURVES
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        if (run_dir / rundir.METRICS).is_file():
+            drawn = Path(scratch) / rundir.CURVES
+            plotting.curves({title: run_dir}, drawn, losses=True)
+            paths = {rundir.CURVES: drawn, **paths}
+        return "\n".join(_figures(paths))
+
+
+def _figures(paths: Mapping[str, Path]) -> Iterator[str]:
+    """Pictures by their names, as far as the page has room."""
+    room = MOST_BYTES
+    for name, path in paths.items():
         room -= path.stat().st_size
-        figures.append(_figure(path, str(path.relative_to(run_dir)), fits=room >= 0))
-    return "\n".join(figures)
+        yield _figure(path, name, fits=room >= 0)
 
 
 def _figure(path: Path, name: str, *, fits: bool) -> str:

@@ -12,11 +12,13 @@ class Space(NamedTuple):
         name: how roles became points.
         axes: words at the two axes.
         at: points ``[L, N, 2]``, NaN where an agent is dead.
+        ends: low and high end of either axis, of all episodes that share it.
     """
 
     name: str
     axes: tuple[str, str]
     at: np.ndarray
+    ends: tuple[tuple[float, float], tuple[float, float]]
 
 
 class Roles(NamedTuple):

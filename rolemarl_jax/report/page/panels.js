@@ -24,8 +24,7 @@ function bounds(values) {
 function drawSpace(canvas, show, now) {
   const space = show.roles.spaces[now.space % show.roles.spaces.length];
   const { pen, width, height } = surface(canvas, (w) => w);
-  const axis = (d) => bounds(space.at.values.filter((_, i) => i % 2 === d));
-  const [[left, right], [low, high]] = [axis(0), axis(1)];
+  const [[left, right], [low, high]] = space.ends;
   const place = (t, i) => [
     EDGE + ((space.at.at(t, i, 0) - left) / (right - left)) * (width - 2 * EDGE),
     height - EDGE - ((space.at.at(t, i, 1) - low) / (high - low)) * (height - 2 * EDGE),

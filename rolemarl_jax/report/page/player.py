@@ -61,10 +61,7 @@ def _roles(roles: Roles) -> dict[str, Any]:
     return {
         "labels": packed(roles.labels),
         "clusters": roles.clusters,
-        "spaces": [
-            {"name": one.name, "axes": one.axes, "at": packed(one.at)}
-            for one in roles.spaces
-        ],
+        "spaces": [{**one._asdict(), "at": packed(one.at)} for one in roles.spaces],
     }
 
 

@@ -30,7 +30,18 @@ def spaces(role: np.ndarray, alive: np.ndarray) -> tuple[Space, ...]:
         found = [_pca(points)]
     if size > 2 and 10 <= len(points) <= MOST_POINTS and np.ptp(points, axis=0).any():
         found.append(("t-SNE", ("", ""), _tsne(points)))
-    return tuple(Space(name, axes, _spread(at, alive)) for name, axes, at in found)
+    return tuple(
+        Space(name, axes, _spread(at, alive), (_ends(at[:, 0]), _ends(at[:, 1])))
+        for name, axes, at in found
+    )
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """Of an axis, with some room where all points are one."""
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
 def _axes(a: int, b: int) -> tuple[str, str]:
