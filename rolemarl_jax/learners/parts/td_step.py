@@ -131,8 +131,8 @@ def td_losses(values: Values, params: Params, ctx: Context) -> LossOut:
     encoded = mixer.encode(params, batch.state, batch.reset)
     q_tot = mixer.mix(params, padded, encoded, out.feats)[:-1]
 
-    known = batch.ahead and batch.ahead.reward is not None
-    bonus = Intrinsic(batch.ahead.reward) if known else method.intrinsic(ctx, out)
+    known = batch.ahead.reward if batch.ahead else None
+    bonus = method.intrinsic(ctx, out) if known is None else Intrinsic(known)
     target = jax.lax.stop_gradient(_target(values, params, ctx, (out, encoded), bonus))
     error = q_tot - target
     squared = (error**2).reshape((*batch.mask.shape, -1)).mean(-1)
