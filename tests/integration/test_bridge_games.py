@@ -108,16 +108,29 @@ def test_the_team_gets_the_sum_or_the_mean(team, reward):
 
 @pytest.fixture
 def football(monkeypatch):
-    """The package's interface: no axis of agents for a single player."""
-    made = {}
+    """The package's interface: no axis of agents for a single player.
+
+    Returns:
+        ``games``: the engine's seed and the order of teams of each game that began.
+    """
+    made = {"games": []}
 
     def create_environment(**arguments):
         n = arguments["number_of_left_players_agent_controls"]
-        made.update(arguments)
+        config = dict(arguments["other_config_options"])
         obs = np.zeros(115 if n == 1 else (n, 115))
         reward = 1.0 if n == 1 else np.ones(n)
+
+        def reset():
+            """The configuration keeps what it was given, and an order once set."""
+            seed = config["game_engine_random_seed"]
+            order = config.setdefault("reverse_team_processing", bool(seed % 2))
+            made["games"].append((seed, order))
+            return obs
+
         return types.SimpleNamespace(
-            reset=lambda: obs,
+            unwrapped=types.SimpleNamespace(_config=config),
+            reset=reset,
             step=lambda actions: (obs, reward, False, {"score_reward": 1}),
             close=lambda: None,
         )
@@ -140,12 +153,27 @@ def football(monkeypatch):
 )
 def test_football(football, name, agents):
     game = grf.make(settings("grf", map=name, time_limit=2).settings, 5)
-    assert football["other_config_options"] == {"game_engine_random_seed": 5}
     assert game.reset().obs.shape == (agents, 115)
     first, last = (game.step([0] * agents) for _ in range(2))
     assert (first.reward, first.won, first.truncated) == (1.0, True, False)
     assert last.truncated
     assert last.seen.state.shape == (agents * 115,)
+
+
+def test_every_game_of_football_is_another(football):
+    def games(seed):
+        game = grf.make(settings("grf").settings, seed)
+        football["games"].clear()
+        for _ in range(8):
+            game.reset()
+        return list(football["games"])
+
+    played = games(5)
+    assert len({seed for seed, _ in played}) == 8
+    assert {order for _, order in played} == {False, True}
+    assert all(order == bool(seed % 2) for seed, order in played)
+    assert games(5) == played
+    assert games(6) != played
 
 
 def test_football_that_is_not_installed():
