@@ -9,7 +9,7 @@ import pytest
 from bridge_support import play, pool, section
 
 from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma
-from rolemarl_jax.config import build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.types import Remote
 
 
@@ -174,6 +174,12 @@ def test_every_game_of_football_is_another(football):
     assert all(order == bool(seed % 2) for seed, order in played)
     assert games(5) == played
     assert games(6) != played
+
+
+def test_a_time_limit_that_football_forestalls():
+    assert settings("grf", time_limit=399).settings["time_limit"] == 399
+    with pytest.raises(ConfigError, match=r"time_limit: got 400; allowed: 1 to 399"):
+        settings("grf", time_limit=400)
 
 
 def test_football_that_is_not_installed():
