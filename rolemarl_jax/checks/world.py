@@ -250,10 +250,10 @@ def _length_faults(spec: EnvSpec, seen: Seen, ends: Any) -> Iterator[Finding]:
     cut = ends & seen.truncated
     if (seen.step[cut] < limit).any():
         early = int(seen.step[cut].min())
-        yield note(
+        yield fault(
             f"an episode was truncated after {early} steps with spec.episode_limit="
-            f"{limit}; truncated is for the time limit, terminated for what ends by "
-            "itself"
+            f"{limit}, and learners keep one cut a limit; truncated is for the time "
+            "limit, terminated for what ends by itself"
         )
     if not cut.any() and (seen.step[ends] == limit).all():
         yield note(
@@ -278,7 +278,7 @@ def _return_faults(spec: EnvSpec, seen: Seen, ends: Any) -> Iterator[Finding]:
     most = spec.max_return
     if most is not None and not most > 0:
         yield fault(f"spec.max_return: got {most}; allowed: above 0, or None")
-    elif most is not None and (got := seen.ret[ends].max()) > most * (1 + 1e-4):
+    elif most is not None and (got := seen.ret[ends].max(initial=0.0)) > most * 1.0001:
         yield fault(
             f"an episode returned {got:.4g}, and spec.max_return={most:.4g} is the "
             "return of a perfect one"

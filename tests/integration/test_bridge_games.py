@@ -99,6 +99,29 @@ def test_single_agent_spaces_are_refused():
         gymma.Gymma(env, 10, 0, "sum")
 
 
+class Hasty(Odd):
+    """Truncates after two steps."""
+
+    steps = 0
+
+    def step(self, actions):
+        obs, reward, ended, _, info = super().step(actions)
+        self.steps += 1
+        return obs, reward, ended, self.steps == 2, info
+
+
+def test_an_environment_that_truncates_before_the_time_limit_is_refused():
+    """Learners keep one cut a time limit."""
+    world = gymma.Gymma(Hasty(), 2, 0, "sum")
+    world.reset()
+    assert [world.step([0, 0]).truncated for _ in range(2)] == [False, True]
+    world = gymma.Gymma(Hasty(), 10, 0, "sum")
+    world.reset()
+    world.step([0, 0])
+    with pytest.raises(SetupError, match=r"got 10, .* after 2 steps; .*time_limit=2 "):
+        world.step([0, 0])
+
+
 @pytest.mark.parametrize(("team", "reward"), [("sum", 5.0), ("mean", 2.5)])
 def test_the_team_gets_the_sum_or_the_mean(team, reward):
     world = gymma.Gymma(Odd(), 10, 0, team)

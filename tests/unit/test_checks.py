@@ -79,6 +79,8 @@ PLAYED = {
     "both_ends": r"terminated and truncated are both true",
     "won": r"won is true and the episode goes on",
     "endless": r"had step 4 with spec.episode_limit=3",
+    "unending": r"had step 8 with spec.episode_limit=3",
+    "early": r"was truncated after 2 steps with spec.episode_limit=3",
     "resets": r"step resets the world when an episode ends",
     "max_return": r"spec.max_return=4 is the return of a perfect",
     "dead": r"what a dead agent chooses changes",
@@ -93,7 +95,8 @@ def played_world(kind):
         later = after(key, state)
         reward = paid(state, actions) + 2.0 * broken["max_return"]
         reward = jnp.where(broken["nan"] & (later["t"] == 2), jnp.nan, reward)
-        over = later["t"] == LIMIT + broken["endless"]
+        over = later["t"] == LIMIT + broken["endless"] - broken["early"]
+        over &= ~jnp.array(broken["unending"])
         won = broken["won"] & (later["t"] == 1)
         resets = broken["resets"] & over
         fresh = begin(key)
