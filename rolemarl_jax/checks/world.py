@@ -82,6 +82,13 @@ def _spec_faults(spec: EnvSpec) -> Iterator[Finding]:
                 f"feature for each of {len(spec.kinds)} kinds lies in obs_dim="
                 f"{spec.obs_dim}; None where agents do not see their type"
             )
+    for name, size in (("obs", spec.obs_dim), ("state", spec.state_dim)):
+        flags = getattr(spec, f"{name}_flags")
+        if list(flags) != sorted(set(flags).intersection(range(size))):
+            yield fault(
+                f"spec.{name}_flags: got {flags}; allowed: features from 0 to "
+                f"{size - 1}, each once, in rising order"
+            )
     if spec.max_return is None:
         yield note(
             "spec.max_return: is None, so rewards are not scaled; give the return of a "
@@ -224,6 +231,16 @@ def _seen_faults(spec: EnvSpec, seen: Seen) -> Iterator[Finding]:
             ~seen.inert,
             "what a dead agent chooses changes the next observation or the reward; "
             "leave dead agents one action, or heed none",
+        ),
+        (
+            ~seen.flagged,
+            "a feature of spec.obs_flags or spec.state_flags is neither 0 nor 1, "
+            "which replay would not keep",
+        ),
+        (
+            ~seen.typed,
+            "the features from spec.own_type on are not 1 for an agent's own kind and "
+            "0 for all others",
         ),
     ):
         if (wrong & valid).any():
