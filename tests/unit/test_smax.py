@@ -268,6 +268,7 @@ def test_long_limits_take_a_wider_clock() -> None:
         ({"max_step": 3}, ["env.max_step", "did you mean 'max_steps'"]),
         ({"max_steps": -1}, ["env.max_steps", "-1", "equal to 0"]),
         ({"max_steps": "x"}, ["env.max_steps", "'x'"]),
+        ({"won_battle_bonus": -0.5}, ["env.won_battle_bonus", "-0.5", "equal to 0"]),
         ({"state": "norm"}, ["env.state", "'norm'", "normalised"]),
         ({"attack_mode": "far"}, ["env.attack_mode", "closest"]),
         ({"allies": {"marine": 1}}, ["env.allies", "env.map=custom"]),
