@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bridge_support import play, pool, section
 
-from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma
+from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma, scripted
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.types import Remote
 
@@ -210,6 +210,25 @@ def test_football_that_is_not_installed():
         pytest.skip("it is")
     with pytest.raises(SetupError, match="built from source"):
         grf.make(settings("grf").settings, 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"goal": 25}, {"n_agents": 1, "goal": 5}, {"episode_limit": 7}]
+)
+def test_right_choices_alone_return_what_the_scripted_world_says(changes):
+    game = scripted.make(settings("scripted", **changes).settings, 1)
+
+    def returned():
+        seen, total = game.reset(), 0.0
+        while True:
+            one = game.step(seen.obs[:, 4:8].argmax(-1).tolist())
+            seen, total = one.seen, total + one.reward
+            if one.terminated or one.truncated:
+                return total
+
+    # Goals of episodes differ by one at most.
+    best = max(returned() for _ in range(8))
+    assert best == pytest.approx(game.max_return)
 
 
 GAMES = [("smac", {"map": "3m"}), ("smac", {"map": "2s3z"}), ("smacv2", {})]
