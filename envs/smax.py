@@ -15,7 +15,7 @@ from envs.battle import fast, scripted
 from envs.battle.observe import observer, sizes
 from envs.battle.teams import Wish, find
 from envs.battle.world import Rules, Units, allies, codec
-from rolemarl_jax.config import ConfigError, Finite, Natural, NonNegative, config
+from rolemarl_jax.config import ConfigError, Natural, NonNegative, config
 from rolemarl_jax.types import Array, Env, EnvSpec, Key
 
 
@@ -54,7 +54,7 @@ class Config:
     max_steps: Natural
     walls_cause_death: bool
     see_enemy_actions: bool
-    won_battle_bonus: Finite
+    won_battle_bonus: NonNegative
     enemy_shoots: bool
     attack_mode: Literal["closest", "random", "focus"]
     state: Literal["normalised", "raw"]

@@ -11,9 +11,11 @@ from typing import Any
 from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.door.compose import composed
+from experiments.render import LARGEST, SMALLEST
 from rolemarl_jax.config import ConfigError, build, nearest
 
 PICKS = ("closest", "focus", "random")
+MOST = 10**5  # battles of a cell, all at once
 OPTIONS = {
     "maps": Option([], "of SMAX; all if empty"),
     "allies": Option(
@@ -37,15 +39,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _main(options: dict[str, Any]) -> None:
     for key in ("allies", "enemies"):
+        if not options[key]:
+            raise ConfigError(f"{key}: got []; allowed: {', '.join(PICKS)}")
         for pick in options[key]:
             if pick not in PICKS:
                 raise ConfigError(f"{key}: got {pick!r}; {nearest(str(pick), PICKS)}")
+    cli.whole(options, "episodes", least=1, most=MOST)
+    cli.whole(options, "seed", least=0)
+    cli.whole(options, "size", least=SMALLEST, most=LARGEST)
     from envs.battle.maps import MAPS
 
     if options["gif"]:
-        from envs.picture.film import require_codec
-
-        require_codec(Path(options["gif"]))
+        _require_place(Path(str(options["gif"])))
     configs = {name: _config(options, name) for name in options["maps"] or MAPS}
     if options["gif"]:
         return _animate(options, next(iter(configs.values())))
@@ -57,6 +62,19 @@ def _main(options: dict[str, Any]) -> None:
         rates = [_rate(options, by_enemy[e], a) for a, e in teams]
         print(f"| {name} | {' | '.join(rates)} |", flush=True)
     return None
+
+
+def _require_place(out: Path) -> None:
+    """Refuses a film that could not be written, before anything is fought.
+
+    Raises:
+        ConfigError: no encoder for it, or no folder.
+    """
+    from envs.picture.film import require_codec
+
+    require_codec(out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"gif: got '{out}'; there is no folder {out.parent}")
 
 
 def _config(options: dict[str, Any], name: str) -> dict[str, Any]:
@@ -95,7 +113,7 @@ def _animate(options: dict[str, Any], by_enemy: dict[str, Any]) -> None:
         allies.act,
         allies.memory,
         smax.rules_of(cfg),
-        Path(options["gif"]),
+        Path(str(options["gif"])),
         seed=options["seed"],
         size=options["size"],
     )

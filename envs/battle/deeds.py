@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.battle.world import STOP, Rules, Units
+from envs.battle import units as unit
+from envs.battle.world import SECONDS, STOP, SUBSTEPS, Rules, Units
 
 NAMES = ("none", "move", "aim", "shot", "heal", "burst", "beam")
 NONE, MOVE, AIM, SHOT, HEAL, BURST, BEAM = range(len(NAMES))
@@ -32,7 +33,7 @@ def deeds(rules: Rules, units: Units) -> Deeds:
         [
             units.action < STOP,
             units.action == STOP,
-            heals & (gained < 0),
+            heals & _spent(rules, units, gained),
             fired & (splash == "burst"),
             fired & (splash == "line"),
             fired,
@@ -45,6 +46,18 @@ def deeds(rules: Rules, units: Units) -> Deeds:
     deed = np.where(lived, done, NONE)
     about = (deed >= AIM) & (units.action > STOP)
     return Deeds(deed, np.where(about, _targets(rules, units.action, heals), -1))
+
+
+def _spent(rules: Rules, units: Units, gained: np.ndarray) -> np.ndarray:
+    """Whether healers `[T, U]` paid for one substep of healing at least.
+
+    All that they may gain in a step pays for one substep, so energy can have grown.
+    What is lost at the cap of energy is no price.
+    """
+    price = unit.HEAL_A_SECOND * SECONDS * unit.ENERGY_A_HEALTH
+    grown = SUBSTEPS * unit.ENERGY_A_SECOND * SECONDS
+    below = units.cooldown < rules.table("cooldown")[units.types]
+    return below & (gained < grown - price / 2)
 
 
 def _targets(rules: Rules, action: Any, heals: np.ndarray) -> np.ndarray:

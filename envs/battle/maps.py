@@ -35,7 +35,8 @@ class Battle:
         enemies: types of the scripted team.
         starts: two groups that face, or random starts, as JaxMARL has them (where
             units may lie at the border and die in the first step) or as SMACv2 has.
-        weights: chances of types where resets draw them (SMACv2), else ``None``.
+        weights: chances of types where resets draw them (SMACv2), else ``None``; types
+            that are left out never occur.
         choke: rock that units must go around.
     """
 

@@ -28,9 +28,9 @@ def simulator(rules: Rules) -> HeuristicEnemySMAX:
     _refuse("shields", needed=rules.shields)
     _refuse("SMACv2's own starts", needed=battle.starts == "smacv2")
     _refuse("enemies that focus their fire", needed=rules.enemies_pick == "focus")
-    weights = set((battle.weights or {}).values())
-    _refuse("types that are not equally likely", needed=len(weights) > 1)
     drawn = bool(battle.weights)
+    chances = {(battle.weights or {}).get(kind.name, 0.0) for kind in JAXMARL}
+    _refuse("types that are not equally likely", needed=len(chances) > 1)
     types = np.zeros(rules.n_units, np.uint8) if drawn else rules.types
     return HeuristicEnemySMAX(
         enemy_shoots=rules.enemies_shoot,

@@ -148,9 +148,8 @@ def _random_types(rules: Rules, dice: Dice) -> Array:
 
 def _team(rules: Rules, chance: Array, other: Array) -> Array:
     """Types of units ``[K]``, not all of which depend on others."""
-    weights = np.array(
-        [(rules.battle.weights or {})[kind.name] for kind in rules.kinds]
-    )
+    chances = rules.battle.weights or {}  # types that it leaves out never occur
+    weights = np.array([chances.get(kind.name, 0.0) for kind in rules.kinds])
     healer = np.array([kind.heals for kind in rules.kinds])
     needy = healer | np.array([kind.splash == "burst" for kind in rules.kinds])
     needy = healer if needy.all() else needy

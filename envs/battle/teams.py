@@ -25,8 +25,9 @@ class Wish:
         enemies: types and counts of its enemies.
         random_positions: SMACv2's start positions; ``None`` keeps the map's.
         random_types: SMACv2's random types; ``None`` keeps the map's.
-        type_weights: chances of random types; ``None`` keeps the map's, or makes
-            all types of the map equally likely.
+        type_weights: chances of random types, 0 for types that are left out; ``None``
+            keeps the map's. Where it has none, all of JaxMARL's six types are equally
+            likely, and on a map with other types besides those that its teams name.
     """
 
     map: str
@@ -44,7 +45,8 @@ def find(wish: Wish) -> Battle:
         ConfigError: unknown map or type, an empty, harmless or too large team,
             teams for a map that has its own, weights that are not chances.
     """
-    battle = _types(wish, _starts(wish, _base(wish)))
+    # Starts depend on the types that may occur.
+    battle = _starts(wish, _types(wish, _base(wish)))
     _harmless(battle)
     _crowded(wish, battle)
     return battle
@@ -169,7 +171,8 @@ def _crowded(wish: Wish, battle: Battle) -> None:
     names = battle.allies + battle.enemies
     cover = [(2 * BY_NAME[name].radius) ** 2 for name in names]
     if battle.weights:
-        cover = [max((2 * kind.radius) ** 2 for kind in battle.kinds)] * len(names)
+        widest = max(BY_NAME[name].radius for name in battle.weights)
+        cover = [(2 * widest) ** 2] * len(names)
     if sum(cover) > MAX_COVER * free:
         raise ConfigError(
             f"env.allies, env.enemies: {len(names)} units of map {wish.map!r} would "

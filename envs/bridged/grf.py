@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rolemarl_jax.config import Positive, config
+from rolemarl_jax.config import ConfigError, Positive, config
 from rolemarl_jax.types import Remote
 
 PLAYERS = {
@@ -10,6 +10,7 @@ PLAYERS = {
     "academy_counterattack_hard": 4,
     "academy_run_to_score_with_keeper": 1,
 }
+DURATION = 400  # steps, after which the scenarios end a game by themselves
 
 
 @config
@@ -34,7 +35,17 @@ class Config:
 
 
 def make(cfg: Config) -> Remote:
-    """The world as the bridge's workers need it."""
+    """The world as the bridge's workers need it.
+
+    Raises:
+        ConfigError: a time limit that the game's own clock forestalls, which says
+            `terminated`.
+    """
+    if cfg.time_limit >= DURATION:
+        raise ConfigError(
+            f"env.time_limit: got {cfg.time_limit}; allowed: 1 to {DURATION - 1}, for "
+            f"the scenarios end a game after {DURATION} steps as if the task were over"
+        )
     settings = {
         "map": cfg.map,
         "agents": PLAYERS[cfg.map],

@@ -15,7 +15,8 @@ class Config:
         name: of the environment.
         id: as ``gymnasium.make`` takes it.
         imports: packages that register it.
-        time_limit: steps after which an episode is truncated.
+        time_limit: steps after which an episode is truncated; the environment must not
+            truncate one before.
         limit_attribute: where the environment keeps a limit of its own, which is then
             put out of reach; ``None`` if it has none.
         team_reward: what the team gets of its agents' rewards.

@@ -1,6 +1,6 @@
 """SMAC on StarCraft II (Samvelyan et al. 2019), through the bridge."""
 
-from envs.bridged import STARCRAFT_REWARDS, settings
+from envs.bridged import STARCRAFT_REWARDS, require_known_best, settings
 from rolemarl_jax.config import Above0, Finite, Positive, config
 from rolemarl_jax.types import Remote
 
@@ -64,6 +64,11 @@ READ_WHEN = STARCRAFT_REWARDS
 
 
 def make(cfg: Config) -> Remote:
-    """The world as the bridge's workers need it."""
+    """The world as the bridge's workers need it.
+
+    Raises:
+        ConfigError: sparse rewards that are scaled.
+    """
+    require_known_best(cfg)
     told = settings(cfg, "map") | {"map_name": cfg.map}
     return Remote(f"smac/{cfg.map}", "smac", told)

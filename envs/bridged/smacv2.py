@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from envs.bridged import STARCRAFT_REWARDS, settings
+from envs.bridged import STARCRAFT_REWARDS, require_known_best, settings
 from rolemarl_jax.config import (
     Above0,
     ConfigError,
@@ -123,9 +123,10 @@ def make(cfg: Config) -> Remote:
 
     Raises:
         ConfigError: a race that ``env.teams`` does not describe; keys that the package
-            fails with, or bounds that are no lists.
+            fails with, or bounds that are no lists; sparse rewards that are scaled.
     """
     _require_works(cfg)
+    require_known_best(cfg)
     told = settings(cfg, "map", "units", "enemies", "teams", "team_gen")
     race = cfg.map.removeprefix("10gen_")
     if race not in cfg.teams:

@@ -12,7 +12,9 @@ from rolemarl_jax.bridge.pool.pool import Answer, Pool
 from rolemarl_jax.bridge.worker import protocol as p
 from rolemarl_jax.types import Observation
 
-IDLE_WAIT = 0.05  # seconds that a loop with nothing to do sleeps at most
+# Seconds that a loop with nothing to do sleeps at most, so that deadlines, losses and
+# stops are noticed.
+IDLE_WAIT = 0.05
 
 
 class Episode(NamedTuple):
@@ -128,7 +130,7 @@ class Collector:
             if count and (count == len(self._drafts) or left <= 0):
                 self._act(stretch)
                 continue
-            for answer in self._pool.poll(left):
+            for answer in self._pool.poll(min(left, IDLE_WAIT)):
                 self._take(stretch, answer)
             if not count and self._ready.any():
                 since = time.monotonic()

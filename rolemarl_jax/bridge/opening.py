@@ -11,15 +11,20 @@ from rolemarl_jax.types import Remote
 
 
 @contextmanager
-def opened(cfg: RunConfig, world: Remote) -> Iterator[Pool]:
+def opened(cfg: RunConfig, world: Remote, since: int = 0) -> Iterator[Pool]:
     """Workers of a run, ended when the block is left.
+
+    Args:
+        cfg: of the run.
+        world: that they play.
+        since: env steps that it has made already.
 
     Raises:
         ConfigError: settings that cannot work, or no worker can be started.
     """
     bridge = build(BridgeConfig, cfg.bridge, "bridge")
     check_run(cfg, bridge, world)
-    with closing(Pool(bridge, world, cfg.seed)) as pool:
+    with closing(Pool(bridge, world, cfg.seed, since)) as pool:
         yield pool
 
 

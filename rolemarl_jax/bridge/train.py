@@ -10,6 +10,7 @@ from rolemarl_jax.bridge.pool.pool import Pool
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import lock
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.run import saved as run_saved
 from rolemarl_jax.run import session, warm
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import Remote
@@ -30,7 +31,8 @@ def train_remote(cfg: RunConfig, world: Remote) -> None:
             print(_plan(cfg, pool))
         return
     lock.require_free(cfg.run_dir, "run_dir")  # starting games takes a while
-    with recording.held(cfg), opened(cfg, world) as pool:
+    since = run_saved.steps_done(cfg)
+    with recording.held(cfg), opened(cfg, world, since) as pool:
         learner = warm.begun(cfg, make_learner(cfg.algo, pool.spec), pool.spec)
         session.run(cfg, learner, partial(runner.run, cfg, pool, learner))
 

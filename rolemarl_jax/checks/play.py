@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rolemarl_jax.rng import named
 from rolemarl_jax.trees import choose
-from rolemarl_jax.types import Array, Env, EnvState, Key, Observation
+from rolemarl_jax.types import Array, Bodies, Env, EnvSpec, EnvState, Key, Observation
 
 
 class Seen(NamedTuple):
@@ -30,6 +31,8 @@ class Seen(NamedTuple):
     lossless: Array  # the packed world looks the same
     inert: Array  # another choice of dead agents changes nothing
     dead: Array  # agents that were dead
+    flagged: Array  # features that are said to be flags are 0 or 1
+    typed: Array  # agents see their own type as their bodies have it
 
 
 class _Now(NamedTuple):
@@ -73,9 +76,8 @@ def _step(env: Env, key: Key, world: EnvState) -> tuple[EnvState, Seen]:
     before = env.observe(world)
     draw, other = named(key, "action"), named(key, "other")
     actions = _drawn(draw, before.avail)
-    alive = jnp.ones(env.spec.n_agents, bool)
-    if env.bodies is not None:
-        alive = env.bodies(world).alive
+    bodies = None if env.bodies is None else env.bodies(world)
+    alive = jnp.ones(env.spec.n_agents, bool) if bodies is None else bodies.alive
     # What the dead choose must be of no concern.
     changed = jnp.where(alive, actions, _drawn(other, before.avail))
     pair = jnp.stack([actions, changed])
@@ -97,6 +99,8 @@ def _step(env: Env, key: Key, world: EnvState) -> tuple[EnvState, Seen]:
         lossless=_equal(before, env.observe(env.unpack(env.pack(world)))),
         inert=_equal_pair((looks, steps)),
         dead=(~alive).sum(),
+        flagged=_flagged(env.spec, before),
+        typed=_typed(env.spec, before.obs, bodies),
     )
 
 
@@ -104,6 +108,26 @@ def _drawn(key: Key, avail: Array) -> Array:
     """Available actions `[N]` by chance; the first where none is."""
     scores = jax.random.uniform(key, avail.shape)
     return jnp.where(avail, scores, -1.0).argmax(-1).astype(jnp.int32)
+
+
+def _flagged(spec: EnvSpec, seen: Observation) -> Array:
+    """Whether features that are said to be flags are 0 or 1."""
+    flags = (
+        seen.obs[:, np.array(spec.obs_flags, int)],
+        seen.state[np.array(spec.state_flags, int)],
+    )
+    return jnp.stack([((x == 0) | (x == 1)).all() for x in flags]).all()
+
+
+def _typed(spec: EnvSpec, obs: Array, bodies: Bodies | None) -> Array:
+    """Whether living agents see their type, one-hot; without bodies, at most one."""
+    if spec.own_type is None:
+        return jnp.ones((), bool)
+    own = obs[:, spec.own_type : spec.own_type + len(spec.kinds)]
+    if bodies is None:  # who is dead, and may see nothing, is not known
+        return (((own == 0) | (own == 1)).all(-1) & (own.sum(-1) <= 1)).all()
+    right = (own == jax.nn.one_hot(bodies.kind, len(spec.kinds))).all(-1)
+    return (right | ~bodies.alive).all()
 
 
 def _finite(arrays: tuple[Array, ...]) -> Array:

@@ -82,6 +82,13 @@ def _spec_faults(spec: EnvSpec) -> Iterator[Finding]:
                 f"feature for each of {len(spec.kinds)} kinds lies in obs_dim="
                 f"{spec.obs_dim}; None where agents do not see their type"
             )
+    for name, size in (("obs", spec.obs_dim), ("state", spec.state_dim)):
+        flags = getattr(spec, f"{name}_flags")
+        if list(flags) != sorted(set(flags).intersection(range(size))):
+            yield fault(
+                f"spec.{name}_flags: got {flags}; allowed: features from 0 to "
+                f"{size - 1}, each once, in rising order"
+            )
     if spec.max_return is None:
         yield note(
             "spec.max_return: is None, so rewards are not scaled; give the return of a "
@@ -225,6 +232,16 @@ def _seen_faults(spec: EnvSpec, seen: Seen) -> Iterator[Finding]:
             "what a dead agent chooses changes the next observation or the reward; "
             "leave dead agents one action, or heed none",
         ),
+        (
+            ~seen.flagged,
+            "a feature of spec.obs_flags or spec.state_flags is neither 0 nor 1, "
+            "which replay would not keep",
+        ),
+        (
+            ~seen.typed,
+            "the features from spec.own_type on are not 1 for an agent's own kind and "
+            "0 for all others",
+        ),
     ):
         if (wrong & valid).any():
             yield fault(f"{text} (seen at {at(wrong)})")
@@ -250,10 +267,10 @@ def _length_faults(spec: EnvSpec, seen: Seen, ends: Any) -> Iterator[Finding]:
     cut = ends & seen.truncated
     if (seen.step[cut] < limit).any():
         early = int(seen.step[cut].min())
-        yield note(
+        yield fault(
             f"an episode was truncated after {early} steps with spec.episode_limit="
-            f"{limit}; truncated is for the time limit, terminated for what ends by "
-            "itself"
+            f"{limit}, and learners keep one cut a limit; truncated is for the time "
+            "limit, terminated for what ends by itself"
         )
     if not cut.any() and (seen.step[ends] == limit).all():
         yield note(
@@ -278,7 +295,7 @@ def _return_faults(spec: EnvSpec, seen: Seen, ends: Any) -> Iterator[Finding]:
     most = spec.max_return
     if most is not None and not most > 0:
         yield fault(f"spec.max_return: got {most}; allowed: above 0, or None")
-    elif most is not None and (got := seen.ret[ends].max()) > most * (1 + 1e-4):
+    elif most is not None and (got := seen.ret[ends].max(initial=0.0)) > most * 1.0001:
         yield fault(
             f"an episode returned {got:.4g}, and spec.max_return={most:.4g} is the "
             "return of a perfect one"

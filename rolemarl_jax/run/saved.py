@@ -70,6 +70,13 @@ def restore(cfg: RunConfig, abstract: Mapping[str, PyTree]) -> checkpoint.Restor
     return restored
 
 
+def steps_done(cfg: RunConfig) -> int:
+    """Env steps of the newest checkpoint that a run goes on from; 0 for a fresh one."""
+    if not cfg.resume:
+        return 0
+    return checkpoint.latest(Path(cfg.run_dir) / rundir.CHECKPOINTS) or 0
+
+
 def _begins_anew(cfg: RunConfig, checkpoints: Path) -> bool:
     """Whether a run was begun, has no checkpoint, and none was removed.
 

@@ -1,5 +1,7 @@
 """What goes wrong with a worker is named at once, kept, and ends a hopeless run."""
 
+import signal
+import subprocess
 import threading
 import time
 
@@ -9,6 +11,7 @@ from bridge_support import bridge, play, pool, world
 from rolemarl_jax.bridge.pool.complaints import Complaints, alike
 from rolemarl_jax.bridge.pool.pool import PoolError
 from rolemarl_jax.bridge.pool.slots import Slot
+from rolemarl_jax.bridge.worker.process import Child
 from rolemarl_jax.config import ConfigError
 
 
@@ -76,6 +79,16 @@ def test_failures_are_kept_one_of_each_kind(tmp_path):
     assert book.counts["ValueError: # units at #"] == 2
     Complaints(told.append).keep(path)
     assert path.read_text().split("\n\n")[:2] == told, "appended, not replaced"
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 6, "40")]
+)
+def test_signals_are_told_by_name_if_they_have_one(tmp_path, number, name):
+    process = subprocess.Popen(["sleep", "60"])
+    process.send_signal(number)
+    process.wait()
+    assert Child(process, tmp_path).how() == f"killed by signal {name}"
 
 
 def failed(*reasons, episodes=0, stepped=False):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from bridge_support import play, pool, section
 
-from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma
-from rolemarl_jax.config import build
+from rolemarl_jax.bridge.worker.games import SetupError, grf, gymma, scripted
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.types import Remote
 
 
@@ -99,6 +99,29 @@ def test_single_agent_spaces_are_refused():
         gymma.Gymma(env, 10, 0, "sum")
 
 
+class Hasty(Odd):
+    """Truncates after two steps."""
+
+    steps = 0
+
+    def step(self, actions):
+        obs, reward, ended, _, info = super().step(actions)
+        self.steps += 1
+        return obs, reward, ended, self.steps == 2, info
+
+
+def test_an_environment_that_truncates_before_the_time_limit_is_refused():
+    """Learners keep one cut a time limit."""
+    world = gymma.Gymma(Hasty(), 2, 0, "sum")
+    world.reset()
+    assert [world.step([0, 0]).truncated for _ in range(2)] == [False, True]
+    world = gymma.Gymma(Hasty(), 10, 0, "sum")
+    world.reset()
+    world.step([0, 0])
+    with pytest.raises(SetupError, match=r"got 10, .* after 2 steps; .*time_limit=2 "):
+        world.step([0, 0])
+
+
 @pytest.mark.parametrize(("team", "reward"), [("sum", 5.0), ("mean", 2.5)])
 def test_the_team_gets_the_sum_or_the_mean(team, reward):
     world = gymma.Gymma(Odd(), 10, 0, team)
@@ -108,16 +131,29 @@ def test_the_team_gets_the_sum_or_the_mean(team, reward):
 
 @pytest.fixture
 def football(monkeypatch):
-    """The package's interface: no axis of agents for a single player."""
-    made = {}
+    """The package's interface: no axis of agents for a single player.
+
+    Returns:
+        ``games``: the engine's seed and the order of teams of each game that began.
+    """
+    made = {"games": []}
 
     def create_environment(**arguments):
         n = arguments["number_of_left_players_agent_controls"]
-        made.update(arguments)
+        config = dict(arguments["other_config_options"])
         obs = np.zeros(115 if n == 1 else (n, 115))
         reward = 1.0 if n == 1 else np.ones(n)
+
+        def reset():
+            """The configuration keeps what it was given, and an order once set."""
+            seed = config["game_engine_random_seed"]
+            order = config.setdefault("reverse_team_processing", bool(seed % 2))
+            made["games"].append((seed, order))
+            return obs
+
         return types.SimpleNamespace(
-            reset=lambda: obs,
+            unwrapped=types.SimpleNamespace(_config=config),
+            reset=reset,
             step=lambda actions: (obs, reward, False, {"score_reward": 1}),
             close=lambda: None,
         )
@@ -140,7 +176,6 @@ def football(monkeypatch):
 )
 def test_football(football, name, agents):
     game = grf.make(settings("grf", map=name, time_limit=2).settings, 5)
-    assert football["other_config_options"] == {"game_engine_random_seed": 5}
     assert game.reset().obs.shape == (agents, 115)
     first, last = (game.step([0] * agents) for _ in range(2))
     assert (first.reward, first.won, first.truncated) == (1.0, True, False)
@@ -148,11 +183,52 @@ def test_football(football, name, agents):
     assert last.seen.state.shape == (agents * 115,)
 
 
+def test_every_game_of_football_is_another(football):
+    def games(seed):
+        game = grf.make(settings("grf").settings, seed)
+        football["games"].clear()
+        for _ in range(8):
+            game.reset()
+        return list(football["games"])
+
+    played = games(5)
+    assert len({seed for seed, _ in played}) == 8
+    assert {order for _, order in played} == {False, True}
+    assert all(order == bool(seed % 2) for seed, order in played)
+    assert games(5) == played
+    assert games(6) != played
+
+
+def test_a_time_limit_that_football_forestalls():
+    assert settings("grf", time_limit=399).settings["time_limit"] == 399
+    with pytest.raises(ConfigError, match=r"time_limit: got 400; allowed: 1 to 399"):
+        settings("grf", time_limit=400)
+
+
 def test_football_that_is_not_installed():
     if "gfootball" in sys.modules:
         pytest.skip("it is")
     with pytest.raises(SetupError, match="built from source"):
         grf.make(settings("grf").settings, 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"goal": 25}, {"n_agents": 1, "goal": 5}, {"episode_limit": 7}]
+)
+def test_right_choices_alone_return_what_the_scripted_world_says(changes):
+    game = scripted.make(settings("scripted", **changes).settings, 1)
+
+    def returned():
+        seen, total = game.reset(), 0.0
+        while True:
+            one = game.step(seen.obs[:, 4:8].argmax(-1).tolist())
+            seen, total = one.seen, total + one.reward
+            if one.terminated or one.truncated:
+                return total
+
+    # Goals of episodes differ by one at most.
+    best = max(returned() for _ in range(8))
+    assert best == pytest.approx(game.max_return)
 
 
 GAMES = [("smac", {"map": "3m"}), ("smac", {"map": "2s3z"}), ("smacv2", {})]

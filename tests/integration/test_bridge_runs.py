@@ -310,6 +310,10 @@ def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys, monkeyp
     words = [f"run_dir={cfg.run_dir}", "bridge.workers=1", "python=other"]
     changed = evaluate._changed(cfg, cli.options(evaluate.OPTIONS, words)).bridge
     assert (changed["workers"], changed["python"]) == (1, "other")
+    command.train(composed(cfg.run_dir, *short[1:], "total_steps=600", "resume=true"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    again = [one["seeds"][0] for one in summary["bridge"]["workers"]]
+    assert not {one["seeds"][0] for one in workers}.intersection(again)
 
 
 def test_a_resumed_run_takes_keys_of_the_bridge(tmp_path, capsys):

@@ -12,6 +12,7 @@ import yaml
 import envs
 from envs import smax
 from envs.battle import fast, scripted
+from envs.battle.deeds import NAMES, deeds
 from envs.battle.maps import MAPS
 from envs.battle.observe import observer
 from envs.battle.world import Rules, Units
@@ -109,6 +110,31 @@ def test_medivacs_heal_for_energy() -> None:
     assert avail[1].tolist() == [True] * 5 + [False] * 3
     close = made.world.units._replace(position=jnp.array([[5.0, 5]] * 4))
     assert see(close).avail[1].tolist() == [True] * 6 + [False] * 2
+
+
+def test_any_healing_is_seen() -> None:
+    """Of a medivac that attends a marine, told from two worlds in a row."""
+    cases = [
+        (50.0, 20.0, "heal"),
+        (50.0, 44.5, "heal"),  # for one substep: more energy is gained than spent
+        (0.0, 20.0, "heal"),
+        (200.0, 20.0, "heal"),
+        (50.0, 45.0, "aim"),
+        (199.9, 45.0, "aim"),  # energy grows no further
+    ]
+    teams = {"medivac": 1, "marine": 1}, {"marine": 1}
+    made = scene(*teams, [[5, 5], [6, 5], [30, 30]])
+    begun = [
+        {"health": jnp.array([150, of, 45]), "cooldown": jnp.array([energy, 0, 0])}
+        for energy, of, _ in cases
+    ]
+    after, _ = play(made, *begun, actions=[STOP + 2, STOP])
+    for k, (one, (_, health, deed)) in enumerate(zip(begun, cases, strict=True)):
+        before = made.world.units._replace(**one)
+        now = jax.tree.map(lambda x, k=k: x[k], after.units)
+        two = jax.tree.map(lambda *x: np.stack(x), before, now)
+        assert (now.health[1] > health) == (deed == "heal")
+        assert NAMES[deeds(made.rules, two).deed[1, 0]] == deed, cases[k]
 
 
 def test_healers_alone_have_lost() -> None:

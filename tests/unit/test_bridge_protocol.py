@@ -57,6 +57,18 @@ def test_what_is_no_header(frame):
         p.unpack(frame)
 
 
+def test_each_process_has_a_seed_of_its_own():
+    """Also those of a run that goes on; a fresh run's are as they ever were."""
+
+    def seed(experiment, index, generation, since=0):
+        slot = Slot(index, local=True, pause=0.0, generation=generation)
+        return slot.next_seed(experiment, since)
+
+    assert seed(0, 0, 1) == 957800432
+    asked = [(0, 0, 1), (1, 0, 1), (0, 1, 1), (0, 0, 2), (0, 0, 1, 7), (0, 0, 1, 9)]
+    assert len({seed(*one) for one in asked}) == len(asked)
+
+
 def test_other_version_is_refused():
     frame = bytearray(p.pack(p.Header(p.JOIN, 0)))
     frame[4] = p.VERSION + 1

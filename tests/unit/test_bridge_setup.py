@@ -125,10 +125,29 @@ def test_a_protobuf_that_does_not_fit(monkeypatch):
     require_words([*words, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"])
 
 
-def smacv2_world(**changes):
-    values = yaml.safe_load((REPO / "configs/env/smacv2.yaml").read_text("utf8"))
+def world(name, **changes):
+    values = yaml.safe_load((REPO / f"configs/env/{name}.yaml").read_text("utf8"))
     values.pop("defaults")
     return envs.make(merge(values, changes))
+
+
+def smacv2_world(**changes):
+    return world("smacv2", **changes)
+
+
+@pytest.mark.parametrize("name", ["smac", "smacv2"])
+def test_best_returns_are_those_of_the_rewards(name):
+    """What the packages pay for a win without a loss, as far as it is known."""
+
+    def best(**changes):
+        return starcraft.max_return(world(name, **changes).settings)
+
+    assert best() == 20
+    assert best(reward_scale_rate=5.0) == 5
+    assert best(reward_scale=False) is None
+    assert best(reward_sparse=True, reward_scale=False) == 1
+    with pytest.raises(ConfigError, match=r"sparse=true; .*env\.reward_scale=false"):
+        world(name, reward_sparse=True)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,16 @@ from rolemarl_jax.types import Bodies, Env, EnvSpec, Observation, Step
 
 LIMIT = 3
 TINY = EnvSpec("tiny", 2, 3, 3, 1, LIMIT, max_return=4.0)
+# The same with an agent of each type, and flags; its state tells odd steps besides.
+MARKED = dataclasses.replace(
+    TINY,
+    obs_dim=5,
+    state_dim=2,
+    kinds=("left", "right"),
+    own_type=3,
+    obs_flags=(0, 1, 2),
+    state_flags=(1,),
+)
 BRIDGED = ("grf", "gymma", "scripted", "smac", "smacv2")
 
 
@@ -79,9 +89,14 @@ PLAYED = {
     "both_ends": r"terminated and truncated are both true",
     "won": r"won is true and the episode goes on",
     "endless": r"had step 4 with spec.episode_limit=3",
+    "unending": r"had step 8 with spec.episode_limit=3",
+    "early": r"was truncated after 2 steps with spec.episode_limit=3",
     "resets": r"step resets the world when an episode ends",
     "max_return": r"spec.max_return=4 is the return of a perfect",
     "dead": r"what a dead agent chooses changes",
+    "obs_flag": r"neither 0 nor 1, .* \(seen at step 1",
+    "state_flag": r"neither 0 nor 1, .* \(seen at step 2",
+    "own_type": r"from spec.own_type on are not 1 for an agent's own kind",
 }
 
 
@@ -93,7 +108,8 @@ def played_world(kind):
         later = after(key, state)
         reward = paid(state, actions) + 2.0 * broken["max_return"]
         reward = jnp.where(broken["nan"] & (later["t"] == 2), jnp.nan, reward)
-        over = later["t"] == LIMIT + broken["endless"]
+        over = later["t"] == LIMIT + broken["endless"] - broken["early"]
+        over &= ~jnp.array(broken["unending"])
         won = broken["won"] & (later["t"] == 1)
         resets = broken["resets"] & over
         fresh = begin(key)
@@ -104,7 +120,14 @@ def played_world(kind):
         seen = look(state)
         wrong = broken["mask"] & (state["t"] == 1)
         wrong |= broken["final_mask"] & (state["t"] == LIMIT)
-        return seen._replace(avail=seen.avail & ~wrong)
+        shown = seen.obs / (1 + broken["obs_flag"])
+        types = jnp.where(broken["own_type"], jnp.eye(2)[::-1], jnp.eye(2))
+        odd = (state["t"] % 2) / (1 + broken["state_flag"])
+        return Observation(
+            jnp.concatenate([shown, types], axis=1),
+            jnp.append(seen.state, odd),
+            seen.avail & ~wrong,
+        )
 
     def pack(state):
         return {**state, "t": state["t"] // (1 + broken["packed"])}
@@ -113,7 +136,7 @@ def played_world(kind):
         alive = jnp.array([True, False]) | ~broken["dead"]
         return Bodies(jnp.arange(2), jnp.zeros((2, 2)), alive)
 
-    return Env(TINY, begin, step, observe, pack, as_it_is, bodies)
+    return Env(MARKED, begin, step, observe, pack, as_it_is, bodies)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +177,9 @@ BROKEN = {
         r"spec.n_agents: got 0; allowed: an int of at least 1",
     ),
     "own_type": (spec(own_type=3), r"spec.own_type: got 3; allowed: 0 to 2"),
+    "obs_flags": (spec(obs_flags=(0, 3)), r"obs_flags: got \(0, 3\); .* from 0 to 2"),
+    "state_flags": (spec(state_flags=(0, 0)), r"state_flags: got \(0, 0\); .* once"),
+    "flag_order": (spec(obs_flags=(2, 1)), r"obs_flags: got \(2, 1\); .* rising order"),
     "obs_dim": (spec(obs_dim=4), r"obs: got float32\[2, 3\]; allowed: float32\[2, 4\]"),
     "avail_type": (
         {"observe": partial(seen_as, lambda o: o._replace(avail=o.avail * 1.0))},
@@ -187,7 +213,7 @@ def told(found, level="fault"):
 @pytest.mark.parametrize("name", PLAYED)
 def test_each_world_that_plays_wrong_is_found(name, seen):
     own = jax.tree.map(lambda x: x[list(PLAYED).index(name)], seen)
-    found, text = told(worlds._seen_faults(TINY, own)), PLAYED[name]
+    found, text = told(worlds._seen_faults(MARKED, own)), PLAYED[name]
     if text is None:
         assert found == []
     else:
@@ -199,6 +225,19 @@ def test_each_broken_world_is_found(name):
     changes, text = BROKEN[name]
     found = told(check_env(dataclasses.replace(GOOD, **changes)))
     assert len(found) == 1 and re.search(text, found[0]), found
+
+
+@pytest.mark.parametrize(("shown", "faults"), [(1.0, 0), (0.0, 0), (0.5, 1)])
+def test_types_are_looked_at_without_bodies(shown, faults):
+    """A dead agent may see none, and nobody says who is dead."""
+
+    def observe(state):
+        seen = look(state)
+        return seen._replace(obs=seen.obs.at[:, 2].set(shown).at[:, 1].set(0.0))
+
+    changes = spec(own_type=1, kinds=("left", "right"))
+    found = told(check_env(dataclasses.replace(GOOD, observe=observe, **changes)))
+    assert len(found) == faults and all("spec.own_type" in text for text in found)
 
 
 def test_what_may_be_meant_is_a_note():

@@ -54,7 +54,24 @@ def test_the_commands_tabulate_and_animate(tmp_path, capsys):
     battles.main([*few, f"gif={tmp_path / 'a.gif'}", "size=120"])
     assert "frames, won:" in capsys.readouterr().out
     assert (tmp_path / "a.gif").read_bytes()[:3] == b"GIF"
-    for wrong in ("allies=[best]", "maps=[4m]"):
-        with pytest.raises(SystemExit) as stop:
-            battles.main([wrong])
-        assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("allies=[best]", "allies: got 'best'"),
+        ("enemies=[]", "enemies: got []; allowed: closest"),
+        ("maps=[4m]", "'4m'"),
+        ("episodes=0", "episodes: got 0; allowed: 1 to 100000"),
+        ("seed=-1", "seed: got -1; allowed: 0 to"),
+        ("size=1", "size: got 1; allowed: 120 to 2000"),
+        ("size=big", "size: got 'big'"),
+        ("gif=no/such/a.gif", "there is no folder no/such"),
+        ("gif=a.avi", "end in .gif or .mp4"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(asked, told, capsys):
+    """Before anything is fought."""
+    with pytest.raises(SystemExit) as stop:
+        battles.main(["maps=[3m]", asked] if "maps" not in asked else [asked])
+    assert stop.value.code == 2 and told in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """SMAX on the Env protocol: worlds survive packing, ends of episodes are told apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,6 +11,8 @@ import yaml
 from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
 import envs
+from envs.battle.teams import Wish, find
+from envs.battle.units import JAXMARL
 from envs.battle.world import Packed
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.types import Env
@@ -220,6 +223,35 @@ def test_random_types_on_request(backend: str) -> None:
     assert np.std(worlds.position[:, 0, 0]) > 3
 
 
+@pytest.mark.parametrize(
+    ("changes", "drawn"),
+    [
+        ({"map": "smacv2_5_units"}, {"marine"}),
+        ({"map": "3m", "random_types": True}, {"stalker", "hydralisk"}),
+        ({"map": "3m", "random_types": True}, {"marine", "medivac"}),
+    ],
+)
+def test_types_without_a_weight_never_occur(changes: dict, drawn: set[str]) -> None:
+    """Whichever types observations tell apart."""
+    env = make(**changes, type_weights=dict.fromkeys(drawn, 1 / len(drawn)))
+    worlds = jax.jit(jax.vmap(lambda key: env.pack(env.reset(key))))(keys(64))
+    assert {env.spec.kinds[i] for i in np.unique(worlds.types)} == drawn
+
+
+def test_weights_of_all_types_alike_are_jaxmarl_s() -> None:
+    """The only ones with which it draws."""
+    equal = dict.fromkeys((kind.name for kind in JAXMARL), 1 / 6)
+    make(map="smacv2_5_units", type_weights=equal, backend="jaxmarl")
+
+
+def test_starts_follow_the_types_that_may_occur() -> None:
+    """JaxMARL's can lie at the border, so only its own types have them."""
+    wish = Wish("3m", None, None, True, True, None)
+    assert find(wish).starts == "jaxmarl"
+    weights = {"marine": 0.5, "medivac": 0.5}
+    assert find(replace(wish, type_weights=weights)).starts == "smacv2"
+
+
 def test_long_limits_take_a_wider_clock() -> None:
     """The step counter is one byte while it fits."""
     for max_steps, dtype in ((254, jnp.uint8), (255, jnp.uint16)):
@@ -236,6 +268,7 @@ def test_long_limits_take_a_wider_clock() -> None:
         ({"max_step": 3}, ["env.max_step", "did you mean 'max_steps'"]),
         ({"max_steps": -1}, ["env.max_steps", "-1", "equal to 0"]),
         ({"max_steps": "x"}, ["env.max_steps", "'x'"]),
+        ({"won_battle_bonus": -0.5}, ["env.won_battle_bonus", "-0.5", "equal to 0"]),
         ({"state": "norm"}, ["env.state", "'norm'", "normalised"]),
         ({"attack_mode": "far"}, ["env.attack_mode", "closest"]),
         ({"allies": {"marine": 1}}, ["env.allies", "env.map=custom"]),
@@ -262,6 +295,14 @@ def test_long_limits_take_a_wider_clock() -> None:
         (
             {"backend": "jaxmarl", "attack_mode": "focus"},
             ["env.backend", "focus", "env.backend=fast"],
+        ),
+        (
+            {
+                "backend": "jaxmarl",
+                "map": "smacv2_5_units",
+                "type_weights": {"stalker": 0.5, "zealot": 0.5},
+            },
+            ["env.backend", "not equally likely", "env.backend=fast"],
         ),
         ({"map": "smacv2_5_units", "random_types": False}, ["env.random_types"]),
         ({"map": "corridor", "random_positions": True}, ["env.random_positions"]),

@@ -34,11 +34,20 @@ class Pool:
         spec: of the world that all of them play.
     """
 
-    def __init__(self, cfg: BridgeConfig, world: Remote, seed: int) -> None:
+    def __init__(
+        self, cfg: BridgeConfig, world: Remote, seed: int, since: int = 0
+    ) -> None:
+        """Starts workers and waits until one of them has begun an episode.
+
+        Args:
+            cfg: of the bridge. world: that they play.
+            seed: of the experiment.
+            since: its env steps so far; workers that start later get other seeds.
+        """
         check_bridge(cfg)
         self._cfg = cfg
         self._crew = Crew(cfg)
-        self._reception = Reception(self._crew, world, seed)
+        self._reception = Reception(self._crew, world, seed, since)
         try:
             self._first_contact()
         except BaseException:

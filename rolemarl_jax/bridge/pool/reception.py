@@ -24,9 +24,10 @@ class Reception:
         agreed: what all workers have in common, once one has spoken.
     """
 
-    def __init__(self, crew: Crew, world: Remote, seed: int) -> None:
+    def __init__(self, crew: Crew, world: Remote, seed: int, since: int) -> None:
         self.agreed = Agreement()
-        self._crew, self._world, self._seed = crew, world, seed
+        self._crew, self._world = crew, world
+        self._seed, self._since = seed, since
 
     def take(self, message: Message) -> None:
         """One message of somebody with the right secret."""
@@ -70,7 +71,7 @@ class Reception:
             crew.link.refused["no place for it"] += 1
             return
         crew.seat(slot, message.peer)
-        seed = slot.next_seed(self._seed)
+        seed = slot.next_seed(self._seed, self._since)
         slot.owes(crew.cfg.start_deadline_s, STARTING, "starting")
         slot.settled = False
         settings = {

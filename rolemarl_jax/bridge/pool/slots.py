@@ -86,9 +86,15 @@ class Slot:
     aborts: int = 0
     episodes: int = 0
 
-    def next_seed(self, experiment: int) -> int:
-        """Another seed for each process of each worker of each experiment."""
-        parts = [experiment, self.index, self.generation]
+    def next_seed(self, experiment: int, since: int) -> int:
+        """Another seed for each process of each worker of each experiment.
+
+        Args:
+            experiment: its seed.
+            since: env steps of earlier learners; their workers had these seeds but for
+                them, and would begin with the same games.
+        """
+        parts = [experiment, self.index, self.generation, since]
         seed = int(np.random.SeedSequence(parts).generate_state(1)[0] >> 2)
         self.seeds.append(seed)
         return seed

@@ -36,7 +36,9 @@ class Child:
         if code is None:
             return "still running"
         if code < 0:
-            return f"killed by signal {signal.Signals(-code).name}"
+            # Real-time signals have numbers alone.
+            known = -code in set(signal.Signals)
+            return f"killed by signal {signal.Signals(-code).name if known else -code}"
         return f"exit status {code}"
 
     def log(self, lines: int = 8) -> str:

@@ -47,11 +47,23 @@ class Gymma:
         return self._look(obs)
 
     def step(self, actions: list[int]) -> Outcome:
-        """One step; ended by itself, or cut by the environment or by us."""
+        """One step; ended by itself, or cut by us at the time limit.
+
+        Raises:
+            SetupError: the environment has a time limit of its own, and a lower one.
+        """
         self._steps += 1
         obs, reward, ended, cut, info = self._env.step([int(a) for a in actions])
         terminated = bool(np.all(ended))
-        truncated = not terminated and (bool(np.all(cut)) or self._steps >= self._limit)
+        truncated = not terminated and self._steps >= self._limit
+        if bool(np.all(cut)) and not terminated and not truncated:
+            # Learners keep one cut a time limit, the most that there can be.
+            raise SetupError(
+                f"time_limit: got {self._limit}, and the environment truncates after "
+                f"{self._steps} steps; set env.time_limit={self._steps} or lower, or "
+                "raise its own limit, as by +env.kwargs.max_episode_steps="
+                f"{self._limit}"
+            )
         return Outcome(
             seen=self._look(obs),
             reward=float(self._team(reward)),

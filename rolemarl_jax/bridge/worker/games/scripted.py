@@ -18,6 +18,7 @@ import numpy as np
 from rolemarl_jax.bridge.worker.games import Game, SetupError, battle
 from rolemarl_jax.bridge.worker.protocol import Flags
 
+HEALTH = 45.0  # of an enemy
 # What may happen at a reset, and at a step; "launch" is of the game's start alone.
 AT_RESET = ("crash", "hang", "killed", "scale")
 AT_STEP = ("crash", "hang", "killed", "error", "ended", "nan", "shape")
@@ -123,11 +124,11 @@ class ScriptedEnv:
             raise ConnectionError("Failed to connect to the SC2 websocket. Is it up?")
         time.sleep(self._cfg.launch_s)
         self.enemies = {
-            i: SimpleNamespace(health_max=45.0, shield_max=0.0)
+            i: SimpleNamespace(health_max=HEALTH, shield_max=0.0)
             for i in range(self.n_enemies)
         }
         if self._episode_count == 0:
-            self.max_reward += 45.0 * self.n_enemies
+            self.max_reward += HEALTH * self.n_enemies
 
     def _wait(self) -> None:
         """A game step of ``step_ms``, give or take ``jitter`` of it."""
@@ -168,12 +169,22 @@ def make(settings: dict[str, Any], seed: int) -> Game:
         raise SetupError("this world is broken, as asked for; set env.broken=false")
     return battle.game(
         build=lambda again: ScriptedEnv(settings, seed + again),
-        max_return=20.0,
+        max_return=_perfect(settings),
         same_scale=True,
         versions=lambda _: {"seed": seed, "game_version": "scripted"},
         save_replay=_save_replay,
         flags=lambda env: Flags(obs=tuple(range(4, 4 + env.n_actions))),
     )
+
+
+def _perfect(settings: dict[str, Any]) -> float:
+    """Return of a team that is right in every step, with the greater of its goals."""
+    env = ScriptedEnv
+    n, limit = settings["n_agents"], settings["episode_limit"]
+    needed = -(-settings["goal"] // n)
+    paid = 10.0 * n * min(needed, limit) + env.reward_win * (needed <= limit)
+    most = env.n_enemies * (env.reward_death_value + HEALTH) + env.reward_win
+    return paid / (most / 20)
 
 
 def _save_replay(env: Any, folder: str) -> str:
