@@ -189,12 +189,12 @@ def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """Eq. 6: TD error with ``Classifier.reward`` as reward.
 
     The reward is that of the classifier as it now is. The target judges the target
-    utility network's values.
+    utility network's values. Both read float32, as ``individuality`` does.
     """
     x, avail, state = ctx.batch.inputs, ctx.batch.avail, ctx.state
     carry = begun(ctx.batch, setup.utility.carry)
     q, target_q = (
-        setup.utility.q_values(groups, x, {}, carry)[0].q
+        setup.utility.q_values(groups, x, {}, carry)[0].q.astype(jnp.float32)
         for groups in (params, {**params, **state.target})
     )
     reward = setup.classifier.reward(params, ctx.batch.obs[:-1])
