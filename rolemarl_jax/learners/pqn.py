@@ -101,6 +101,11 @@ READ_WHEN = (
         lambda c: any(c.role[key] for key in c.role if key.startswith("pretrain_")),
         "methods with pre-training, such as algo=acorm",
     ),
+    ReadWhen(
+        ("mixer.own_state_encoder",),
+        lambda c: c.slow_target is not None,
+        "a target network: algo.slow_target=0.4",
+    ),
     *td_step.READ_WHEN,
 )
 
