@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax.config import ConfigError, RunConfig
-from rolemarl_jax.experience.replay import Block, make_replay
+from rolemarl_jax.experience.replay import Block, lane_slots, make_replay
 from rolemarl_jax.experience.rollout import Worlds, beginning
 from rolemarl_jax.experience.rows import as_rows
 from rolemarl_jax.experience.store import Store
@@ -67,6 +67,26 @@ def check_minibatch(cfg: RunConfig, learner: Learner) -> None:
         )
 
 
+def check_block(cfg: RunConfig, ticks: int) -> None:
+    """Refuses blocks that may overwrite themselves in a lane of replay.
+
+    A step takes at most two slots: its own, and that of the observation after an
+    episode's last one.
+
+    Raises:
+        ConfigError: names block and lane.
+    """
+    worlds, lane = cfg.train.worlds, lane_slots(cfg.replay, cfg.train.worlds)
+    if 2 * ticks > lane:
+        raise ConfigError(
+            f"train.steps_per_update: got {cfg.train.steps_per_update}, {ticks} ticks "
+            f"of train.worlds={worlds}, which may take {2 * ticks} slots of a lane of "
+            f"replay; replay.episodes={cfg.replay.episodes} of replay.mean_length="
+            f"{cfg.replay.mean_length} steps leave a lane {lane}; allowed: at most "
+            f"{lane // 2 * worlds}, or more episodes"
+        )
+
+
 def check_sampling(cfg: RunConfig, learner: Learner) -> None:
     """Refuses an on-policy learner with a replay or the reverse, or rows begun late.
 
@@ -104,6 +124,7 @@ def make_memory(cfg: RunConfig, learner: Learner, store: Store, ticks: int) -> M
     check_sampling(cfg, learner)
     name = cfg.algo.get("name", "this algorithm")
     if learner.experience == "replay":
+        check_block(cfg, ticks)
         replay = make_replay(cfg.replay, learner.spec, store, cfg.train.worlds)
         return Memory(
             store=replay.store,

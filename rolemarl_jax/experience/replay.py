@@ -97,7 +97,7 @@ def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> 
     Raises:
         ConfigError: a lane shorter than two episodes, or rows that do not fit one.
     """
-    lane = cfg.episodes * cfg.mean_length // worlds
+    lane = lane_slots(cfg, worlds)
     limit, whole = spec.episode_limit, cfg.sampling == "episodes"
     _check(cfg, lane, limit + 1 if whole else _row_slots(cfg), limit, worlds)
     make_sampling = _whole_sampling if whole else _row_sampling
@@ -133,6 +133,11 @@ def make_replay(cfg: ReplayConfig, spec: EnvSpec, store: Store, worlds: int) -> 
         slot_bytes=tree_bytes(slot),
         warmup_ticks=how.warmup_ticks,
     )
+
+
+def lane_slots(cfg: ReplayConfig, worlds: int) -> int:
+    """Slots that each of ``worlds`` lanes has."""
+    return cfg.episodes * cfg.mean_length // worlds
 
 
 def _whole_sampling(
@@ -189,7 +194,11 @@ def _check(cfg: ReplayConfig, lane: int, row: int, limit: int, worlds: int) -> N
 
 
 def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
-    """Writes a block; finished episodes enter the table in the order of their end."""
+    """Writes a block; finished episodes enter the table in the order of their end.
+
+    A step takes a slot and the end of an episode one more: a block of more than half as
+    many ticks as a lane has slots could overwrite itself (``memory.check_block``).
+    """
     n, worlds = block.reward.shape
     ended = block.terminated | block.truncated
     ends_before = jnp.cumsum(ended, axis=0) - ended
@@ -220,9 +229,7 @@ def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
 
     begins = jnp.where(ended, position + 2, 0)
     latest = jax.lax.cummax(jnp.concatenate([state.begun[None], begins]), axis=0)
-    order = state.count + jnp.cumsum(ended.reshape(-1)).reshape(ended.shape) - 1
-    size = state.start.shape[0]
-    entry = jnp.where(ended, order % size, size)
+    entry = table_entries(ended, state.count, state.start.shape[0])
     lanes = jnp.broadcast_to(jnp.arange(worlds), ended.shape)
     return ReplayState(
         slots=slots,
@@ -232,6 +239,22 @@ def _add(state: ReplayState, block: Block, lane: int) -> ReplayState:
         start=state.start.at[entry].set(latest[:-1], mode="drop"),
         count=state.count + ended.sum(),
     )
+
+
+def table_entries(ended: Array, count: Array, size: int) -> Array:
+    """Where in the table each episode that ends in a block stands.
+
+    Args:
+        ended: `[n, W]` bool. count: `[]`, episodes that ended before the block.
+            size: of the table, which may be less than end in one block.
+
+    Returns:
+        `[n, W]` int, no entry twice; ``size`` where no episode ends, or where the block
+        has as many later ones as the table holds.
+    """
+    order = jnp.cumsum(ended.reshape(-1)).reshape(ended.shape) - 1
+    kept = ended & (order >= ended.sum() - size)
+    return jnp.where(kept, (count + order) % size, size)
 
 
 def _insert(state: ReplayState, whole: Whole, lane: int) -> ReplayState:

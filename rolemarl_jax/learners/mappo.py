@@ -17,7 +17,6 @@ from rolemarl_jax.config import (
     Above0,
     Finite,
     Fraction,
-    Natural,
     NonNegative,
     Positive,
     config,
@@ -92,7 +91,7 @@ class Config:
     minibatch: Positive | None
     optimiser: OptimiserConfig
     loss_scales: dict[str, NonNegative]
-    pretrain_steps: Natural
+    pretrain_steps: Positive
     precision: Precision
     recurrence: scan.Form
 

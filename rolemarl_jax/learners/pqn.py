@@ -69,7 +69,8 @@ class Config:
         slow_target: step of a target network towards the online one at each block, or
             none for no target network.
         average: step of the weights that greedy episodes are played with towards the
-            trained ones at each block; 1 for the trained ones themselves.
+            trained ones at each block; 1 for the trained ones themselves. While a
+            method is pre-trained they are the trained ones.
         pretrain_steps: gradient steps of a pre-training phase on one block.
     """
 
@@ -99,6 +100,11 @@ READ_WHEN = (
         ("pretrain_steps",),
         lambda c: any(c.role[key] for key in c.role if key.startswith("pretrain_")),
         "methods with pre-training, such as algo=acorm",
+    ),
+    ReadWhen(
+        ("mixer.own_state_encoder",),
+        lambda c: c.slow_target is not None,
+        "a target network: algo.slow_target=0.4",
     ),
     *td_step.READ_WHEN,
 )
@@ -144,7 +150,7 @@ def make(cfg: Config, spec: EnvSpec) -> Learner:
         epsilon=linear_epsilon(cfg.epsilon),
         update=jax.jit(partial(_update, Setup(cfg, nets, td, train))),
         pretraining=tuple(
-            phases.pretraining(phase, cfg.pretrain_steps)
+            average.pretrained(phases.pretraining(phase, cfg.pretrain_steps))
             for phase in own
             if phase.stage == "pretrain"
         ),

@@ -92,15 +92,20 @@ class MLP(Module):
 
     Attributes:
         widths: units of each layer, outputs last.
+        normed: LayerNorm before the first ReLU.
     """
 
     widths: tuple[int, ...]
+    normed: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps `[..., in]` to `[..., widths[-1]]`."""
-        for width in self.widths[:-1]:
-            x = nn.relu(Linear(width)(x))
+        for i, width in enumerate(self.widths[:-1]):
+            x = Linear(width)(x)
+            if self.normed and i == 0:
+                x = Standardise((-1,), name="norm")(x)
+            x = nn.relu(x)
         return Linear(self.widths[-1])(x)
 
 

@@ -15,7 +15,8 @@ def policy_divergence(own: Array, others: Array, temperature: float | Array) -> 
 
     Args:
         own: `[..., N, A]` values of agent i in its own role.
-        others: `[..., N, N, A]` values of agent i in the role of agent j.
+        others: `[..., N, N, A]` values of agent i in the role of agent j, of the same
+            type: rounding one of them alone would look like a divergence.
 
     Returns:
         Nats, `[..., N]`; not negative where the temperature is 1.
@@ -24,7 +25,8 @@ def policy_divergence(own: Array, others: Array, temperature: float | Array) -> 
     *batch, n, actions = own.shape
     chex.assert_shape(others, (*batch, n, n, actions))
     chex.assert_rank(temperature, 0)
-    chex.assert_type([own, others], float)
+    chex.assert_type(own, float)
+    chex.assert_type(others, own.dtype)
     log_own = jax.nn.log_softmax(temperature * own)
     log_each = jax.nn.log_softmax(others)
     log_mean = jax.nn.logsumexp(log_each, axis=-2) - jnp.log(others.shape[-2])

@@ -189,9 +189,12 @@ def decoding_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:
     # The observation after the last step of an episode or block is not there.
     known = jnp.concatenate([~block.reset[1:], jnp.zeros_like(block.reset[:1])])
     known = known.astype(jnp.float32)
+    # All there is to learn from; in a block of one tick, or of episodes of one step,
+    # nothing, and then there is no loss.
+    share = masked_mean(known, block.mask)
     embedding = _embedding(setup, params, ctx)
     loss = contrastive.decoder_loss(setup.encoders, params, embedding, next_obs)
-    return LossOut({"decoder": loss * known / masked_mean(known, block.mask)})
+    return LossOut({"decoder": loss * known / jnp.where(share > 0, share, 1.0)})
 
 
 def contrastive_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:

@@ -90,7 +90,8 @@ class Config(IndividualityConfig):
             the others read 0.
         positive_distance: weight of the classifier's other regulariser.
         window: steps back that positives come from.
-        borrow: share of the rows in which agents learn from each other's experience.
+        borrow: probability of each row that agents learn from each other's experience
+            in it.
     """
 
     standardise: bool
@@ -189,12 +190,12 @@ def ivf_losses(setup: Setup, params: Params, ctx: Context) -> LossOut:
     """Eq. 6: TD error with ``Classifier.reward`` as reward.
 
     The reward is that of the classifier as it now is. The target judges the target
-    utility network's values.
+    utility network's values. Both read float32, as ``individuality`` does.
     """
     x, avail, state = ctx.batch.inputs, ctx.batch.avail, ctx.state
     carry = begun(ctx.batch, setup.utility.carry)
     q, target_q = (
-        setup.utility.q_values(groups, x, {}, carry)[0].q
+        setup.utility.q_values(groups, x, {}, carry)[0].q.astype(jnp.float32)
         for groups in (params, {**params, **state.target})
     )
     reward = setup.classifier.reward(params, ctx.batch.obs[:-1])
@@ -230,7 +231,7 @@ def borrowed(setup: Setup, ctx: Context) -> tuple[Batch, Array]:
     batch = ctx.batch
     rows, n = batch.action.shape[1:]
     which, places = named(ctx.key, "rows"), named(ctx.key, "places")
-    traded = jax.random.permutation(which, rows) < round(setup.cfg.borrow * rows)
+    traded = jax.random.bernoulli(which, setup.cfg.borrow, (rows,))
     order = jnp.argsort(jax.random.uniform(places, (rows, n)), axis=-1)
     order = jnp.where(traded[:, None], order, jnp.arange(n))
 

@@ -27,7 +27,7 @@ class Config:
         hidden: units of the first layer and of the GRU.
         recurrent: whether there is a GRU.
         layers: widths of ReLU layers before the outputs.
-        normed: LayerNorm after the first layer, where there is a GRU.
+        normed: LayerNorm after the first layer.
         shared: one set of weights for all agents, or one for each.
         last_action: whether it is an input.
         agent_id: whether it is an input.
@@ -70,7 +70,7 @@ def _network(cfg: Config, spec: EnvSpec) -> Any:
         make_gru = Recurrent if cfg.shared else unshared(Recurrent, (2, 1, None))
         return make_gru(cfg.hidden, spec.n_actions, cfg.layers, cfg.normed)
     make_mlp = MLP if cfg.shared else unshared(MLP, (2,))
-    return make_mlp((cfg.hidden, *cfg.layers, spec.n_actions))
+    return make_mlp((cfg.hidden, *cfg.layers, spec.n_actions), cfg.normed)
 
 
 def _carry(setup: Setup, rows: int) -> Carry:

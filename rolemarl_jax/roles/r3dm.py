@@ -192,7 +192,7 @@ def intrinsic(setup: Setup, ctx: Context, out: AgentOut) -> Intrinsic:
     h0 = begun(batch, setup.base.carry)["agent"]
     others = crossed(
         setup.utility, state.params["agent"], inputs, role[:-1], h0, batch.reset[:-1]
-    )
+    ).astype(jnp.float32)  # as the values that they are compared with
     temperature = h.get("temperature", h["beta1"])
     keys = {name: stream(ctx.key, name) for name in MODELS}
     with_role, without = (

@@ -12,6 +12,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.learners.parts import average
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.run import stored
 from rolemarl_jax.types import Array, EnvSpec, LearnerState, PyTree
@@ -24,8 +25,9 @@ def begun(cfg: RunConfig, learner: Learner, spec: EnvSpec) -> Learner:
 
     Seed ids decide: an experiment takes the parameters of the same seed, and where
     there are more experiments than stored seeds, these are taken in turn. Targets begin
-    as copies; what is kept beside the parameters is taken where it fits; optimisers
-    begin anew. A run that goes on from a checkpoint of its own needs nothing of it.
+    as copies, and so does a mean of the parameters where the other run has none; what
+    else is kept beside the parameters is taken where it fits; optimisers begin anew. A
+    run that goes on from a checkpoint of its own needs nothing of it.
 
     Args:
         cfg: of the new run.
@@ -46,11 +48,12 @@ def begun(cfg: RunConfig, learner: Learner, spec: EnvSpec) -> Learner:
         at = (seed - source.seed) % source.seeds
         own = jax.tree.map(lambda x: jnp.asarray(x)[at], found)
         params = {name: own.params[name] for name in state.params}
-        return state._replace(
+        state = state._replace(
             params=params,
             target=jax.tree.map(jnp.copy, {g: params[g] for g in state.target}),
             aux=_taken(state.aux, own.aux),
         )
+        return state if average.AVERAGE in own.aux else average.begun(state)
 
     return replace(learner, start=start)
 

@@ -250,6 +250,8 @@ def test_policy_divergence_is_that_of_numpy():
     close(policy_divergence(jnp.asarray(own), jnp.asarray(others), 0.7), expected)
     same = jnp.broadcast_to(jnp.asarray(own)[:, :, None], others.shape)
     close(policy_divergence(jnp.asarray(own), same, 1.0), np.zeros((2, 3)), 1e-6)
+    with pytest.raises(AssertionError, match="bfloat16"):  # which would differ from own
+        policy_divergence(jnp.float32(own), same.astype(jnp.bfloat16), 1.0)
 
 
 @pytest.mark.parametrize("normed", [False, True])

@@ -345,6 +345,24 @@ def test_pretraining_counts_gradient_steps():
         state, metrics, _ = update(state, fresh, jnp.int32(0), jax.random.key(1))
         losses.append(float(metrics["embedding/loss_decoder"]))
     assert losses[2] < losses[1] < losses[0]
+    with pytest.raises(ConfigError, match=r"algo\.pretrain_steps: got 0"):
+        make("acorm_mappo", pretrain_steps=0)
+
+
+@pytest.mark.parametrize("ticks", [1, T])
+def test_pretraining_where_nothing_is_seen_next(ticks):
+    """In a block of one tick, and where every episode has one step."""
+    *_, learner = make("acorm_mappo", **SMALL, pretrain_steps=1)
+    state, fresh = jax.jit(learner.init)(jax.random.key(0)), block(learner.carry(B))
+    names = ("obs", "state", "avail", "last_action", "action", "reward", "mask")
+    cut = {n: getattr(fresh, n)[:ticks] for n in names}
+    always = jnp.ones((ticks, B), bool)
+    ends = {"reset": always, "terminated": always, "truncated": ~always}
+    out = learner.pretraining[0].update(
+        state, fresh._replace(**cut, **ends), jnp.int32(0), jax.random.key(1)
+    )
+    assert out.finite and out.metrics["embedding/loss_decoder"] == 0
+    jax.tree.map(np.testing.assert_array_equal, out.state.params, state.params)
 
 
 def test_critics_of_mappo_and_ippo_differ_in_the_state():

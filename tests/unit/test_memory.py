@@ -146,6 +146,23 @@ def test_memory_that_does_not_fit_the_learner(name, sampling, steps, key):
         make_program(cfg, env, make_learner(values, env.spec))
 
 
+def test_a_block_has_to_fit_a_lane_of_replay():
+    """A step that ends an episode takes two slots."""
+    env, values = clock(), algo("qmix")
+    learner = make_learner(values, env.spec)
+    sizes = {"episodes": 30, "mean_length": 5, "batch": 4}  # 50 slots a lane
+    for ticks, fits in ((25, True), (26, False)):
+        steps = WORLDS * ticks
+        cfg = run_config(values, WORLDS, steps, sampling="episodes", **sizes)
+        store = make_store(cfg.replay.store, env)
+        if fits:
+            make_memory(cfg, learner, store, ticks)
+            continue
+        words = r"steps_per_update: got 78.*replay\.episodes=30.*mean_length=5.*most 75"
+        with pytest.raises(ConfigError, match=words):
+            make_memory(cfg, learner, store, ticks)
+
+
 def test_minibatch_must_divide_the_worlds():
     env, values = clock(), small(minibatch=2)
     with pytest.raises(ConfigError, match=r"algo\.minibatch: got 2"):

@@ -7,6 +7,7 @@ import pytest
 from support import SPEC, load_algo, random_batch
 
 from rolemarl_jax.nets.agents import Recurrent
+from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.types import EnvSpec
 
@@ -75,6 +76,33 @@ def test_perceptron_has_no_memory():
     np.testing.assert_allclose(q[3:], values(method, params, later), rtol=1e-5)
     p = params["agent"]["params"]
     assert [p[f"Linear_{i}"]["bias"].shape for i in range(3)] == [(64,), (16,), (5,)]
+
+
+@pytest.mark.parametrize("algo", ["qmix_grid", "eoi_grid", "eoi_explore"])
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_every_form_heeds_the_norm(algo, recurrent):
+    """Values do not change with the first layer's size, where a norm follows it."""
+    role = load_algo(algo)["role"]
+    network = {"recurrent": recurrent, "normed": True}
+    own = {"agent": role["agent"] | network} if "agent" in role else network
+    method, x = method_of(algo, **own), random_batch(SPEC).inputs
+    params = jax.jit(method.init)(jax.random.key(0))
+    agent = params["agent"]["params"]
+    larger = {**agent, "Linear_0": jax.tree.map(lambda w: 7 * w, agent["Linear_0"])}
+    scaled = values(method, {**params, "agent": {"params": larger}}, x)
+    np.testing.assert_allclose(scaled, values(method, params, x), rtol=1e-3, atol=1e-4)
+    assert agent["norm"]["scale"].shape == agent["norm"]["bias"].shape
+
+
+def test_the_norm_of_a_perceptron_is_before_its_first_relu():
+    net, x = MLP((4, 3, 2), normed=True), jnp.arange(10.0).reshape(2, 5) ** 2
+    params = net.init(jax.random.key(0), x)["params"]
+    p = [jax.tree.map(np.asarray, params[f"Linear_{i}"]) for i in range(3)]
+    y = np.asarray(x) @ p[0]["kernel"] + p[0]["bias"]
+    y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5)
+    for layer in p[1:]:
+        y = np.maximum(y, 0) @ layer["kernel"] + layer["bias"]
+    np.testing.assert_allclose(net.apply({"params": params}, x), y, rtol=1e-4)
 
 
 def test_layers_are_relu_between_memory_and_values():

@@ -316,6 +316,30 @@ def test_greedy_episodes_are_of_the_mean_weights():
     assert (np.asarray(acted) != np.asarray(plain)).any()
 
 
+@pytest.mark.parametrize("step", [0.25, 1.0])
+def test_the_mean_is_the_parameters_while_a_method_is_pretrained(step):
+    """Seeds side by side, as a program maps them."""
+    made = make_learner(small_algo("pqn_acorm", {"average": step}), SPEC)
+    state = jax.vmap(made.init)(jax.random.split(KEY, 2))
+    batch = block()._replace(carry=made.carry(8))
+    assert made.pretraining
+    for stage in made.pretraining:
+        update = jax.vmap(stage.update, in_axes=(0, None, None, 0))
+        new = update(state, batch, AT, jax.random.split(KEY, 2)).state
+        groups = new.aux["average"]
+        assert set(groups) == {"agent", "embedding", "role"}
+        for group, mean in groups.items():
+            jax.tree.map(np.testing.assert_array_equal, mean, new.params[group])
+        assert any(
+            (x != y).any()
+            for group in groups
+            for x, y in zip(
+                *(jax.tree.leaves(s.params[group]) for s in (state, new)), strict=True
+            )
+        )
+        state = new
+
+
 def test_rate_decays_by_blocks():
     optimiser = {"decay": 0.5, "decay_every": 3}
     made = learner(optimiser=optimiser, epochs=1, minibatch=None)

@@ -11,6 +11,8 @@ from experiments.bench.update import as_fresh
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts import precision
+from rolemarl_jax.ops import td
+from rolemarl_jax.roles import r3dm
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Phase
 
 KEY = jax.random.key(0)
@@ -87,6 +89,27 @@ def test_losses_are_close_to_those_of_float32(name):
     for key, value in full.items():
         np.testing.assert_allclose(low[key], value, rtol=0.05, atol=1e-3, err_msg=key)
     assert low != full, "nothing was rounded"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [
+        ("r3dm", r3dm, "policy_divergence"),
+        ("eoi", td, "standardised_available"),
+    ],
+)
+def test_what_is_compared_is_float32(name, module, function, monkeypatch):
+    """A policy beside itself in another role, action values beside their mean."""
+    seen, original = [], getattr(module, function)
+
+    def watched(*args):
+        seen.extend(x.dtype for x in args if jnp.issubdtype(x.dtype, jnp.floating))
+        return original(*args)
+
+    monkeypatch.setattr(module, function, watched)
+    learner, state, batch = update_of(name, "bfloat16")
+    jax.eval_shape(learner.update, state, batch, 0, KEY)
+    assert seen and set(seen) == {jnp.dtype("float32")}
 
 
 def test_groups_that_a_method_names_are_not_rounded():

@@ -10,7 +10,7 @@ from probes.worlds import counting
 from support import merge
 
 from rolemarl_jax.config import ConfigError, ReplayConfig, build
-from rolemarl_jax.experience.replay import Block, make_replay
+from rolemarl_jax.experience.replay import Block, make_replay, table_entries
 from rolemarl_jax.experience.store import make_store
 
 LIMIT, WORLDS, N, A = 7, 3, 2, 3
@@ -245,6 +245,31 @@ def test_block_size_does_not_matter():
     replay = replay_of()
     small, large = (filled(replay, played, 48, size) for size in (4, 16))
     jax.tree.map(np.testing.assert_array_equal, small, large)
+
+
+@pytest.mark.parametrize("size", [5, 40])
+def test_no_entry_of_the_table_is_written_twice_in_a_block(size):
+    """Where more episodes end than it holds, the latest are kept."""
+    ended = np.random.default_rng(0).random((6, WORLDS)) < 0.8
+    assert ended.sum() > 5
+    entry = np.asarray(table_entries(jnp.asarray(ended), jnp.int32(3), size))
+    assert (entry[~ended] == size).all()
+    order = [(3 + i) % size for i in range(ended.sum())]
+    kept = entry[ended][-size:].tolist()
+    assert kept == order[-size:] and len(set(kept)) == len(kept)
+    assert (entry[ended][:-size] == size).all()
+
+
+def test_a_block_of_half_a_lane_does_not_overwrite_itself():
+    """Every episode has one step, so that the block fills its lanes."""
+    replay = replay_of(episodes=4, mean_length=12)
+    block = block_of(replay.store, play(8), 0, 8)
+    block = block._replace(terminated=jnp.ones_like(block.terminated))
+    whole, ticks = replay.add(replay.init(), block), replay.init()
+    assert whole.slots.reward.shape == (WORLDS * 16,)
+    for t in range(8):
+        ticks = replay.add(ticks, jax.tree.map(lambda x, t=t: x[t : t + 1], block))
+    jax.tree.map(np.testing.assert_array_equal, whole, ticks)
 
 
 def test_every_episode_is_drawn_equally():

@@ -59,6 +59,9 @@ IN_VAIN = {
         "env.num_fov_actions=9": "env.conic_fov=true",
         "algo.role.bound=1": "algo.role.kl_only=false",
     },
+    "algo=pqn_acorm algo.slow_target=null": {
+        "algo.mixer.own_state_encoder=true": "algo.slow_target=0.4",
+    },
     "algo=acorm algo.role.similarity=bilinear": {
         "algo.role.contrastive_temperature=1": "algo.role.similarity=cosine",
     },

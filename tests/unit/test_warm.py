@@ -59,6 +59,29 @@ def test_each_seed_begins_with_the_parameters_of_its_own(source):
     same((found.opt, found.hypers), (fresh.opt, fresh.hypers))
 
 
+@pytest.mark.parametrize("other", ["qmix", "pqn_qmix"])
+def test_the_mean_that_plays_begins_with_what_was_taken(other, tmp_path):
+    """The other run's own mean, or a copy of its parameters where it kept none."""
+    into = small_algo("pqn_qmix")
+    found = small_algo(other, {"role": into["role"]})
+    cfg = run_config(found, 1, {"run_dir": str(tmp_path)})
+    rundir.create(cfg)
+    whole = states(cfg, make_learner(found, ENV.spec))
+    moved = whole._replace(
+        params=jax.tree.map(lambda x: x + 1, whole.params),
+        aux=jax.tree.map(lambda x: x + 2, whole.aux),
+    )
+    where = tmp_path / rundir.CHECKPOINTS
+    checkpoint.save(where, 64, {"learner": moved}, {"iterations": 1}, 1)
+    cfg = run_config(into, 1, {"init_from": str(tmp_path)})
+    learner = warm.begun(cfg, make_learner(into, ENV.spec), ENV.spec)
+    got = states(cfg, learner)
+    same(got.params, moved.params)
+    mean = moved.aux.get("average", {"agent": moved.params["agent"]})
+    same(got.aux["average"], mean)
+    same(learner.judged(got).params["agent"], mean["agent"])
+
+
 def test_without_a_name_and_with_a_checkpoint_of_its_own_nothing_changes(source):
     folder, _ = source
     learner = make_learner(ALGO, ENV.spec)

@@ -5,15 +5,17 @@ policy jumps with it. The mean over blocks (Polyak and Juditsky 1992) is the pol
 one would keep; exploration and learning go on with the weights themselves.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from rolemarl_jax.learners.parts.learner import Experience, Pretraining, UpdateOut
 from rolemarl_jax.ops import optim
 from rolemarl_jax.roles.parts.method import InitAuxFn
-from rolemarl_jax.types import Key, LearnerState, PyTree
+from rolemarl_jax.types import Array, Key, LearnerState, PyTree
 
 R = TypeVar("R")
 AVERAGE = "average"  # in ``aux``, and the name of its step among ``hypers``
@@ -27,6 +29,28 @@ def with_average(aux: InitAuxFn, groups: tuple[str, ...]) -> InitAuxFn:
         return {**aux(key, params), AVERAGE: jax.tree.map(jnp.copy, own)}
 
     return init
+
+
+def begun(state: LearnerState) -> LearnerState:
+    """The mean as a copy of the parameters, where the state keeps one."""
+    if AVERAGE not in state.aux:
+        return state
+    own = {group: state.params[group] for group in state.aux[AVERAGE]}
+    return state._replace(aux={**state.aux, AVERAGE: jax.tree.map(jnp.copy, own)})
+
+
+def pretrained(stage: Pretraining) -> Pretraining:
+    """A stage before training, after each update of which the mean begins anew.
+
+    What is pre-trained is not judged by what it was before, nor does training set out
+    with a mean of it.
+    """
+
+    def update(state: LearnerState, batch: Experience, t: Array, key: Key) -> UpdateOut:
+        out = stage.update(state, batch, t, key)
+        return out._replace(state=begun(out.state))
+
+    return dataclasses.replace(stage, update=jax.jit(update))
 
 
 def moved(state: LearnerState) -> LearnerState:
