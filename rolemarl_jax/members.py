@@ -73,13 +73,16 @@ def members(cfg: RunConfig, length: int | None = None) -> list[Member]:
 
 
 def arrays(cfg: RunConfig, length: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Seed ids and hyper-parameters of the first members, `[length]` each."""
+    """Seed ids and hyper-parameters of the first members, `[length]` each.
+
+    Ids of the surplus, which is never reported, may be those of others.
+    """
     listed = members(cfg, length)
     hypers = {
         name: np.array([one.hypers[name] for one in listed], np.float32)
         for name in cfg.sweep.hypers
     }
-    return np.array([one.seed for one in listed], np.int32), hypers
+    return np.array([min(one.seed, INT32) for one in listed], np.int32), hypers
 
 
 def check(cfg: RunConfig, known: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def _main(options: dict[str, Any]) -> None:
     if unknown:
         known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
+    _check(options, suites)
     _one_thread(options["threads"])
     if "card" in suites:
         target.prepare(options["card"], "card")
@@ -104,6 +106,30 @@ def _main(options: dict[str, Any]) -> None:
             _append(Path(options["docs"]), "\n" + _table(name, record))
     if options["out"]:
         files.write_text(Path(options["out"]), json.dumps(record, indent=2))
+
+
+def _check(options: dict[str, Any], suites: Sequence[str]) -> None:
+    """Refuses what would be found out after long measurements, or told wrongly.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    cli.whole(options, "threads", 0, cores)
+    seconds = options["seconds"]
+    if not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise ConfigError(f"seconds: got {seconds!r}; allowed: numbers above 0")
+    for key in ("lengths", "seeds", "hidden"):
+        bad = [x for x in options[key] if type(x) is not int or x < (key != "seeds")]
+        if bad:
+            raise ConfigError(f"{key}: got {bad}; allowed: whole numbers from 1")
+    if options["card"] and "card" not in suites:
+        raise ConfigError(
+            f"card: got '{options['card']}' with suite={options['suite']}; read by "
+            "suite=card"
+        )
 
 
 def _append(path: Path, text: str) -> None:

@@ -72,7 +72,8 @@ def measured(chosen: list[str], seconds: float, seeds: int = 1) -> dict[str, Any
     state = compiled.init(*members.arrays(cfg, seeds))
 
     def segment(state: Any, first: int, stage: int, count: int) -> Any:
-        at = Cursor.at(first, first, stage)
+        made = (first - warm) * program.updates if stage else 0
+        at = Cursor.at(first * program.ticks, made, stage)
         return compiled.segment(state, at, jnp.asarray(count, jnp.int32))
 
     state, _ = jax.block_until_ready(segment(state, 0, 0, warm))

@@ -38,7 +38,7 @@ class Compiled(NamedTuple):
         evaluate: as in ``Program``.
         seconds: that compiling took.
         footprint: of one seed.
-        peak: bytes of all seeds when most is needed.
+        peak: bytes of a device when most is needed.
     """
 
     init: Any
@@ -90,7 +90,7 @@ def compile_program(program: Program, cfg: RunConfig) -> Compiled:
 
 
 def peak(compiled: Any) -> int:
-    """Bytes of arguments, results and temporaries; donated arguments count once."""
+    """Bytes of a device: arguments, results, temporaries; donated ones count once."""
     sizes = compiled.memory_analysis()
     if sizes is None:
         return 0
@@ -100,6 +100,8 @@ def peak(compiled: Any) -> int:
 
 def _footprint(program: Program, state: SeedState, segment: Any) -> Footprint:
     parameters = sum(x.size for x in jax.tree.leaves(state.learner.params))
+    # XLA tells of one device; all have as many members.
     working = getattr(segment.memory_analysis(), "temp_size_in_bytes", 0)
+    working *= program.devices
     together = (parameters, tree_bytes(state), tree_bytes(state.replay), working)
     return Footprint(*(total // program.members for total in together))

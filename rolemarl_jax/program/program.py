@@ -95,6 +95,7 @@ class Program:
         replay: what lies between collection and update, for its sizes.
         members: length of the axis: those asked for, and as many more as keep all
             devices equally busy; the surplus is computed and never reported.
+        devices: that the members are split over.
     """
 
     stages: tuple[Stage, ...]
@@ -106,6 +107,7 @@ class Program:
     evaluate: Callable[[SeedState], EvalResult]
     replay: Memory
     members: int
+    devices: int
 
 
 def make_program(
@@ -151,6 +153,7 @@ def make_program(
         evaluate=jax.jit(over(partial(_judged, play, tell))),
         replay=memory,
         members=length,
+        devices=min(len(devices), members.count(cfg)),
     )
 
 

@@ -75,8 +75,10 @@ def in_place(
         states: leaves `[seeds, ...]`.
         size: how many states ``vmap`` batches at a time; ``None``: one, unbatched.
     """
-    width = size or 1
     count = len(jax.tree.leaves(states)[0])
+    # A device may have fewer seeds than are batched elsewhere: then all of its own.
+    size = None if size is None else min(size, count)
+    width = size or 1
     first = jax.tree.map(lambda x: jax.eval_shape(lambda y: y[0], x), states)
     reports = jax.tree.map(
         lambda x: jnp.zeros((count, *x.shape), x.dtype), jax.eval_shape(one, first)[1]

@@ -60,6 +60,7 @@ def run(
     restored = _restored(cfg, program) if cfg.resume else None
     compiled = compile_program(program, cfg)
     state, done, spent, note = _begin(cfg, program, compiled, restored)
+    del restored  # its arrays would be kept beside those of training
     header = _header(cfg, program, compiled, done, note)
     out.started(header)
     logger = open_logger(header.resumed_at)

@@ -124,6 +124,8 @@ def resumed(fresh: SeedState, stored: dict[str, Any]) -> SeedState:
 
 
 def _filled(fresh: jax.Array, stored: jax.Array) -> jax.Array:
+    if len(stored) == len(fresh):  # as nearly always: nothing is copied
+        return jax.device_put(stored, fresh.sharding)
     surplus = jax.device_put(fresh[len(stored) :], stored.sharding)
     whole = jnp.concatenate([stored, surplus])
     return jax.device_put(whole, fresh.sharding)

@@ -179,8 +179,8 @@ def _accelerators() -> int:
 
 
 def _plain(cfg: RunConfig, count: int) -> RunConfig:
-    """The same run of so many members, which are seeds."""
-    return replace(cfg, seeds=count, sweep=replace(cfg.sweep, hypers={}))
+    """The same run of so many members, which are seeds; of any ids."""
+    return replace(cfg, seed=0, seeds=count, sweep=replace(cfg.sweep, hypers={}))
 
 
 def _peak(cfg: RunConfig, env: Env, learner: Learner) -> int:

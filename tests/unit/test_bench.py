@@ -1,5 +1,6 @@
 """The benchmark of updates handles every algorithm, whatever it learns from."""
 
+import sys
 from functools import partial
 
 import jax
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from support import small_algo
 
-from experiments.bench import race, sweep, timing, update
+import experiments.bench.__main__ as bench
+from experiments.bench import peer, race, sweep, timing, update
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.types import EnvSpec
 
@@ -84,3 +87,35 @@ def test_the_peers_mask_is_corrected_once():
     for other in ("", text * 2):
         with pytest.raises(ValueError, match="version"):
             race.corrected(other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["suite=update", "card=h100"], "card: got 'h100' with suite=update; read by"),
+        (["suite=update", "threads=99999"], "threads: got 99999; allowed: 0 to"),
+        (["suite=update", "threads=two"], "threads: got 'two'"),
+        (["suite=train", "seconds=0"], "seconds: got 0; allowed: numbers above 0"),
+        (["suite=update", "lengths=0"], "lengths: got [0]; allowed: whole numbers"),
+    ],
+)
+def test_options_that_would_be_told_wrongly(options, message, monkeypatch, capsys):
+    """Before anything is measured."""
+    monkeypatch.setattr(sys, "argv", ["bench", *options])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_sizes_of_the_peer_are_checked_first(monkeypatch):
+    monkeypatch.setattr(peer, "checkout", lambda path: path)
+    monkeypatch.setattr(peer, "measured", lambda *_: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=r"hidden: got \[7\]"):
+        peer.run({"peer": "x", "hidden": [64, 7], "map": "3m", "seconds": 1.0})
+
+
+def test_a_sweep_refuses_before_it_measures(monkeypatch):
+    monkeypatch.setattr(sweep, "measured", lambda *_: pytest.fail("measured"))
+    options = {"algo": ["qmix", "mappo"], "map": "3m", "peer": None, "seconds": 1.0}
+    with pytest.raises(ConfigError, match="algorithms that replay"):
+        sweep.run({**options, "seeds": [1], "seeds_by": ["map"]})
