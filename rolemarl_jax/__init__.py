@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rolemarl_jax.run.stored import load_states as load_states
     from rolemarl_jax.sweep.train import train_compiled as train_compiled
     from rolemarl_jax.types import AgentState as AgentState
+    from rolemarl_jax.types import Bodies as Bodies
     from rolemarl_jax.types import Env as Env
     from rolemarl_jax.types import EnvSpec as EnvSpec
     from rolemarl_jax.types import Observation as Observation
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AgentState": "types",
+    "Bodies": "types",
     "ConfigError": "config",
     "Cursor": "program.program",
     "Env": "types",

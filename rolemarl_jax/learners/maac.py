@@ -172,8 +172,8 @@ def _beginning(setup: Setup, own: tuple[Phase, ...]) -> Beginning:
             "temperature": cfg.temperature,
             "reward_scale": reward_scale(cfg.reward_scale, spec),
             "tau": cfg.tau,
-            **shaping.hypers,
         },
+        of_method=shaping.hypers,
     )
 
 

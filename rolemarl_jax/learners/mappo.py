@@ -188,9 +188,8 @@ def _beginning(setup: Setup, ppo: Phase) -> Beginning:
             "reward_scale": cfg.reward_scale,
             "clip": cfg.clip,
             **phases.weights(cfg.loss_scales)[1],
-            **method.hypers,
-            **shaping.hypers,
         },
+        of_method={**method.hypers, **shaping.hypers},
         no_gradient=method.no_gradient,
         aux=aux,
     )

@@ -177,8 +177,8 @@ def _beginning(
             average.AVERAGE: cfg.average,
             **({} if cfg.slow_target is None else {"tau": cfg.slow_target}),
             **phases.weights(cfg.loss_scales)[1],
-            **nets.method.hypers,
         },
+        of_method=nets.method.hypers,
         no_gradient=nets.method.no_gradient,
         aux=average.with_average(nets.method.init_aux, tuple(nets.method.td_lr)),
     )

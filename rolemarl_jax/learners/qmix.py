@@ -148,8 +148,8 @@ def _beginning(
             "reward_scale": reward_scale(cfg.reward_scale, spec),
             **({"tau": cfg.target.tau} if cfg.target.mode == "soft" else {}),
             **phases.weights(cfg.loss_scales)[1],
-            **nets.method.hypers,
         },
+        of_method=nets.method.hypers,
         no_gradient=nets.method.no_gradient,
         aux=nets.method.init_aux,
     )

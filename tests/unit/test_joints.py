@@ -1,5 +1,7 @@
 """Names of losses, groups, rates and learners are compared when a learner is made."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -11,6 +13,9 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.check import batch_shapes, check_losses
 from rolemarl_jax.learners.parts.learner import make_init
+from rolemarl_jax.learners.parts.td_step import Values
+from rolemarl_jax.nets.mixers import make_mixer
+from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.phase import LossOut, Phase
 
 
@@ -57,6 +62,7 @@ def init_of(phase, **changes):
         "target_groups": (),
         "phases": (phase,),
         "hypers": {"lr": 1.0, "weight_pull": 1.0},
+        "of_method": {},
         "no_gradient": ("b",),
     }
     return make_init(**{**values, **changes})
@@ -72,11 +78,27 @@ def init_of(phase, **changes):
         (phase(), {"no_gradient": ("b", "d")}, "group 'd'"),
         (phase(), {"target_groups": ("d",)}, "target group 'd'"),
         (phase(also=(phase(lr={"c": "lr"}),)), {}, "parameter group 'c'"),
+        (phase(), {"no_gradient": ("a", "b")}, "group a, which is trained"),
+        (phase(), {"of_method": {"lr": 3.0}}, "hypers name lr, which the learner has"),
     ],
 )
 def test_names_that_nothing_makes(phase, changes, message):
     with pytest.raises(ConfigError, match=message):
         init_of(phase, **changes)
+
+
+def test_a_group_that_method_and_mixer_make():
+    algo = small_algo("qmix")
+    method = make_method(algo["role"], SPEC)
+    mixer = make_mixer(algo["mixer"], SPEC)
+    init = method.init
+
+    def both(key):
+        return {**init(key), "mixer": {}}
+
+    nets = Values(replace(method, init=both), mixer, double_q=True)
+    with pytest.raises(ConfigError, match="parameter group mixer, as the mixer does"):
+        nets.init(SPEC, jax.random.key(0))
 
 
 def test_a_loss_that_reads_what_nothing_makes():

@@ -172,6 +172,7 @@ def make_init(
     target_groups: tuple[str, ...],
     phases: tuple[Phase, ...],
     hypers: Mapping[str, float],
+    of_method: Mapping[str, float],
     no_gradient: tuple[str, ...] = (),
     aux: InitAuxFn = no_aux,
 ) -> Beginning:
@@ -179,13 +180,22 @@ def make_init(
 
     Args:
         params: parameters by group. target_groups: those that have target copies.
-        phases: all gradient steps. hypers: initial values by name.
-        no_gradient: groups that no phase changes. aux: what is kept besides.
+        phases: all gradient steps. hypers: the learner's, initial values by name.
+        of_method: those of the role method. no_gradient: groups that no phase changes.
+        aux: what is kept besides.
 
     Raises:
-        ConfigError: a group that nothing trains or that there is not, a learning rate
-            or weight that is no hyper-parameter.
+        ConfigError: a group that nothing trains, that is trained and said not to be, or
+            that there is not; a learning rate or weight that is no hyper-parameter; a
+            hyper-parameter of method and learner both.
     """
+    both = sorted(hypers.keys() & of_method.keys())
+    if both:
+        raise ConfigError(
+            f"algo.role: the method's hypers name {', '.join(both)}, which the learner "
+            "has; allowed: other names"
+        )
+    hypers = {**hypers, **of_method}
     key = jax.eval_shape(lambda: jax.random.key(0))
     groups = jax.eval_shape(params, key)
     _require("target group", dict.fromkeys(target_groups, "the target network"), groups)
@@ -198,6 +208,12 @@ def make_init(
         wanted = [name for name in names if isinstance(name, str)]
         _require("parameter group", dict.fromkeys(phase.lr, named_by), groups)
         _require("hyper-parameter", dict.fromkeys(wanted, named_by), hypers)
+    both = sorted(trained & set(no_gradient))
+    if both:
+        raise ConfigError(
+            f"algo: no_gradient names the parameter group {', '.join(both)}, which is "
+            "trained; leave it out of one of them"
+        )
     idle = sorted(set(groups) - trained - set(no_gradient))
     if idle:
         raise ConfigError(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import Positive, UpTo1, config
+from rolemarl_jax.config import ConfigError, Positive, UpTo1, config
 from rolemarl_jax.learners.parts import phases
 from rolemarl_jax.learners.parts.check import batch_shapes
 from rolemarl_jax.learners.parts.optimiser import OptimiserConfig
@@ -78,13 +78,21 @@ class Values(NamedTuple):
         """Parameters of method and mixer.
 
         Raises:
-            ConfigError: the mixer reads roles and the method has none.
+            ConfigError: the mixer reads roles and the method has none, or both make a
+                group of one name.
         """
         method, inputs = self.method, batch_shapes(spec).inputs
         params = method.init(named(key, "agent"))
         carry = jax.eval_shape(lambda: method.carry(2))
         feats, _ = jax.eval_shape(method.encode, params, inputs, carry, key)
-        return {**params, **self.mixer.init(named(key, "mixer"), feats)}
+        mixing = self.mixer.init(named(key, "mixer"), feats)
+        both = sorted(params.keys() & mixing.keys())
+        if both:
+            raise ConfigError(
+                f"algo.role: the method makes the parameter group {', '.join(both)}, "
+                "as the mixer does; allowed: another name"
+            )
+        return {**params, **mixing}
 
     @property
     def target_groups(self) -> tuple[str, ...]:
