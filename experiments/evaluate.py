@@ -76,10 +76,7 @@ def _headline(run: RunConfig) -> dict[str, str]:
     """What the run itself is told by, which is not what these episodes measure."""
     from rolemarl_jax.report import headline, summary
 
-    try:
-        found = summary.read(Path(run.run_dir))
-    except ConfigError:
-        found = None  # damaged: the episodes count all the same
+    found = summary.known(Path(run.run_dir))  # the episodes count all the same
     if found is None or found.ranking:
         return {}
     key = found.measure

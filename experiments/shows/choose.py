@@ -57,7 +57,7 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
         for cfg in map(rundir.load_config, rundir.folders(run_dir))
         for index, member in enumerate(members.members(cfg))
     ]
-    found, scores = _summary(run_dir), {}
+    found, scores = summary.known(run_dir), {}
     if found is not None and found.ranking:
         best = found.ranking[0]
         wanted, scores = members.text(best.hypers), best.per_seed
@@ -75,13 +75,6 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
         for word, seed in _ranked(scores)
         if seed in by_seed
     ] or every[:1]
-
-
-def _summary(run_dir: Path) -> summary.Summary | None:
-    try:
-        return summary.read(run_dir)
-    except ConfigError:
-        return None
 
 
 def _title(member: members.Member) -> str:

@@ -38,12 +38,14 @@ def keep(run: Homes) -> None:
 
 
 def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
-    """Whether results lie there of the run that this command line makes."""
-    if summary.read(kept) is None or not (kept / rundir.CONFIG).is_file():
+    """Whether all results of the run that this command line makes lie there."""
+    found = summary.read(kept)
+    if found is None or not (kept / rundir.CONFIG).is_file():
         return False
     stored = rundir.load(kept)
     cfg = build(RunConfig, {**compose.composed(arguments).values, "run_dir": ""}, "")
-    return _meant(stored) == _meant(rundir.plain(dataclasses.asdict(cfg)))
+    asked = rundir.plain(dataclasses.asdict(cfg))
+    return summary.is_whole(found, cfg) and _meant(stored) == _meant(asked)
 
 
 def _meant(values: dict[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,9 @@ def run(
             todo.extendleft(reversed(_halve(cfg, part, fault, shapes)))
             continue
         _gather(cfg, merged)
+    # Whoever trained the last chunk may have ended before it brought them together.
+    if complete(cfg) and not _finished(cfg):
+        _gather(cfg, merged)
 
 
 def complete(cfg: RunConfig) -> bool:
@@ -199,6 +202,5 @@ def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:
 
 
 def _finished(part: RunConfig) -> bool:
-    """Whether a chunk has been trained to ``total_steps``."""
-    found = summary.read(Path(part.run_dir))
-    return found is not None and found.env_steps >= part.total_steps
+    """Whether the summary of a chunk, or of all, tells of its end."""
+    return summary.is_whole(summary.known(Path(part.run_dir)), part)

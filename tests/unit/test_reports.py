@@ -166,6 +166,11 @@ def test_a_stopped_run_is_summarised_as_far_as_it_got(make_run, capsys):
     (run / "summary.json").write_text(before)  # what the run itself wrote stays
     summarise.main(["run_dir=a"])
     assert (run / "summary.json").read_text() == before
+    for stale in ("{", before.replace('"seeds": 2', '"seeds": 1')):
+        assert stale != before
+        (run / "summary.json").write_text(stale)
+        summarise.main(["run_dir=a"])
+        assert summary.read(run) == made
     (run / "metrics.jsonl").unlink()
     with pytest.raises(SystemExit) as stop:
         summarise.main(["run_dir=a"])

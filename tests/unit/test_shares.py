@@ -8,6 +8,7 @@ from support import run_config, seeds_in, small_algo, write_chunk
 from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import chunks, hosts, shares
 
 ALGO = small_algo("iql")
@@ -61,6 +62,8 @@ def test_rows_that_come_while_others_are_gathered(tmp_path):
 
     def merged():
         seen.append(seeds_in(tmp_path))
+        whole = {"env_steps": cfg.total_steps, "seeds": len(seen[-1])}
+        summary.write(tmp_path, whole)
         if len(seen) == 1:
             trainer([])(chunks._chunk_at(cfg, 11, 11))
 
