@@ -9,6 +9,7 @@ import pytest
 from probes import worlds
 from support import run_config, seeds_in, small_algo, write_chunk
 
+from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
@@ -37,6 +38,13 @@ def test_bytes(text, count):
 def test_no_bytes(text):
     with pytest.raises(ConfigError, match=r"sweep\.device_memory"):
         fit.parse_bytes(text)
+
+
+@pytest.mark.parametrize("typed", ["1.5e9", "1500000000", "1.5GB"])
+def test_bytes_on_a_command_line(typed, tmp_path):
+    words = [f"sweep.device_memory={typed}", f"run_dir={tmp_path}/a"]
+    cfg = resume.resolve(compose.composed(words))
+    assert fit.parse_bytes(cfg.sweep.device_memory) == 15 * 10**8
 
 
 def test_memory_of_a_machine_is_what_its_group_leaves(tmp_path, monkeypatch):
