@@ -12,7 +12,7 @@ from experiments.door import cli, compose, devices, resume
 from experiments.door.cli import Option
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest, require_name
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, rundir
 
 POLICIES = ("greedy", "sampled")
 # Keys of the bridge that may differ; an evaluation records nothing.
@@ -50,8 +50,12 @@ def _main(options: dict[str, Any]) -> None:
     drawn = options["seed"] is None
     seed = secrets.randbelow(INT32) if drawn else cli.whole(options, "seed", least=0)
     policy = require_name("policy", options["policy"], POLICIES)
-    devices.prepare_devices(cfg)
     from rolemarl_jax.report import evaluation, names
+
+    world = names.world({"env": cfg.env})
+    out = _out(run, cfg, world, options)
+    files.require_writable(out, "out")
+    devices.prepare_devices(cfg)
     from rolemarl_jax.run.stored import Games
 
     games = Games(episodes, seed, policy == "sampled")
@@ -64,10 +68,9 @@ def _main(options: dict[str, Any]) -> None:
     more = {key: value for _, extra in played for key, value in extra.items()}
     more |= _headline(run) if cfg.env == run.env else {}
     found = zip(parts, (outcomes for outcomes, _ in played), strict=True)
-    world = names.world({"env": cfg.env})
     asked = evaluation.Asked(seed, policy, world)
     record = evaluation.record(list(found), asked, more)
-    out = evaluation.write(_out(run, cfg, world, options), record)
+    evaluation.write(out, record)
     print(evaluation.text(record))
     print(f"written to {out}")
 

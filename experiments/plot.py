@@ -13,6 +13,7 @@ from typing import Any
 from experiments.door import cli
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError, require_name
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import canvas, figures, gather, plotting
 from rolemarl_jax.report.gather import Group
 from rolemarl_jax.report.scores import Asked
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _plot(argv: Sequence[str] | None) -> None:
     asked = cli.options(OPTIONS, argv, __doc__)
     canvas.require_format(str(asked["out"]))
+    files.require_writable(Path(str(asked["out"])), "out")
     require_name("kind", asked["kind"], KINDS)
     found = gather.gather(asked["runs"], asked["merge"], asked["labels"])
     print(_draw(found.groups, asked))

@@ -13,6 +13,7 @@ from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.plot import left_out
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import gather, marl_eval, results, table
 from rolemarl_jax.report.scores import Asked
 
@@ -63,6 +64,7 @@ def _table(argv: Sequence[str] | None) -> None:
         )
     if asked["run_dir"] is not None:
         out = Path(str(asked["out"] or "metrics.csv"))
+        files.require_writable(out, "out")
         print(table.rows_to_csv(Path(str(asked["run_dir"])), out))
         return
     out = None if asked["out"] is None else Path(str(asked["out"]))
@@ -71,6 +73,8 @@ def _table(argv: Sequence[str] | None) -> None:
         raise ConfigError(
             f"out: got '{out}'; allowed: a name in {', '.join((*FORMS, JSON))}"
         )
+    if out is not None:
+        files.require_writable(out, "out")
     metric, split = asked["metric"], asked["split"]
     if suffix == JSON and not (metric is None and split is None):
         raise ConfigError(

@@ -82,6 +82,9 @@ def _main(options: dict[str, Any]) -> None:
     if unknown:
         known = nearest(str(unknown[0]), (*SUITES, *SPECIAL))
         raise ConfigError(f"suite: got '{unknown[0]}'; {known}, all")
+    for key in ("out", "docs"):
+        if options[key]:
+            files.require_writable(Path(str(options[key])), key)
     _one_thread(options["threads"])
     if "card" in suites:
         target.prepare(options["card"], "card")
@@ -103,7 +106,9 @@ def _main(options: dict[str, Any]) -> None:
         if options["docs"]:
             _append(Path(options["docs"]), "\n" + _table(name, record))
     if options["out"]:
-        files.write_text(Path(options["out"]), json.dumps(record, indent=2))
+        out = Path(str(options["out"]))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(out, json.dumps(record, indent=2))
 
 
 def _append(path: Path, text: str) -> None:

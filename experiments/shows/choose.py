@@ -93,5 +93,5 @@ def _ranked(given: dict[str, SeedScores]) -> list[tuple[str, int]]:
     order = sorted(scores, key=score, reverse=True)
     if len(order) < 2:
         return [("", seed) for seed in order]
-    middle = [("median", order[len(order) // 2])] if len(order) > 2 else []
+    middle = [("median", order[(len(order) - 1) // 2])] if len(order) > 2 else []
     return [("best", order[0]), *middle, ("worst", order[-1])]

@@ -44,6 +44,21 @@ def held(folder: Path | str, key: str) -> Iterator[None]:
         _remove_empty(made)
 
 
+@contextmanager
+def read(folder: Path | str, key: str) -> Iterator[None]:
+    """As ``held``; one that this process cannot write is only refused while held.
+
+    Raises:
+        ConfigError: as ``held``, but for a folder that cannot be written.
+    """
+    if os.access(folder, os.W_OK):
+        with held(folder, key):
+            yield
+    else:
+        require_free(folder, key)
+        yield
+
+
 def require_free(folder: Path | str, key: str) -> None:
     """Refuses a folder that is held now, early; makes nothing, and holds nothing.
 
@@ -51,7 +66,7 @@ def require_free(folder: Path | str, key: str) -> None:
         ConfigError: as ``held``.
     """
     with suppress(OSError):
-        handle = os.open(Path(folder) / rundir.LOCK, os.O_RDWR)
+        handle = os.open(Path(folder) / rundir.LOCK, os.O_RDONLY)
         try:
             _lock(handle, fcntl.LOCK_SH, Path(folder), key)
         finally:

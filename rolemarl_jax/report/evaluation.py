@@ -110,6 +110,7 @@ def write(path: Path, values: Mapping[str, Any]) -> Path:
     Args:
         path: usually ``evaluation.json`` in the run directory.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(values, indent=2))
     return path
 

@@ -97,7 +97,7 @@ def test_lines_for_people(tmp_path):
         f"episode length: 5.0 [5.0, 5.0] {two}",
     ]
     assert last == "replay a.SC2Replay"
-    path = evaluation.write(tmp_path / "evaluation.json", made)
+    path = evaluation.write(tmp_path / "new" / "evaluation.json", made)
     assert json.loads(path.read_text()) == made
 
 
