@@ -41,6 +41,18 @@ def read_text(path: Path, key: str) -> str:
         raise ConfigError(f"{key}: '{path}' cannot be read: {error}") from None
 
 
+def is_file(path: Path, key: str) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        ConfigError: nobody can tell, because its folder cannot be read.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"{key}: '{path}' cannot be read: {error}") from None
+
+
 def require_writable(path: Path, key: str) -> None:
     """Refuses a file that cannot be written, before anything is done for it.
 

@@ -61,10 +61,10 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     """Stored configuration of a run, as plain containers.
 
     Raises:
-        ConfigError: there is no run in this directory, or its file is damaged.
+        ConfigError: there is no run in this directory, or its file cannot be read.
     """
     path = Path(run_dir) / CONFIG
-    if not path.is_file():
+    if not files.is_file(path, "run_dir"):
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = _sections(path)
     later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}

@@ -135,10 +135,10 @@ def read(run_dir: Path) -> Summary | None:
     """The summary of a finished run, None where there is none.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is damaged, or cannot be read.
     """
     path = run_dir / rundir.SUMMARY
-    if not path.is_file():
+    if not files.is_file(path, "run_dir"):
         return None
     text = files.read_text(path, "run_dir")
     try:

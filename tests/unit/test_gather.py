@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 from pathlib import Path
 
 import matplotlib.image
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import plot, table
+from experiments import leaderboard, plot, table
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.report import (
     canvas,
@@ -20,6 +21,7 @@ from rolemarl_jax.report import (
     loggers,
     names,
     results,
+    summary,
 )
 from rolemarl_jax.report.scores import Asked
 
@@ -339,6 +341,52 @@ def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):
     assert refused(table, "runs=[a,b,c]") == 1
     told = capsys.readouterr()
     assert "| vdn" in told.out and "2 of 3 runs left out" in told.err
+
+
+def sealed(folder, monkeypatch):
+    """As for who may not read a folder; the tests may run as who may read all."""
+
+    def refusing(call, at):
+        def wrapped(*given, **more):
+            if str(given[at]).startswith(str(folder)):
+                raise PermissionError(13, "Permission denied", str(given[at]))
+            return call(*given, **more)
+
+        return wrapped
+
+    monkeypatch.setattr(Path, "stat", refusing(Path.stat, 0))
+    monkeypatch.setattr(Path, "open", refusing(Path.open, 0))
+    monkeypatch.setattr("os.scandir", refusing(os.scandir, 0))
+
+
+@pytest.mark.parametrize("what", ["runs/b", "runs/b/metrics.jsonl"])
+def test_runs_that_may_not_be_read_hide_nothing(what, make_run, monkeypatch, capsys):
+    for name in "ab":
+        make_run(f"runs/{name}", "vdn", seeds=(ord(name),))
+        summary.write(Path("runs", name), {"env_steps": 20, "seeds": 1})
+    sealed(what, monkeypatch)
+    for command, out in ((table, "x.md"), (plot, "x.png")):
+        assert refused(command, "runs=runs", f"out={out}") == 1
+        told = capsys.readouterr().err
+        assert "1 of 2 runs left out" in told and "runs/b" in told
+        assert "cannot be read: [Errno 13] Permission denied" in told
+    if what == "runs/b":
+        assert refused(leaderboard, "runs=runs") == 1
+        told = capsys.readouterr()
+        assert "runs/b" in told.err and "| vdn" not in told.err
+    assert refused(table, f"run_dir={what[:6]}") == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_runs_of_different_lengths_are_told(make_run, capsys):
+    make_run("a", "vdn", seeds=(0,), total_steps=20)
+    make_run("b", "vdn", seeds=(1,), total_steps=40)
+    table.main(["runs=[a,b]"])
+    assert (
+        "note: a (20) and b (40) have different total_steps" in capsys.readouterr().err
+    )
+    table.main(["runs=[a,b]", "merge=none"])
+    assert capsys.readouterr().err == ""
 
 
 def test_marl_eval_reads_environment_task_algorithm_run_step(make_run, capsys):
