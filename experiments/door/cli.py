@@ -40,7 +40,8 @@ def launch(
         argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
         check: refuses what ``job`` would refuse, without training; each job of a sweep
             goes through it before the first begins.
-        about: docstring of the command, where it is not ``experiments.run``.
+        about: docstring of the command, where it is not ``experiments.run`` and makes
+            no run.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     guard(lambda: _launch(job, arguments, check, about))
@@ -62,9 +63,9 @@ def _launch(
             from experiments.door import jobs
 
             # Also between two jobs a request to stop is heard.
-            jobs.with_hydra(job, check, arguments, guard)
+            jobs.with_hydra(job, check, arguments, guard, trains=about is None)
         else:
-            _one(job, arguments)
+            _one(job, arguments, trains=about is None)
 
 
 def guard(action: Callable[[], None]) -> None:
@@ -211,12 +212,13 @@ def _value(key: str, text: str) -> Any:
         raise ConfigError(f"{key}: got '{text}', which is no YAML value") from None
 
 
-def _one(job: "Job", arguments: Sequence[str]) -> None:
+def _one(job: "Job", arguments: Sequence[str], *, trains: bool) -> None:
     """Composes, checks, prepares the devices, runs."""
     from experiments.door import compose, resume
     from experiments.door.start import start
 
-    start(job, compose.composed(arguments, resume.world_of(arguments)))
+    new = compose.composed(arguments, resume.world_of(arguments))
+    start(job, new, trains=trains)
 
 
 def hand_out(text: str, out: "Path | None") -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.door import compose
-from experiments.door.resume import FREE
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import loggers, summary
@@ -54,7 +53,7 @@ def _meant(values: dict[str, Any]) -> dict[str, Any]:
     Who looks at roles does not, nor in which form a GRU is computed.
     """
     more = "eval.role_episodes", "algo.recurrence"
-    free = (*(key for key in FREE if key != "total_steps"), *more)
+    free = (*(key for key in rundir.FREE if key != "total_steps"), *more)
     return {
         key: value
         for key, value in rundir.leaves(values)

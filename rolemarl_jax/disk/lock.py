@@ -41,7 +41,7 @@ def held(folder: Path | str, key: str) -> Iterator[None]:
         finally:
             _release(folder / rundir.LOCK, handle)
     finally:
-        _remove_empty(made)
+        remove_empty(made)
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _release(path: Path, handle: int) -> None:
     os.close(handle)
 
 
-def _remove_empty(folders: Sequence[Path]) -> None:
+def remove_empty(folders: Sequence[Path]) -> None:
     """Removes folders, innermost first, up to one that holds something."""
     for folder in folders:
         try:

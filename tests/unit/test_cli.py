@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -117,6 +119,51 @@ def test_a_run_is_not_written_over():
     first = resolve()
     rundir.create(first)
     assert resolve().run_dir != first.run_dir
+
+
+def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "prepare_devices", lambda cfg: None)
+    monkeypatch.setattr(resume.time, "strftime", lambda _: "now")
+    seen = []
+
+    def job(cfg):
+        seen.append(Path(cfg.run_dir))
+        assert seen[-1].is_dir()
+        if len(seen) < 3:
+            # Resolved as the one before, and taken by it before anything was written.
+            cli.launch(job, ["algo=vdn", "env=smax"])
+            rundir.create(cfg)
+
+    cli.launch(job, ["algo=vdn", "env=smax"])
+    assert [path.name for path in seen] == ["now", "now-2", "now-3"]
+    # The third wrote nothing, and planning takes none.
+    assert sorted(path.name for path in seen[0].parent.iterdir()) == ["now", "now-2"]
+    cli.launch(
+        lambda cfg: seen.append(Path(cfg.run_dir)), ["algo=iql", "sweep.plan_only=true"]
+    )
+    assert not seen[-1].parent.exists()
+
+
+def test_a_check_that_makes_no_run_takes_the_directory_of_one(monkeypatch):
+    monkeypatch.setattr(devices, "prepare_devices", lambda cfg: None)
+    rundir.create(resolve("run_dir=a"))
+    seen = []
+    cli.launch(seen.append, ["run_dir=a"], about="Checks.")
+    cli.launch(seen.append, [], about="Checks.")
+    assert seen[0].run_dir == "a" and not Path("runs").exists()
+    with pytest.raises(SystemExit):
+        cli.launch(seen.append, ["run_dir=a"])
+
+
+@pytest.mark.parametrize("line", ["", "total_steps: null\n", "total_steps: [1]\n"])
+def test_a_stored_configuration_without_a_length_is_named(line):
+    path = rundir.create(resolve("run_dir=a")) / rundir.CONFIG
+    path.write_text(re.sub("total_steps: .*\n", line, path.read_text()))
+    for more in ([], ["total_steps=5"]):
+        with pytest.raises(
+            ConfigError, match=r"^run_dir: 'a/config.yaml' says\ntotal_s"
+        ):
+            resolve("run_dir=a", "resume=true", *more)
 
 
 @pytest.mark.parametrize("left", [rundir.METRICS, rundir.CHUNKS, rundir.CHECKPOINTS])

@@ -79,6 +79,21 @@ def test_jobs_that_disagree_with_what_was_begun(tmp_path):
     assert "sweep.chunk: stored 4, now 3" in str(error.value)
 
 
+def test_jobs_that_go_on_for_longer_may_say_so(tmp_path):
+    first, _ = settle(config(tmp_path, processes=2, process=0))
+    own = {"processes": 2, "process": 1, "chunk": first.sweep.chunk}
+    more = {"total_steps": 2 * first.total_steps, "logger": {"name": "none"}}
+    longer = replace(config(tmp_path, **own), resume=True, **more)
+    for _ in range(2):  # by whoever comes first, and then as it is stored
+        chosen, share = settle(longer)
+        assert share == (1, 2) and chosen.total_steps == 2 * first.total_steps
+        assert rundir.load_config(tmp_path).total_steps == chosen.total_steps
+    with pytest.raises(ConfigError, match="total_steps: stored"):
+        settle(replace(config(tmp_path, **own), total_steps=7))
+    with pytest.raises(ConfigError, match="seeds: stored 7, now 6"):
+        settle(replace(longer, seeds=6))
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [

@@ -162,6 +162,13 @@ def test_a_chunk_with_a_damaged_summary_goes_on(tmp_path):
     assert log[-1] == (1, 1, True)
 
 
+def test_chunks_are_in_order_of_their_seeds(tmp_path):
+    for first in (1000000, 999999, 5):
+        (tmp_path / "chunks" / f"{first:06d}-{first:06d}").mkdir(parents=True)
+    found = [path.name for path in rundir.folders(tmp_path)]
+    assert found == ["000005-000005", "999999-999999", "1000000-1000000"]
+
+
 def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
     cfg = replace(config(chunk=4), run_dir=str(tmp_path), seeds=6, seed=0)
     log: list = []
