@@ -226,9 +226,54 @@ def test_options_of_small_commands():
         (["runs=a", "runs=b"], "given twice"),
         (["runs"], "no key=value"),
         (["runs=[a"], "no YAML value"),
+        (["runs=a", "env.=3"], r"env\.: got no name; write env\.<name>="),
+        (["runs=a", "env.a=3", "env.a=4"], r"env\.a: given twice"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            cli.options(known, bad)
+            cli.options({**known, "env.": {}}, bad)
+
+
+@pytest.mark.parametrize("written", ["10", "1e1", "10.0", "1.0e+1"])
+def test_whole_numbers_as_a_run_takes_them(written):
+    got = cli.options({"episodes": 1}, [f"episodes={written}"])
+    assert cli.whole(got, "episodes", least=1) == 10
+    for wrong in ("1e-1", "x", "true", "1.5", "1e999", "0"):
+        got = cli.options({"episodes": 1}, [f"episodes={wrong}"])
+        with pytest.raises(ConfigError, match=r"episodes: got .*; allowed: 1 to"):
+            cli.whole(got, "episodes", least=1)
+
+
+BROKEN = """
+import os, sys
+from experiments.door import cli
+reader, writer = os.pipe()
+def action():
+    if sys.argv[1] == "other":
+        os.close(reader)
+        os.write(writer, b"x")
+    print("much" * 99999)
+    sys.exit(0)
+cli.guard(action)
+"""
+
+
+@pytest.mark.parametrize("pipe", ["ours", "other"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(pipe, repo):
+    with subprocess.Popen(
+        [sys.executable, "-c", BROKEN, pipe],
+        env={**os.environ, "PYTHONPATH": str(repo)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if pipe == "ours":
+            process.stdout.close()
+        told = process.stderr.read()
+        status = process.wait()
+    if pipe == "ours":
+        assert (told, status) == ("", 141)
+    else:
+        assert "BrokenPipeError" in told and status == 1
 
 
 def test_directories_that_look_like_numbers_are_names():

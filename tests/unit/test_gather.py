@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -376,6 +377,25 @@ def test_runs_that_may_not_be_read_hide_nothing(what, make_run, monkeypatch, cap
         assert "runs/b" in told.err and "| vdn" not in told.err
     assert refused(table, f"run_dir={what[:6]}") == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        (plot, "kind=profile smooth=2", "smooth: got 2 .* read by kind=curves"),
+        (plot, "kind=profile losses=true", "losses: got True .* read by kind=curves"),
+        (plot, "baseline=vdn", "baseline: got 'vdn' .* read by kind=improvement"),
+        (plot, "losses=true smooth=3", "smooth: got 3 .* without losses=true"),
+        (table, "metric=td run_dir=a", "metric: got 'td' with run_dir; .* by runs="),
+        (table, "labels=[b] run_dir=a", "labels: got .* with run_dir"),
+        (table, "out=t.md run_dir=a", "out: got 't.md' with run_dir; .* in .csv"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(command, words, told, make_run, capsys):
+    make_run("a", "vdn")
+    given = words.split() if "run_dir" in words else ["runs=a", *words.split()]
+    assert refused(command, *given) == 2
+    assert re.search(told, capsys.readouterr().err)
 
 
 def test_runs_of_different_lengths_are_told(make_run, capsys):
