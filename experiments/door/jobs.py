@@ -121,7 +121,7 @@ def _refused(
     if any(word.lstrip("+").startswith(LAUNCHER) for word in own):
         check = None  # other hosts, other devices
     refused: dict[int, int] = {}
-    taken: dict[str, int] = {}
+    taken: dict[str, int | None] = {}
     for number, line in enumerate(every):
         try:
             new = compose.composed(line)._replace(job=number)
@@ -135,7 +135,10 @@ def _refused(
 
 
 def _check(
-    check: Job | None, new: compose.Composed, cfg: RunConfig, taken: dict[str, int]
+    check: Job | None,
+    new: compose.Composed,
+    cfg: RunConfig,
+    taken: dict[str, int | None],
 ) -> None:
     """Refuses a job of a sweep, as far as can be known before it begins.
 

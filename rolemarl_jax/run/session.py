@@ -113,7 +113,7 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     if known is not None and summary.is_whole(known, cfg):
         # It tells how fast, where and by which code the run was made; this process does
         # not know.
-        display.close(_places(Path(cfg.run_dir), known))
+        display.close(places(Path(cfg.run_dir), known))
     else:
         display.close(finish(cfg, {**speed, **(more or {})}))
 
@@ -158,10 +158,10 @@ def stopped(cfg: RunConfig, rows: Sequence[loggers.Row]) -> dict[str, str]:
 def _written(run_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
     """Writes the summary, and tells of it and of the curves."""
     summary.write(run_dir, values)
-    return _places(run_dir, summary.parsed(values))
+    return places(run_dir, summary.parsed(values))
 
 
-def _places(run_dir: Path, found: summary.Summary) -> dict[str, str]:
+def places(run_dir: Path, found: summary.Summary) -> dict[str, str]:
     """What was reached and where it is, by label."""
     diverged = ranking.frozen(found.frozen)
     return {
