@@ -164,8 +164,15 @@ def claim(cfg: RunConfig) -> bool:
 
 
 def traces(run_dir: Path | str) -> list[str]:
-    """Names of files and folders there that only a run leaves."""
-    return [name for name in TRACES if Path(run_dir, name).exists()]
+    """Names of files and folders there that only a run leaves.
+
+    Raises:
+        ConfigError: nobody can tell, because the directory cannot be read.
+    """
+    try:
+        return [name for name in TRACES if Path(run_dir, name).exists()]
+    except OSError as error:
+        raise ConfigError(f"run_dir: '{run_dir}' cannot be read: {error}") from None
 
 
 def require_fresh(run_dir: Path | str) -> None:

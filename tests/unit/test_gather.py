@@ -14,6 +14,7 @@ import yaml
 
 from experiments import leaderboard, plot, table
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import (
     canvas,
     curve,
@@ -375,6 +376,8 @@ def test_runs_that_may_not_be_read_hide_nothing(what, make_run, monkeypatch, cap
         assert refused(leaderboard, "runs=runs") == 1
         told = capsys.readouterr()
         assert "runs/b" in told.err and "| vdn" not in told.err
+        with pytest.raises(ConfigError, match=r"'runs/b' cannot be read: .Errno 13"):
+            rundir.require_fresh("runs/b")
     assert refused(table, f"run_dir={what[:6]}") == 2
     assert "cannot be read" in capsys.readouterr().err
 
