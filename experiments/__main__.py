@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("--help", "-h"):
-        print(text())
+        from experiments.door import cli
+
+        cli.guard(lambda: print(text()))
         return
     name, *rest = arguments
     if name not in COMMANDS:

@@ -4,7 +4,9 @@ python -m experiments.evaluate run_dir=runs/acorm-smax-3m/... episodes=320
 """
 
 import dataclasses
+import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from experiments.door import cli, compose, devices, resume
 from experiments.door.cli import Option
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest, require_name
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, rundir
 
+NAMED = ("name", "map", "id")  # keys of a world that its name tells
+UNSAFE = r"[^\w.=+-]+"  # characters that a file's name is better without
 POLICIES = ("greedy", "sampled")
 # Keys of the bridge that may differ; an evaluation records nothing.
 BRIDGE = sorted({one.name for one in dataclasses.fields(BridgeConfig)} - {"record"})
@@ -33,7 +37,9 @@ OPTIONS = {
     "workers": Option(None, "short for bridge.workers"),
     "python": Option(None, "short for bridge.python"),
     "out": Option(
-        None, "evaluation.json in run_dir; with another world its name is added"
+        None,
+        "evaluation.json in run_dir; with another world, its name and the keys that "
+        "differ are added",
     ),
 }
 
@@ -47,11 +53,17 @@ def _main(options: dict[str, Any]) -> None:
     run = rundir.load_config(str(options["run_dir"]))
     cfg = _changed(run, options)
     episodes = cli.whole(options, "episodes", least=1)
+    step = None if options["step"] is None else cli.whole(options, "step", least=0)
     drawn = options["seed"] is None
     seed = secrets.randbelow(INT32) if drawn else cli.whole(options, "seed", least=0)
     policy = require_name("policy", options["policy"], POLICIES)
-    devices.prepare_devices(cfg)
     from rolemarl_jax.report import evaluation, names
+
+    world = names.world({"env": cfg.env})
+    changed = _differing(run.env, cfg.env)
+    out = _out(run, world, changed, options)
+    files.require_writable(out, "out")
+    devices.prepare_devices(cfg)
     from rolemarl_jax.run.stored import Games
 
     games = Games(episodes, seed, policy == "sampled")
@@ -60,14 +72,13 @@ def _main(options: dict[str, Any]) -> None:
         dataclasses.replace(rundir.load_config(part), env=cfg.env, bridge=cfg.bridge)
         for part in rundir.folders(cfg.run_dir)
     ]
-    played = [play(part, games, options["step"]) for part in parts]
+    played = [play(part, games, step) for part in parts]
     more = {key: value for _, extra in played for key, value in extra.items()}
     more |= _headline(run) if cfg.env == run.env else {}
     found = zip(parts, (outcomes for outcomes, _ in played), strict=True)
-    world = names.world({"env": cfg.env})
-    asked = evaluation.Asked(seed, policy, world)
+    asked = evaluation.Asked(seed, policy, world, changed)
     record = evaluation.record(list(found), asked, more)
-    out = evaluation.write(_out(run, cfg, world, options), record)
+    evaluation.write(out, record)
     print(evaluation.text(record))
     print(f"written to {out}")
 
@@ -76,10 +87,7 @@ def _headline(run: RunConfig) -> dict[str, str]:
     """What the run itself is told by, which is not what these episodes measure."""
     from rolemarl_jax.report import headline, summary
 
-    try:
-        found = summary.read(Path(run.run_dir))
-    except ConfigError:
-        found = None  # damaged: the episodes count all the same
+    found = summary.known(Path(run.run_dir))  # the episodes count all the same
     if found is None or found.ranking:
         return {}
     key = found.measure
@@ -118,7 +126,8 @@ def _changed(run: RunConfig, options: dict[str, Any]) -> RunConfig:
         chosen = compose.composed([f"env={options['env']}"]).values
         env, bridge = chosen["env"], {**chosen["bridge"], **bridge}
     env = resume.replaced(env, options["env."])
-    short = {key: options[key] for key in ("workers", "python") if options[key]}
+    short = ("workers", "python")
+    short = {key: options[key] for key in short if options[key] is not None}
     asked = {**options["bridge."], **short}
     if asked and not bridge:
         first = next(iter(asked))
@@ -161,14 +170,34 @@ def _require_sizes(run: RunConfig, cfg: RunConfig) -> None:
         )
 
 
-def _out(run: RunConfig, cfg: RunConfig, world: str, options: dict[str, Any]) -> Path:
-    """Where the record goes; that of another world lies beside the run's own."""
+def _differing(own: Mapping[str, Any], env: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys of a world, with their values, that differ from the run's own."""
+    before = dict(rundir.leaves(own))
+    return {
+        key: value for key, value in rundir.leaves(env) if before.get(key, ...) != value
+    }
+
+
+def _out(
+    run: RunConfig, world: str, changed: Mapping[str, Any], options: dict[str, Any]
+) -> Path:
+    """Where the record goes; that of another world lies beside the run's own.
+
+    Its name tells the world and the keys that were typed and are no part of that.
+    """
     if options["out"] is not None:
         return Path(str(options["out"]))
     path = Path(run.run_dir) / rundir.EVALUATION
-    if cfg.env == run.env:
+    if not changed:
         return path
-    return path.with_stem(f"{path.stem}-{world.replace('/', '-').replace(' ', '-')}")
+    typed = tuple(options["env."])
+    told = [
+        f"{key}={value}"
+        for key, value in changed.items()
+        if key not in NAMED and any(f"{key}.".startswith(f"{one}.") for one in typed)
+    ]
+    name = re.sub(UNSAFE, "-", "-".join([path.stem, world, *told]))
+    return path.with_stem(name)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.door import cli
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import gather, leaderboard
 
 OPTIONS = {
@@ -35,6 +36,8 @@ def _leaderboard(argv: Sequence[str] | None) -> None:
     out = None if asked["out"] is None else Path(str(asked["out"]))
     if out is not None and out.suffix.lower() != ".md":
         raise ConfigError(f"out: got '{out}'; allowed: a name in .md")
+    if out is not None:
+        files.require_writable(out, "out")
     runs = asked["runs"] if isinstance(asked["runs"], list) else [asked["runs"]]
     board = leaderboard.read(gather.folders(runs))
     text = leaderboard.page(board.entries)

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.door import cli
 from experiments.door.cli import Option
 from rolemarl_jax.config import ConfigError, require_name
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import canvas, figures, gather, plotting
 from rolemarl_jax.report.gather import Group
 from rolemarl_jax.report.scores import Asked
@@ -60,10 +61,37 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _plot(argv: Sequence[str] | None) -> None:
     asked = cli.options(OPTIONS, argv, __doc__)
     canvas.require_format(str(asked["out"]))
+    files.require_writable(Path(str(asked["out"])), "out")
     require_name("kind", asked["kind"], KINDS)
+    _require_read(asked)
     found = gather.gather(asked["runs"], asked["merge"], asked["labels"])
     print(_draw(found.groups, asked))
     left_out(found)
+
+
+def _require_read(asked: dict[str, Any]) -> None:
+    """Refuses options that the picture would not show.
+
+    Raises:
+        ConfigError: names what would read one.
+    """
+    kind, curves = asked["kind"], "kind=curves"
+    readers = {
+        "smooth": curves,
+        "losses": curves,
+        "baseline": "kind=improvement",
+    }
+    faults = {
+        key: reader for key, reader in readers.items() if reader != f"kind={kind}"
+    }
+    if asked["losses"]:
+        faults |= dict.fromkeys(("smooth", "split"), "pictures without losses=true")
+    for key, reader in faults.items():
+        if asked[key] != OPTIONS[key].default:
+            raise ConfigError(
+                f"{key}: got {asked[key]!r} with kind={kind}, which nothing reads "
+                f"here; it is read by {reader}"
+            )
 
 
 def left_out(found: gather.Gathered) -> None:

@@ -12,7 +12,7 @@ from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.door.devices import prepare_devices
 from experiments.shows.choose import check_seed
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, rundir
 
 MOST = 16  # episodes of a seed
 SMALLEST, LARGEST = 120, 2000  # pixels
@@ -36,6 +36,7 @@ def _render(asked: dict[str, Any]) -> None:
     episode = cli.whole(asked, "episode", least=1, most=MOST)
     size = cli.whole(asked, "size", least=SMALLEST, most=LARGEST)
     cfg = rundir.load_config(run_dir)
+    files.require_writable(out, "out")
     check_seed(run_dir, asked["seed"])
     from envs.picture import film
 

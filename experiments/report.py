@@ -12,7 +12,7 @@ from experiments.door.cli import Option
 from experiments.door.devices import prepare_devices
 from experiments.shows.choose import check_seed
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import page
 
 MOST = 16  # episodes of a seed
@@ -34,6 +34,7 @@ def _report(asked: dict[str, Any]) -> None:
     episodes = cli.whole(asked, "episodes", least=0, most=MOST)
     out = Path(str(asked["out"])) if asked["out"] else run_dir / rundir.REPORT
     rundir.load(run_dir)
+    files.require_writable(out, "out")
     check_seed(run_dir, asked["seed"])
     show = _show(run_dir, asked["seed"], episodes) if episodes else None
     print(page.write(run_dir, out, show))

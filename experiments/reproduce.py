@@ -16,6 +16,7 @@ from experiments.studies.processes import Start, starter
 from experiments.studies.study import SMOKE, Piece, Run, load, names, runs
 from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError, nearest
+from rolemarl_jax.disk import files
 
 ALL = "all"
 OPTIONS = {
@@ -57,6 +58,9 @@ def main(argv: Sequence[str] | None = None, start: Start | None = None) -> None:
 def _main(options: dict[str, Any], start: Start | None) -> None:
     asked, jobs = str(options["study"]), _jobs(options)
     pieces = [_piece(name, options) for name in (names() if asked == ALL else [asked])]
+    files.require_folder(Path(str(options["runs"])), "runs")
+    for docs in {piece.docs for piece in pieces}:
+        files.require_folder(docs, "docs")
     wanted = _wanted(options, [run for piece in pieces for run in piece.planned])
     failed: list[Path] = []
     for piece in pieces:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _main(asked: dict[str, Any]) -> None:
-    from rolemarl_jax.report import loggers, summary
+    from rolemarl_jax.report import findings, loggers, summary
     from rolemarl_jax.run import session
 
     cfg = rundir.load_config(str(asked["run_dir"]))
@@ -30,9 +30,9 @@ def _main(asked: dict[str, Any]) -> None:
         rows = [row for path in parts if path.is_file() for row in loggers.read(path)]
         if not rows:
             raise ConfigError(f"run_dir: '{cfg.run_dir}' has no {rundir.METRICS} yet")
-        got = max(int(row["env_steps"]) for row in rows)
-        known = summary.read(Path(cfg.run_dir))
-        if known is not None and known.env_steps >= got:
+        got, seeds = findings.reached(rows), len(findings.evaluated(rows))
+        known = summary.known(Path(cfg.run_dir))
+        if known is not None and (known.env_steps, known.seeds) == (got, seeds):
             places = session.told(Path(cfg.run_dir), known)
         else:
             places = session.stopped(cfg, rows)

@@ -8,11 +8,13 @@ python -m experiments.table run_dir=runs/a out=metrics.csv
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.plot import left_out
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import files
 from rolemarl_jax.report import gather, marl_eval, results, table
 from rolemarl_jax.report.scores import Asked
 
@@ -62,7 +64,9 @@ def _table(argv: Sequence[str] | None) -> None:
             "run_dir=... for all rows of one run"
         )
     if asked["run_dir"] is not None:
+        _require_rows_only(asked)
         out = Path(str(asked["out"] or "metrics.csv"))
+        files.require_writable(out, "out")
         print(table.rows_to_csv(Path(str(asked["run_dir"])), out))
         return
     out = None if asked["out"] is None else Path(str(asked["out"]))
@@ -71,6 +75,8 @@ def _table(argv: Sequence[str] | None) -> None:
         raise ConfigError(
             f"out: got '{out}'; allowed: a name in {', '.join((*FORMS, JSON))}"
         )
+    if out is not None:
+        files.require_writable(out, "out")
     metric, split = asked["metric"], asked["split"]
     if suffix == JSON and not (metric is None and split is None):
         raise ConfigError(
@@ -85,6 +91,24 @@ def _table(argv: Sequence[str] | None) -> None:
         text = FORMS[suffix](results.cells(found.groups, what))
     cli.hand_out(text, out)
     left_out(found)
+
+
+def _require_rows_only(asked: dict[str, Any]) -> None:
+    """Refuses what a table of all rows of one run would not read.
+
+    Raises:
+        ConfigError: names it.
+    """
+    for key in ("metric", "split", "merge", "labels"):
+        if asked[key] != OPTIONS[key].default:
+            raise ConfigError(
+                f"{key}: got {asked[key]!r} with run_dir; it is read by runs="
+            )
+    suffix = Path(str(asked["out"] or "metrics.csv")).suffix.lower()
+    if suffix != ".csv":
+        raise ConfigError(
+            f"out: got '{asked['out']}' with run_dir; allowed: a name in .csv"
+        )
 
 
 if __name__ == "__main__":

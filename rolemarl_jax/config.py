@@ -14,7 +14,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as _dataclass
 
 from rolemarl_jax.bounds import INT32 as INT32
@@ -92,6 +98,12 @@ def parse_bytes(text: str) -> int:
     return int(amount)
 
 
+def _in_bytes(value: Any) -> Any:
+    """A number of bytes as text; anything else as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.0f}" if is_number else value
+
+
 def _amount(text: str) -> str:
     """An amount of memory that can be read, as it was written."""
     parse_bytes(text)
@@ -161,7 +173,9 @@ def _explain(cls: type, where: str, fault: Any) -> tuple[str, str]:
     if isinstance(own, ConfigError):
         return key, str(own)
     what = fault["msg"][:1].lower() + fault["msg"][1:]
-    return key, f"{key}: got {fault['input']!r}; {what}"
+    alone = fault["type"] == "tuple_type" and isinstance(fault["input"], int | float)
+    hint = f"; write [{fault['input']!r}]" if alone else ""
+    return key, f"{key}: got {fault['input']!r}; {what}{hint}"
 
 
 def _owner(cls: Any, path: list[str]) -> Any:
@@ -264,6 +278,10 @@ class CheckpointConfig:
     replay: bool
 
 
+# An amount of memory, ``80GB``, or a number of bytes.
+Bytes = Annotated[str, BeforeValidator(_in_bytes), AfterValidator(_amount)]
+
+
 @config
 class SweepConfig:
     """What a run sweeps, and how many seeds run at once (key ``sweep``).
@@ -283,7 +301,7 @@ class SweepConfig:
 
     hypers: dict[str, tuple[Finite, ...]]
     chunk: Count | None
-    device_memory: Annotated[str, AfterValidator(_amount)] | None
+    device_memory: Bytes | None
     card: str | None
     fraction: UpTo1
     plan_only: bool

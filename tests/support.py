@@ -235,7 +235,7 @@ def write_chunk(cfg):
     rows = [{"seed": cfg.seed + i, "env_steps": 1} for i in range(cfg.seeds)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "metrics.jsonl").write_text(text)
-    summary.write(folder, {"env_steps": cfg.total_steps})
+    summary.write(folder, {"env_steps": cfg.total_steps, "seeds": cfg.seeds})
 
 
 def seeds_in(run_dir):

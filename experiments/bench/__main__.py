@@ -105,7 +105,9 @@ def _main(options: dict[str, Any]) -> None:
         if options["docs"]:
             _append(Path(options["docs"]), "\n" + _table(name, record))
     if options["out"]:
-        files.write_text(Path(options["out"]), json.dumps(record, indent=2))
+        out = Path(str(options["out"]))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(out, json.dumps(record, indent=2))
 
 
 def _check(options: dict[str, Any], suites: Sequence[str]) -> None:
@@ -130,6 +132,9 @@ def _check(options: dict[str, Any], suites: Sequence[str]) -> None:
             f"card: got '{options['card']}' with suite={options['suite']}; read by "
             "suite=card"
         )
+    for key in ("out", "docs"):
+        if options[key]:
+            files.require_writable(Path(str(options[key])), key)
 
 
 def _append(path: Path, text: str) -> None:

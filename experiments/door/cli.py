@@ -4,6 +4,10 @@ A wrong name or value ends with one message on stderr and exit status 2, before
 anything is compiled or written.
 """
 
+import os
+import re
+import select
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
     from experiments.door.start import Job
 
+EXPONENT = r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]{1,3}"
 HELP = ("--help", "-h")
 
 
@@ -40,7 +45,8 @@ def launch(
         argv: ``group=file`` and ``key=value``; ``None`` takes those of the process.
         check: refuses what ``job`` would refuse, without training; each job of a sweep
             goes through it before the first begins.
-        about: docstring of the command, where it is not ``experiments.run``.
+        about: docstring of the command, where it is not ``experiments.run`` and makes
+            no run.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     guard(lambda: _launch(job, arguments, check, about))
@@ -62,21 +68,38 @@ def _launch(
             from experiments.door import jobs
 
             # Also between two jobs a request to stop is heard.
-            jobs.with_hydra(job, check, arguments, guard)
+            jobs.with_hydra(job, check, arguments, guard, trains=about is None)
         else:
-            _one(job, arguments)
+            _one(job, arguments, trains=about is None)
 
 
 def guard(action: Callable[[], None]) -> None:
     """Runs an action; a ``ConfigError`` becomes a message and exit status 2.
 
-    SIGINT and SIGTERM end it with status 130 and 143 (`rolemarl_jax.stops`).
+    SIGINT and SIGTERM end it with status 130 and 143 (`rolemarl_jax.stops`). Where
+    whoever read its output has gone (``| head``), it ends without a word, with 141.
     """
     try:
-        stops.obeyed(lambda: _unless_stopped(action))
+        try:
+            stops.obeyed(lambda: _unless_stopped(action))
+        finally:
+            sys.stdout.flush()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        if not _is_unread():
+            raise  # of another pipe
+        # What is left in the buffer goes nowhere when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads what this process prints, any more."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in pipe.poll(0))
 
 
 def _unless_stopped(action: Callable[[], None]) -> None:
@@ -141,9 +164,13 @@ def options(
         if not equals:
             raise ConfigError(f"'{argument}': got no key=value; options: {usage}")
         section = f"{key.partition('.')[0]}."
-        if section in table and section != f"{key}." and key != section:
-            part = found.setdefault(section, {})
-            part[key.removeprefix(section)] = _value(key, value)
+        if section in table and section != f"{key}.":
+            name, part = key.removeprefix(section), found.setdefault(section, {})
+            if not name:
+                raise ConfigError(f"{key}: got no name; write {key}<name>=...")
+            if name in part:
+                raise ConfigError(f"{key}: given twice")
+            part[name] = _value(key, value)
             continue
         if key not in table:
             raise ConfigError(f"{key}: unknown option; {nearest(key, table)}")
@@ -159,12 +186,16 @@ def options(
 
 
 def whole(options: Mapping[str, Any], key: str, least: int, most: int = INT32) -> int:
-    """An option that is a whole number.
+    """An option that is a whole number, which may be written ``2e4``.
 
     Raises:
         ConfigError: it is none, or not from ``least`` to ``most``.
     """
     got = options[key]
+    if isinstance(got, str) and re.fullmatch(EXPONENT, got):
+        got = float(got)  # to YAML it is text
+    if isinstance(got, float) and got.is_integer():
+        got = int(got)
     if type(got) is not int or not least <= got <= most:
         raise ConfigError(f"{key}: got {got!r}; allowed: {least} to {most}")
     return got
@@ -211,12 +242,13 @@ def _value(key: str, text: str) -> Any:
         raise ConfigError(f"{key}: got '{text}', which is no YAML value") from None
 
 
-def _one(job: "Job", arguments: Sequence[str]) -> None:
+def _one(job: "Job", arguments: Sequence[str], *, trains: bool) -> None:
     """Composes, checks, prepares the devices, runs."""
     from experiments.door import compose, resume
     from experiments.door.start import start
 
-    start(job, compose.composed(arguments, resume.world_of(arguments)))
+    new = compose.composed(arguments, resume.world_of(arguments))
+    start(job, new, trains=trains)
 
 
 def hand_out(text: str, out: "Path | None") -> None:

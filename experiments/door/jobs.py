@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -31,13 +32,19 @@ SIGNALS = 128  # and more: somebody asked the whole command to stop
 
 
 def with_hydra(
-    job: Job, check: Job | None, arguments: Sequence[str], guard: Guard
+    job: Job,
+    check: Job | None,
+    arguments: Sequence[str],
+    guard: Guard,
+    *,
+    trains: bool,
 ) -> None:
     """Hands the command line to Hydra, which calls back once for each job.
 
     Args:
         job, check: as for ``cli.launch``.
         guard: ends the process with a message where an action is refused.
+        trains: as for ``start``.
 
     Raises:
         SystemExit: status 2 if all that went wrong was refused, 1 if a job failed.
@@ -45,15 +52,19 @@ def with_hydra(
     sweep = any(flag in arguments for flag in SWEEP)
     became: dict[int, int] = {}
     finished: dict[int, str] = {}
-    guard(lambda: became.update(_refused(check, arguments, sweep)))
+    guard(lambda: became.update(_refused(check, arguments, sweep, trains)))
     here = os.getpid()
+
+    def begin(job: Job, cfg: DictConfig, own: HydraConf, number: int | None) -> None:
+        typed = own.overrides.task
+        new = compose.plain(cfg, own.runtime.choices, typed, number)
+        start(job, new, trains=trains)
 
     def task(cfg: DictConfig) -> None:
         own = HydraConfig.get()
         number = own.job.num if own.mode == RunMode.MULTIRUN else None
-        typed = own.overrides.task
         if number is None:
-            guard(lambda: _start(job, cfg, own.runtime.choices, typed, None))
+            guard(lambda: begin(job, cfg, own, None))
             return
         if number not in became:
 
@@ -61,9 +72,7 @@ def with_hydra(
                 job(run)
                 finished[number] = run.run_dir
 
-            became[number] = _status(
-                guard, lambda: _start(noted, cfg, own.runtime.choices, typed, number)
-            )
+            became[number] = _status(guard, lambda: begin(noted, cfg, own, number))
         if os.getpid() != here and became[number]:
             sys.exit(became[number])  # a launcher's own process tells by its status
 
@@ -91,18 +100,8 @@ def _compare(folders: Sequence[str]) -> None:
     print("\nNext:", command("plot", f"runs=[{','.join(there)}]"), sep="\n  ")
 
 
-def _start(
-    job: Job,
-    cfg: DictConfig,
-    choices: dict[str, str],
-    typed: Sequence[str],
-    number: int | None,
-) -> None:
-    start(job, compose.plain(cfg, choices, typed, number))
-
-
 def _refused(
-    check: Job | None, arguments: Sequence[str], sweep: bool
+    check: Job | None, arguments: Sequence[str], sweep: bool, trains: bool
 ) -> dict[int, int]:
     """Checks all jobs of a sweep; tells of those that are refused.
 
@@ -122,10 +121,11 @@ def _refused(
     if any(word.lstrip("+").startswith(LAUNCHER) for word in own):
         check = None  # other hosts, other devices
     refused: dict[int, int] = {}
-    taken: dict[str, int] = {}
+    taken: dict[str, int | None] = {}
     for number, line in enumerate(every):
         try:
-            _check(check, line, number, taken)
+            new = compose.composed(line)._replace(job=number)
+            _check(check, new, resume.resolve(new, trains=trains), taken)
         except ConfigError as error:
             refused[number] = REFUSED
             print(f"error: job {number} ({' '.join(line)})\n{error}", file=sys.stderr)
@@ -135,17 +135,21 @@ def _refused(
 
 
 def _check(
-    check: Job | None, line: Sequence[str], number: int, taken: dict[str, int]
+    check: Job | None,
+    new: compose.Composed,
+    cfg: RunConfig,
+    taken: dict[str, int | None],
 ) -> None:
     """Refuses a job of a sweep, as far as can be known before it begins.
 
     Args:
+        check: as for ``cli.launch``.
+        new: its command line.
+        cfg: what that means.
         taken: directories of the jobs before; this one's is added.
     """
-    new = compose.composed(line)._replace(job=number)
-    cfg = resume.resolve(new)
     shared = cfg.sweep.processes is not None
-    if taken.setdefault(cfg.run_dir, number) != number and not shared:
+    if taken.setdefault(cfg.run_dir, new.job) != new.job and not shared:
         raise ConfigError(
             f"run_dir: got '{cfg.run_dir}', which job {taken[cfg.run_dir]} has; leave "
             "it out for a directory of each job's own"

@@ -2,36 +2,38 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from experiments.door.compose import GLOBAL_GROUPS, Composed, groups
 from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.disk import lock
 from rolemarl_jax.disk.rundir import (
     CONFIG,
     RELEASED,
+    is_free,
     leaves,
     load,
+    load_config,
     require_fresh,
     require_plain,
     traces,
 )
 from rolemarl_jax.report.loggers import LoggerConfig
 
-# What may differ from the configuration that a run was started with.
-FREE = (
-    *("resume", "run_dir", "logger", "bridge", "total_steps"),
-    *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
-    *("sweep.plan_only", "sweep.device_memory", "sweep.card"),
-    *("sweep.coordinator", "sweep.processes", "sweep.process"),
-)
 
-
-def resolve(new: Composed) -> RunConfig:
+def resolve(new: Composed, *, trains: bool = True) -> RunConfig:
     """The configuration to run: a new one, or that of the run to be resumed.
 
     Nothing is written.
+
+    Args:
+        new: the command line.
+        trains: whether a run is made of it, which needs a directory of its own.
 
     Raises:
         ConfigError: bad values; a directory that holds another run; nothing to
@@ -52,9 +54,38 @@ def resolve(new: Composed) -> RunConfig:
         )
     # Jobs of a queue join the sweep that the first of them began.
     joins = cfg.sweep.processes is not None and cfg.sweep.coordinator is None
-    if not (joins and CONFIG in traces(cfg.run_dir)):
+    if trains and not (joins and CONFIG in traces(cfg.run_dir)):
         require_fresh(cfg.run_dir)
     return cfg
+
+
+@contextmanager
+def claimed(cfg: RunConfig, new: Composed) -> Iterator[RunConfig]:
+    """The configuration of a run, in a directory that no other process can take.
+
+    One that nobody named is made at once, because two runs that begin in the same
+    second would have the same; it goes away again where nothing was written.
+
+    Args:
+        cfg: of ``resolve``.
+        new: the command line that it is of.
+    """
+    if new.values.get("run_dir") is not None or cfg.sweep.plan_only:
+        yield cfg
+        return
+    for folder in _numbered(default_dir(new)):
+        made = [one for one in folder.parents if not one.exists()]
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:
+            pass  # whoever locks it tells why
+        break
+    try:
+        yield replace(cfg, run_dir=str(folder))
+    finally:
+        lock.remove_empty((folder, *made))
 
 
 def world_of(arguments: Sequence[str]) -> list[str]:
@@ -96,13 +127,14 @@ def _resumed(new: Composed) -> dict[str, Any]:
     if not isinstance(run_dir, str):
         raise ConfigError(f"run_dir: got {run_dir!r}; allowed: a path")
     stored = load(run_dir)
+    load_config(run_dir)  # names the file that says what is wrong
     if RELEASED in traces(run_dir):
         raise ConfigError(
             f"resume: '{run_dir}' was released, without what training needs; begin a "
             f"run with its parameters by init_from={run_dir} and another run_dir"
         )
     before, now = dict(leaves(stored)), dict(leaves(new.values))
-    typed = [key for key in now if _is_typed(key, new) and not _free(key)]
+    typed = [key for key in now if _is_typed(key, new) and not is_free(key)]
     differ = sorted(key for key in typed if now[key] != before.get(key))
     if differ:
         lines = [f"{k}: stored {before.get(k)!r}, now {now[k]!r}" for k in differ]
@@ -110,7 +142,7 @@ def _resumed(new: Composed) -> dict[str, Any]:
             f"resume: '{run_dir}' was started with another configuration\n"
             + "\n".join(lines)
         )
-    explicit = [key for key in now if _free(key) and _named(key, new)]
+    explicit = [key for key in now if is_free(key) and _named(key, new)]
     return _updated(stored, {**{k: now[k] for k in explicit}, "resume": True,
                              "run_dir": str(run_dir)})  # fmt: skip
 
@@ -144,11 +176,6 @@ def replaced(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return copy
 
 
-def _free(key: str) -> bool:
-    """Whether a key may differ from the stored one."""
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
-
-
 def _named(key: str, new: Composed) -> bool:
     """Whether a key, its section or its group stands on the command line."""
     return any(key == typed or key.startswith(f"{typed}.") for typed in new.typed)
@@ -163,7 +190,10 @@ def _is_typed(key: str, new: Composed) -> bool:
 
 def _unused(path: Path) -> Path:
     """A directory that does not exist yet: the path, or the path with a number."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
+    return next(one for one in _numbered(path) if not one.exists())
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """``a``, ``a-2``, ``a-3`` and so on."""
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in count(2))

@@ -9,15 +9,24 @@ from rolemarl_jax.config import RunConfig
 Job = Callable[[RunConfig], None]
 
 
-def start(job: Job, new: Composed) -> None:
+def start(job: Job, new: Composed, *, trains: bool = True) -> None:
     """Resolves and checks a composed configuration, prepares the devices, runs.
+
+    Args:
+        job: is given the configuration.
+        new: the command line.
+        trains: whether the job makes a run; others write nothing.
 
     Raises:
         ConfigError: it cannot be run.
     """
     from experiments.door.devices import prepare_devices
 
-    cfg = resume.resolve(new)
+    cfg = resume.resolve(new, trains=trains)
     prepare_devices(cfg)
     unread.refuse(new, cfg)
-    job(cfg)
+    if not trains:
+        job(cfg)
+        return
+    with resume.claimed(cfg, new) as own:
+        job(own)

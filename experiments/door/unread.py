@@ -8,8 +8,6 @@ from rolemarl_jax import reads
 from rolemarl_jax.config import ConfigError, RunConfig, build
 from rolemarl_jax.disk.rundir import leaves
 
-WEIGHT = "weight_"  # of a loss, as a hyper-parameter
-
 
 class Section(NamedTuple):
     """A record of the configuration, and which of its keys are read when."""
@@ -64,12 +62,12 @@ def _section(where: str, values: Mapping[str, Any], module: Any) -> Iterator[Sec
 
 def _swept(new: Composed, cfg: RunConfig) -> dict[str, str]:
     """Typed keys of the algorithm whose values a sweep replaces."""
+    from rolemarl_jax.program import swept  # only now, as above
+
     typed = set(new.leaves)
     found = {}
     for name in cfg.sweep.hypers:
-        loss = name.removeprefix(WEIGHT)
-        keys = {f"algo.{name}", f"algo.role.{name}"}
-        keys |= {f"algo.loss_scales.{loss}"} if loss != name else set()
+        keys = {f"algo.{key}" for key in swept.keys(name)}
         mode = f"runs without sweep.hypers.{name}"
         found |= dict.fromkeys(keys & typed, mode)
     return found

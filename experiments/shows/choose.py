@@ -57,7 +57,7 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
         for cfg in map(rundir.load_config, rundir.folders(run_dir))
         for index, member in enumerate(members.members(cfg))
     ]
-    found, scores = _summary(run_dir), {}
+    found, scores = summary.known(run_dir), {}
     if found is not None and found.ranking:
         best = found.ranking[0]
         wanted, scores = members.text(best.hypers), best.per_seed
@@ -77,13 +77,6 @@ def chosen(run_dir: Path, seed: int | None) -> list[Choice]:
     ] or every[:1]
 
 
-def _summary(run_dir: Path) -> summary.Summary | None:
-    try:
-        return summary.read(run_dir)
-    except ConfigError:
-        return None
-
-
 def _title(member: members.Member) -> str:
     return " ".join([f"seed {member.seed}", members.text(member.hypers)]).strip()
 
@@ -100,5 +93,5 @@ def _ranked(given: dict[str, SeedScores]) -> list[tuple[str, int]]:
     order = sorted(scores, key=score, reverse=True)
     if len(order) < 2:
         return [("", seed) for seed in order]
-    middle = [("median", order[len(order) // 2])] if len(order) > 2 else []
+    middle = [("median", order[(len(order) - 1) // 2])] if len(order) > 2 else []
     return [("best", order[0]), *middle, ("worst", order[-1])]

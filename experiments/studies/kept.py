@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.door import compose
-from experiments.door.resume import FREE
 from rolemarl_jax.config import RunConfig, build
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import loggers, summary
@@ -38,12 +37,14 @@ def keep(run: Homes) -> None:
 
 
 def holds(kept: Path, arguments: tuple[str, ...]) -> bool:
-    """Whether results lie there of the run that this command line makes."""
-    if summary.read(kept) is None or not (kept / rundir.CONFIG).is_file():
+    """Whether all results of the run that this command line makes lie there."""
+    found = summary.read(kept)
+    if found is None or not (kept / rundir.CONFIG).is_file():
         return False
     stored = rundir.load(kept)
     cfg = build(RunConfig, {**compose.composed(arguments).values, "run_dir": ""}, "")
-    return _meant(stored) == _meant(rundir.plain(dataclasses.asdict(cfg)))
+    asked = rundir.plain(dataclasses.asdict(cfg))
+    return summary.is_whole(found, cfg) and _meant(stored) == _meant(asked)
 
 
 def _meant(values: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def _meant(values: dict[str, Any]) -> dict[str, Any]:
     Who looks at roles does not, nor in which form a GRU is computed.
     """
     more = "eval.role_episodes", "algo.recurrence"
-    free = (*(key for key in FREE if key != "total_steps"), *more)
+    free = (*(key for key in rundir.FREE if key != "total_steps"), *more)
     return {
         key: value
         for key, value in rundir.leaves(values)

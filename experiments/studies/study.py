@@ -210,10 +210,6 @@ def standing(run: Run) -> Standing:
         return Standing("finished" if made else "missing", run.arguments)
     resumed = (*run.arguments, "resume=true")
     cfg = resume.resolve(compose.composed(resumed))
-    try:
-        found = summary.read(run.folder)
-    except ConfigError:
-        found = None  # damaged: resuming makes it anew
-    if found is not None and found.env_steps >= cfg.total_steps:
+    if summary.is_whole(summary.known(run.folder), cfg):
         return Standing("finished", resumed)
     return Standing("begun", resumed)

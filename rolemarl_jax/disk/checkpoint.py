@@ -149,8 +149,9 @@ def _require_space(directory: Path, needed: int) -> None:
             f"checkpoint: {needed / 2**20:.0f} MiB needed and "
             f"{SPARE / 2**20:.0f} MiB besides that stay free, "
             f"{free / 2**20:.0f} MiB free in {directory}; earlier checkpoints are "
-            "untouched. Free some space and go on with resume=true, or set "
-            "checkpoint.replay=false, a smaller checkpoint.keep, or another run_dir."
+            "untouched. Free some space and go on with resume=true, with a smaller "
+            "checkpoint.keep if need be; a new run saves less with "
+            "checkpoint.replay=false."
         )
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,57 @@ def read_text(path: Path, key: str) -> str:
         return path.read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{key}: '{path}' cannot be read: {error}") from None
+
+
+def is_file(path: Path, key: str) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        ConfigError: nobody can tell, because its folder cannot be read.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ConfigError(f"{key}: '{path}' cannot be read: {error}") from None
+
+
+def require_writable(path: Path, key: str) -> None:
+    """Refuses a file that cannot be written, before anything is done for it.
+
+    Args:
+        path: of the file, which may be there; its folder may have to be made.
+        key: of the command line, which the message names.
+
+    Raises:
+        ConfigError: a directory, or below what is none or cannot be written.
+    """
+    if os.path.isdir(path):
+        raise ConfigError(f"{key}: got '{path}', a directory; allowed: a file's name")
+    _require_place(path, key, path.absolute().parents)
+
+
+def require_folder(path: Path, key: str) -> None:
+    """Refuses a directory that cannot be made or written, likewise.
+
+    Raises:
+        ConfigError: a file, or below what is no directory or cannot be written.
+    """
+    _require_place(path, key, (path.absolute(), *path.absolute().parents))
+
+
+def _require_place(path: Path, key: str, folders: Iterable[Path]) -> None:
+    """The first of some folders that is there has to be one that can be written."""
+    # Unlike Path.exists, this is no error where a folder cannot be looked into.
+    there = next(folder for folder in folders if os.path.lexists(folder))
+    if not os.path.isdir(there):
+        raise ConfigError(
+            f"{key}: got '{path}', but '{there}' is no directory; choose another {key}"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{key}: got '{path}', but '{there}' cannot be written; choose another "
+            f"{key}, in a directory of yours"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

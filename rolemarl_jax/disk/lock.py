@@ -41,7 +41,22 @@ def held(folder: Path | str, key: str) -> Iterator[None]:
         finally:
             _release(folder / rundir.LOCK, handle)
     finally:
-        _remove_empty(made)
+        remove_empty(made)
+
+
+@contextmanager
+def read(folder: Path | str, key: str) -> Iterator[None]:
+    """As ``held``; one that this process cannot write is only refused while held.
+
+    Raises:
+        ConfigError: as ``held``, but for a folder that cannot be written.
+    """
+    if os.access(folder, os.W_OK):
+        with held(folder, key):
+            yield
+    else:
+        require_free(folder, key)
+        yield
 
 
 def require_free(folder: Path | str, key: str) -> None:
@@ -51,7 +66,7 @@ def require_free(folder: Path | str, key: str) -> None:
         ConfigError: as ``held``.
     """
     with suppress(OSError):
-        handle = os.open(Path(folder) / rundir.LOCK, os.O_RDWR)
+        handle = os.open(Path(folder) / rundir.LOCK, os.O_RDONLY)
         try:
             _lock(handle, fcntl.LOCK_SH, Path(folder), key)
         finally:
@@ -139,7 +154,7 @@ def _release(path: Path, handle: int) -> None:
     os.close(handle)
 
 
-def _remove_empty(folders: Sequence[Path]) -> None:
+def remove_empty(folders: Sequence[Path]) -> None:
     """Removes folders, innermost first, up to one that holds something."""
     for folder in folders:
         try:

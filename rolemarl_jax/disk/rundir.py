@@ -35,6 +35,14 @@ PATTERNS = "*?[\\"
 # What a run has written goes on, or stays; beside it no other run begins.
 TRACES = (CONFIG, METRICS, CHECKPOINTS, RELEASED, CHUNKS)
 
+# What may differ from the configuration that a run was started with, when it goes on.
+FREE = (
+    *("resume", "run_dir", "logger", "bridge", "total_steps"),
+    *("checkpoint.every", "checkpoint.keep", "train.host_devices"),
+    *("sweep.plan_only", "sweep.device_memory", "sweep.card"),
+    *("sweep.coordinator", "sweep.processes", "sweep.process"),
+)
+
 # Keys of a section that older runs lack, as they were then.
 LATER = {
     "sweep": {
@@ -61,10 +69,10 @@ def load(run_dir: Path | str) -> dict[str, Any]:
     """Stored configuration of a run, as plain containers.
 
     Raises:
-        ConfigError: there is no run in this directory, or its file is damaged.
+        ConfigError: there is no run in this directory, or its file cannot be read.
     """
     path = Path(run_dir) / CONFIG
-    if not path.is_file():
+    if not files.is_file(path, "run_dir"):
         raise ConfigError(f"run_dir: '{run_dir}' holds no run (no {CONFIG} there)")
     values = _sections(path)
     later = {name: {**own, **values.get(name, {})} for name, own in LATER.items()}
@@ -156,8 +164,15 @@ def claim(cfg: RunConfig) -> bool:
 
 
 def traces(run_dir: Path | str) -> list[str]:
-    """Names of files and folders there that only a run leaves."""
-    return [name for name in TRACES if Path(run_dir, name).exists()]
+    """Names of files and folders there that only a run leaves.
+
+    Raises:
+        ConfigError: nobody can tell, because the directory cannot be read.
+    """
+    try:
+        return [name for name in TRACES if Path(run_dir, name).exists()]
+    except OSError as error:
+        raise ConfigError(f"run_dir: '{run_dir}' cannot be read: {error}") from None
 
 
 def require_fresh(run_dir: Path | str) -> None:
@@ -199,8 +214,15 @@ def require_plain(run_dir: Path | str, key: str = "run_dir") -> None:
 
 def folders(run_dir: Path | str) -> list[Path]:
     """Run directories of the chunks in order of their seeds; of others, themselves."""
-    parts = sorted(Path(run_dir, CHUNKS).glob("*-*"))
-    return parts or [Path(run_dir)]
+    parts = Path(run_dir, CHUNKS).glob("*-*")
+    # By number: names are filled up with zeros to six digits, and ids may have more.
+    return sorted(parts, key=lambda path: _first(path.name)) or [Path(run_dir)]
+
+
+def _first(name: str) -> tuple[int, str]:
+    """Id of a chunk's first seed; what is no chunk comes first."""
+    first = name.partition("-")[0]
+    return int(first) if first.isdecimal() else -1, name
 
 
 def learners(run_dir: Path | str) -> Path:
@@ -221,6 +243,11 @@ def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def is_free(key: str) -> bool:
+    """Whether a dotted key may differ from that of the run that goes on."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
 def _text(cfg: RunConfig) -> str:

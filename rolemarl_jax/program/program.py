@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax import members, rng
+from rolemarl_jax import rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.evaluate import EvalResult, Evaluate, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
@@ -22,6 +22,7 @@ from rolemarl_jax.experience.rollout import Episodes, Rollout, Worlds, make_roll
 from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.learners.parts.phases import nothing_done
+from rolemarl_jax.program import swept
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
 from rolemarl_jax.program.seeds import batched, over_seeds
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
@@ -117,10 +118,10 @@ def make_program(
 
     Raises:
         ConfigError: numbers that do not fit each other, hyper-parameters to sweep that
-            the algorithm does not have.
+            the algorithm does not have, or with values that it does not allow.
     """
     if cfg.sweep.hypers:
-        members.check(cfg, learner.hypers)
+        swept.check(cfg, learner)
     worlds, per_update = cfg.train.worlds, cfg.train.steps_per_update
     if max(worlds, per_update) % min(worlds, per_update):
         raise ConfigError(

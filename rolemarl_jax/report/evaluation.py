@@ -40,11 +40,13 @@ class Asked(NamedTuple):
         seed: of the episodes.
         policy: ``greedy`` or ``sampled``.
         world: its name.
+        env: keys of the world that differ from the run's, dotted, with their values.
     """
 
     seed: int
     policy: str
     world: str
+    env: Mapping[str, Any]
 
 
 def record(
@@ -61,10 +63,11 @@ def record(
 
     Returns:
         Plain containers: ``step`` (of the part that got least far), ``episodes``,
-        ``seed``, ``policy``, ``world``, ``note``, ``overall``, ``combinations`` where
-        hyper-parameters are swept, ``seeds`` (one record a member, win rate with its
-        Wilson interval) and ``more``. ``overall`` has three numbers a measure, mean,
-        low and high, and says in ``interval`` what the last two are.
+        ``seed``, ``policy``, ``world``, ``env``, ``note``, ``overall``,
+        ``combinations`` where hyper-parameters are swept, ``seeds`` (one record a
+        member, win rate with its Wilson interval) and ``more``. ``overall`` has three
+        numbers a measure, mean, low and high, and says in ``interval`` what the last
+        two are.
     """
     games = [
         Game(member, *(column[i] for column in (found.ret, found.won, found.length)))
@@ -110,15 +113,18 @@ def write(path: Path, values: Mapping[str, Any]) -> Path:
     Args:
         path: usually ``evaluation.json`` in the run directory.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(values, indent=2))
     return path
 
 
 def text(values: Mapping[str, Any]) -> str:
     """A record for people, one line a seed."""
+    changed = " ".join(f"{key}={value}" for key, value in values["env"].items())
+    world = values["world"] + (f" with {changed}" if changed else "")
     head = (
         f"checkpoint {values['step']}, {values['episodes']} {values['policy']} "
-        f"episodes a seed in {values['world']}; seed={values['seed']} plays them again",
+        f"episodes a seed in {world}; seed={values['seed']} plays them again",
         "  seed  win rate   95 % interval   return  length",
     )
     several = [

@@ -38,7 +38,7 @@ def summarise(
         upwards, the more so the noisier evaluations are); unknown values are None.
         Each has an ``iqm`` over seeds with ``low`` and ``high``: its 95 % interval, of
         fewer than ``stats.ENOUGH`` seeds their range. ``measure`` of ``last_three`` is
-        the headline.
+        the headline. ``env_steps`` are those of the member that got least far.
         ``frozen`` lists members that diverged. Where hyper-parameters are swept,
         these numbers are over all members, and ``ranking`` has those of each
         combination, best first, instead of ``per_seed``.
@@ -51,8 +51,8 @@ def summarise(
         "env": cfg.env.get("name"),
         "map": cfg.env.get("map"),
         "preset": cfg.preset,
-        "seeds": len({seed for _, seeds in groups for seed in seeds}),
-        "env_steps": max((int(row["env_steps"]) for row in rows), default=0),
+        "seeds": len(evaluated(rows)),
+        "env_steps": reached(rows),
         "test_episodes": cfg.eval.episodes,
         "measure": headline.measure(rows),
         **_results(every),
@@ -67,6 +67,20 @@ def summarise(
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
+
+
+def reached(rows: Sequence[Row]) -> int:
+    """Env steps of the member that got least far; 0 without rows."""
+    last: dict[tuple, int] = {}
+    for row in rows:
+        member = int(row["seed"]), *members.of_row(row).items()
+        last[member] = max(last.get(member, 0), int(row["env_steps"]))
+    return min(last.values(), default=0)
+
+
+def evaluated(rows: Sequence[Row]) -> set[int]:
+    """Ids of the seeds that have evaluations."""
+    return {int(row["seed"]) for row in rows if row["split"] == "test"}
 
 
 def per_seed(rows: Sequence[Row]) -> Seeds:

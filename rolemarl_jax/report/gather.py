@@ -61,10 +61,11 @@ class Gathered(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A run directory and its configuration."""
+    """A run directory, its configuration, and its rows by member."""
 
     folder: str
     config: dict[str, Any]
+    members: dict[Any, list[Row]]
 
 
 class _Own(NamedTuple):
@@ -94,9 +95,14 @@ def gather(
     if not patterns:
         raise ConfigError("runs: got []; allowed: one or more run directories")
     good, broken = names.sifted(folders(patterns))
-    if not good:
+    runs: list[_Run] = []
+    for folder in good:
+        try:
+            runs.append(_Run(folder, rundir.load(folder), _members(folder)))
+        except ConfigError as error:
+            broken[folder] = str(error)
+    if not runs:
         raise ConfigError("\n".join(broken.values()))
-    runs = [_Run(folder, rundir.load(folder)) for folder in good]
     notes: list[str] = []
     groups = [
         Group(label, names.world(part[0].config), tuple(r.folder for r in part), rows)
@@ -118,9 +124,9 @@ def folders(patterns: Sequence[str]) -> list[str]:
 
 def _matching(pattern: str) -> list[str]:
     """Runs that one pattern names: folders themselves, or what they hold."""
-    is_pattern = any(mark in pattern for mark in MARKS) and not Path(pattern).exists()
+    is_pattern = any(mark in pattern for mark in MARKS) and not os.path.exists(pattern)
     places = sorted(glob.glob(pattern)) if is_pattern else [pattern]
-    inside = [(place, list(_inside(place))) for place in places if Path(place).is_dir()]
+    inside = [(place, list(_inside(place))) for place in places if os.path.isdir(place)]
     if is_pattern and not any(runs for _, runs in inside):
         raise ConfigError(
             f"runs: got '{pattern}', which matches {len(places)} files and no run; "
@@ -132,12 +138,19 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _inside(folder: str) -> Iterator[str]:
-    """A run directory itself, or all below a folder; chunks belong to their run."""
-    for place, below, files in os.walk(folder):
+    """A run directory itself, or all below a folder; chunks belong to their run.
+
+    What cannot be looked into may be a run, and is told as one that cannot be read.
+    """
+    sealed: list[str] = []
+    for place, below, files in os.walk(
+        folder, onerror=lambda error: sealed.append(str(error.filename))
+    ):
         below.sort()
         if set(files) & {rundir.CONFIG, rundir.METRICS}:
             below.clear()
             yield place
+    yield from sealed
 
 
 def _parts(runs: Sequence[_Run], merge: str) -> tuple[list[str], list[list[_Run]]]:
@@ -216,7 +229,7 @@ def _rows(part: Sequence[_Run], notes: list[str]) -> list[Row]:
     """Rows of all runs; of a seed that several have, those of the one that got on."""
     held: dict[Any, list[_Own]] = {}
     for run in part:
-        for member, rows in _members(run).items():
+        for member, rows in run.members.items():
             reached = max(int(row["env_steps"]) for row in rows)
             held.setdefault(member, []).append(_Own(reached, run.folder, rows))
     shared = {tuple(o.folder for o in own) for own in held.values() if len(own) > 1}
@@ -225,14 +238,31 @@ def _rows(part: Sequence[_Run], notes: list[str]) -> list[Row]:
         "run that got further (merge=none draws both)"
         for folders in sorted(shared)
     ]
+    notes += _lengths(part)
     kept = [max(own, key=lambda one: one.reached) for own in held.values()]
     return [row for own in kept for row in own.rows]
 
 
-def _members(run: _Run) -> dict[Any, list[Row]]:
-    """Rows of a run by seed and combination of hyper-parameters."""
+def _lengths(part: Sequence[_Run]) -> Iterator[str]:
+    """Tells of runs that are brought together and were not asked for equal lengths."""
+    asked = {run.folder: run.config.get("total_steps") for run in part}
+    known = {folder: steps for folder, steps in asked.items() if steps is not None}
+    if len(set(known.values())) > 1:
+        told = " and ".join(f"{folder} ({steps})" for folder, steps in known.items())
+        yield (
+            f"{told} have different total_steps and count as one; numbers are those of "
+            "each seed's own end (merge=none keeps them apart)"
+        )
+
+
+def _members(folder: str) -> dict[Any, list[Row]]:
+    """Rows of a run by seed and combination of hyper-parameters.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
     found: dict[Any, list[Row]] = {}
-    for row in loggers.read(Path(run.folder) / rundir.METRICS):
+    for row in loggers.read(Path(folder) / rundir.METRICS):
         member = int(row["seed"]), *members.of_row(row).items()
         found.setdefault(member, []).append(row)
     return found

@@ -103,7 +103,10 @@ def _entry(folder: str) -> Entry:
     if told is None:
         raise ConfigError(f"runs: '{folder}' has no summary yet, or is no run")
     if told.ranking:
-        raise ConfigError(f"runs: '{folder}' swept hyper-parameters; allowed: others")
+        raise ConfigError(
+            f"runs: '{folder}' has sweep.hypers; allowed: runs without, such as one "
+            "with the value that did best, algo.lr=1e-3"
+        )
     preset = "" if told.preset in (None, "default") else f" ({told.preset})"
     config = rundir.load(folder)
     asked = int(config.get("total_steps") or told.env_steps)

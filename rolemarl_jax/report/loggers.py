@@ -107,9 +107,15 @@ def read(path: Path | str) -> list[Row]:
 
     A last line that was cut short is left out, and so are damaged ones, with a warning
     that says how many.
+
+    Raises:
+        ConfigError: the file cannot be read.
     """
-    with Path(path).open(encoding="utf8", errors="surrogateescape") as file:
-        lines = list(_parsed(file))
+    try:
+        with Path(path).open(encoding="utf8", errors="surrogateescape") as file:
+            lines = list(_parsed(file))
+    except OSError as error:
+        raise ConfigError(f"run_dir: '{path}' cannot be read: {error}") from None
     rows = [row for _, row in lines if row is not None]
     damaged = sum(row is None and line.endswith("\n") for line, row in lines)
     if damaged:

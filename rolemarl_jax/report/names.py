@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import rundir
+from rolemarl_jax.disk import files, rundir
 
 
 def world(config: Mapping[str, Any]) -> str:
@@ -49,7 +49,7 @@ def sifted(runs: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     for run in runs:
         try:
             rundir.load(run)
-            if not (Path(run) / rundir.METRICS).is_file():
+            if not files.is_file(Path(run) / rundir.METRICS, "runs"):
                 raise ConfigError(f"runs: '{run}' has no {rundir.METRICS} yet")
             good.append(run)
         except ConfigError as error:

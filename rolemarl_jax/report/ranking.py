@@ -64,4 +64,7 @@ def frozen(found: Sequence[Diverged]) -> str:
 def remedy(algo: Mapping[str, Any]) -> str:
     """What divergence is, and which keys of an algorithm to change."""
     rates = " or ".join(f"algo.{name}" for name in algo if name.endswith("lr"))
-    return f"a loss or a parameter is no finite number; lower {rates}"
+    return (
+        f"a loss or a parameter is no finite number; lower {rates}, unless it is what "
+        "the world shows (experiments.check_env)"
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rolemarl_jax.config import ConfigError
+from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Hypers
 from rolemarl_jax.report.stats import Interval
@@ -80,7 +80,7 @@ class Summary:
         map: of the world; None where it has none.
         preset: name of the ``run/`` file.
         seeds: that have been evaluated.
-        env_steps: a seed.
+        env_steps: of the member that got least far.
         test_episodes: an evaluation.
         measure: ``win_rate``, or ``return`` where no episode was ever won.
         final: over the last evaluations of all seeds.
@@ -135,10 +135,10 @@ def read(run_dir: Path) -> Summary | None:
     """The summary of a finished run, None where there is none.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is damaged, or cannot be read.
     """
     path = run_dir / rundir.SUMMARY
-    if not path.is_file():
+    if not files.is_file(path, "run_dir"):
         return None
     text = files.read_text(path, "run_dir")
     try:
@@ -154,6 +154,23 @@ def read(run_dir: Path) -> Summary | None:
             f"run_dir: '{path}' is damaged ({type(error).__name__}: {error}); without "
             "it, resume=true makes it anew"
         ) from None
+
+
+def known(run_dir: Path) -> Summary | None:
+    """As ``read``, None also where the file is damaged: it is made anew from rows."""
+    try:
+        return read(run_dir)
+    except ConfigError:
+        return None
+
+
+def is_whole(found: Summary | None, cfg: RunConfig) -> bool:
+    """Whether all seeds of a run have come to its end; chunks may be missing."""
+    return (
+        found is not None
+        and found.seeds >= cfg.seeds
+        and found.env_steps >= cfg.total_steps
+    )
 
 
 def parsed(values: Mapping[str, Any]) -> Summary:

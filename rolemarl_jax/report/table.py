@@ -23,7 +23,7 @@ def rows_to_csv(run_dir: Path | str, out: Path | str) -> Path:
     """
     rundir.load(run_dir)
     path, out = Path(run_dir) / rundir.METRICS, Path(out)
-    if not path.is_file():
+    if not files.is_file(path, "run_dir"):
         raise ConfigError(f"run_dir: '{run_dir}' has no {rundir.METRICS} yet")
     out.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(out, text(loggers.read(path)))

@@ -13,7 +13,7 @@ from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.memory import FreshState
 from rolemarl_jax.experience.rollout import Worlds
 from rolemarl_jax.program.program import SeedState
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import loggers
 from rolemarl_jax.types import AgentState, PyTree
 
 BEFORE = -1  # env steps: no row is that old
@@ -83,7 +83,7 @@ def _begins_anew(cfg: RunConfig, checkpoints: Path) -> bool:
     One that has a summary came to its end, where each run is saved.
     """
     begun = rundir.traces(cfg.run_dir)
-    ended = summary.read(Path(cfg.run_dir)) is not None
+    ended = Path(cfg.run_dir, rundir.SUMMARY).is_file()  # even one that is damaged
     return bool(begun) and not ended and checkpoint.latest(checkpoints) is None
 
 

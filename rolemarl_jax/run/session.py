@@ -108,7 +108,14 @@ def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
     except BaseException:
         display.close({})
         raise
-    display.close(finish(cfg, {**speed, **(more or {})}))
+    trained = "wall_seconds" in speed
+    known = None if trained else summary.known(Path(cfg.run_dir))
+    if known is not None and summary.is_whole(known, cfg):
+        # It tells how fast, where and by which code the run was made; this process does
+        # not know.
+        display.close(places(Path(cfg.run_dir), known))
+    else:
+        display.close(finish(cfg, {**speed, **(more or {})}))
 
 
 def draw(cfg: RunConfig, rows: Sequence[loggers.Row] | None = None) -> None:
@@ -150,13 +157,18 @@ def stopped(cfg: RunConfig, rows: Sequence[loggers.Row]) -> dict[str, str]:
 
 def _written(run_dir: Path, values: Mapping[str, Any]) -> dict[str, str]:
     """Writes the summary, and tells of it and of the curves."""
-    found = summary.parsed(values)
+    summary.write(run_dir, values)
+    return places(run_dir, summary.parsed(values))
+
+
+def places(run_dir: Path, found: summary.Summary) -> dict[str, str]:
+    """What was reached and where it is, by label."""
     diverged = ranking.frozen(found.frozen)
     return {
         **told(run_dir, found),
         **({"note": diverged} if diverged else {}),
         "curves": str(run_dir / rundir.CURVES),
-        "summary": str(summary.write(run_dir, values)),
+        "summary": str(run_dir / rundir.SUMMARY),
     }
 
 

@@ -16,6 +16,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.program import swept
 from rolemarl_jax.program.program import SeedState, seed_shapes
 from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import fit, halving
@@ -35,7 +36,7 @@ def plan(cfg: RunConfig, env: Env, learner: Learner) -> RunConfig:
     # What was planned before stays as it is, however much memory is free now.
     if cfg.sweep.chunk is not None and cfg.resume and not cfg.sweep.plan_only:
         return cfg
-    members.check(cfg, learner.hypers)
+    swept.check(cfg, learner)
     shapes = seed_shapes(cfg, env, learner)
     fit.require_room(cfg, tree_bytes(shapes), tree_bytes(shapes.replay))
     if not fit.needs_plan(cfg, tree_bytes(shapes)):
@@ -84,6 +85,9 @@ def run(
         if fault is not None:
             todo.extendleft(reversed(_halve(cfg, part, fault, shapes)))
             continue
+        _gather(cfg, merged)
+    # Whoever trained the last chunk may have ended before it brought them together.
+    if complete(cfg) and not _finished(cfg):
         _gather(cfg, merged)
 
 
@@ -199,6 +203,5 @@ def _chunk_at(cfg: RunConfig, first: int, last: int) -> RunConfig:
 
 
 def _finished(part: RunConfig) -> bool:
-    """Whether a chunk has been trained to ``total_steps``."""
-    found = summary.read(Path(part.run_dir))
-    return found is not None and found.env_steps >= part.total_steps
+    """Whether the summary of a chunk, or of all, tells of its end."""
+    return summary.is_whole(summary.known(Path(part.run_dir)), part)

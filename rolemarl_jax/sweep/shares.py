@@ -67,7 +67,9 @@ def settle(
     _require_seeds(cfg, share.processes)
     chosen = _shared(cfg, cfg.sweep.chunk or -(-cfg.seeds // share.processes))
     if not rundir.claim(chosen):
-        _require_equal(rundir.load(cfg.run_dir), _plain(chosen), cfg.run_dir)
+        _require_equal(rundir.load(cfg.run_dir), chosen)
+        if rundir.load_config(cfg.run_dir).total_steps < chosen.total_steps:
+            rundir.create(chosen)  # resumed: it may grow
     return chosen, share
 
 
@@ -143,18 +145,18 @@ def _compare(configs: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _require_equal(
-    stored: Mapping[str, Any], now: Mapping[str, Any], run_dir: str
-) -> None:
+def _require_equal(stored: Mapping[str, Any], cfg: RunConfig) -> None:
+    """Refuses another configuration; what may change when a run goes on may differ."""
+    now = _plain(cfg)
     lines = [
         f"{key}: stored {dict(rundir.leaves(stored)).get(key)!r}, now "
         f"{dict(rundir.leaves(now)).get(key)!r}"
         for key in differences(stored, now)
-        if key != "resume"
+        if key != "resume" and not (cfg.resume and rundir.is_free(key))
     ]
     if lines:
         raise ConfigError(
-            f"run_dir: '{run_dir}' holds a sweep with another configuration\n"
+            f"run_dir: '{cfg.run_dir}' holds a sweep with another configuration\n"
             + "\n".join(lines)
         )
 

@@ -2,11 +2,13 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
 from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import lock
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import seed_shapes
+from rolemarl_jax.report import summary
 from rolemarl_jax.run import runner, session
 from rolemarl_jax.sweep import chunks, shares
 from rolemarl_jax.types import Env
@@ -49,11 +51,9 @@ def _in_chunks(
 ) -> None:
     """Chunks of this process, and one summary of all that are finished."""
     began = time.monotonic()
-    reached: dict[str, str] = {}
 
     def merged() -> None:
-        places = session.finish(cfg, {"wall_seconds": time.monotonic() - began})
-        reached.update({k: places[k] for k in ("ranking", "note") if k in places})
+        session.finish(cfg, {"wall_seconds": time.monotonic() - began})
 
     chunks.run(
         cfg,
@@ -63,6 +63,9 @@ def _in_chunks(
         share=share,
     )
     if chunks.complete(cfg):
-        print(f"all {cfg.seeds} seeds: {cfg.run_dir}", *reached.values(), sep="\n")
+        found = summary.known(Path(cfg.run_dir))
+        places = {} if found is None else session.places(Path(cfg.run_dir), found)
+        reached = [places[key] for key in ("ranking", "note") if key in places]
+        print(f"all {cfg.seeds} seeds: {cfg.run_dir}", *reached, sep="\n")
     else:
         print(f"process {share.process} is done, others are not: {cfg.run_dir}")

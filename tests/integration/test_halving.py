@@ -54,7 +54,7 @@ def trainer(log, fits, dies_at):
             lambda _: loggers.jsonl(folder / rundir.METRICS),
             observer.Observer(started, moved),
         )
-        summary.write(folder, {"env_steps": cfg.total_steps})
+        summary.write(folder, {"env_steps": cfg.total_steps, "seeds": cfg.seeds})
 
     return train
 

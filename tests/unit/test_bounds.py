@@ -3,6 +3,7 @@
 import copy
 import importlib
 import math
+import re
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
@@ -271,3 +272,17 @@ def test_any_values_are_allowed_or_refused(changes):
         return cfg
 
     allowed_or_refused(make)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("sweep.hypers.lr=1e-3", "hypers.lr: got 0.001; .* array; write \\[0.001\\]"),
+        (
+            "sweep.device_memory=true",
+            "device_memory: got True; input should be a valid",
+        ),
+    ],
+)
+def test_what_a_sweep_is_given_in_a_wrong_form(typed, told, capsys):
+    assert re.search(told, refusal([typed], capsys))

@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -119,6 +121,51 @@ def test_a_run_is_not_written_over():
     assert resolve().run_dir != first.run_dir
 
 
+def test_runs_of_one_second_have_directories_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "prepare_devices", lambda cfg: None)
+    monkeypatch.setattr(resume.time, "strftime", lambda _: "now")
+    seen = []
+
+    def job(cfg):
+        seen.append(Path(cfg.run_dir))
+        assert seen[-1].is_dir()
+        if len(seen) < 3:
+            # Resolved as the one before, and taken by it before anything was written.
+            cli.launch(job, ["algo=vdn", "env=smax"])
+            rundir.create(cfg)
+
+    cli.launch(job, ["algo=vdn", "env=smax"])
+    assert [path.name for path in seen] == ["now", "now-2", "now-3"]
+    # The third wrote nothing, and planning takes none.
+    assert sorted(path.name for path in seen[0].parent.iterdir()) == ["now", "now-2"]
+    cli.launch(
+        lambda cfg: seen.append(Path(cfg.run_dir)), ["algo=iql", "sweep.plan_only=true"]
+    )
+    assert not seen[-1].parent.exists()
+
+
+def test_a_check_that_makes_no_run_takes_the_directory_of_one(monkeypatch):
+    monkeypatch.setattr(devices, "prepare_devices", lambda cfg: None)
+    rundir.create(resolve("run_dir=a"))
+    seen = []
+    cli.launch(seen.append, ["run_dir=a"], about="Checks.")
+    cli.launch(seen.append, [], about="Checks.")
+    assert seen[0].run_dir == "a" and not Path("runs").exists()
+    with pytest.raises(SystemExit):
+        cli.launch(seen.append, ["run_dir=a"])
+
+
+@pytest.mark.parametrize("line", ["", "total_steps: null\n", "total_steps: [1]\n"])
+def test_a_stored_configuration_without_a_length_is_named(line):
+    path = rundir.create(resolve("run_dir=a")) / rundir.CONFIG
+    path.write_text(re.sub("total_steps: .*\n", line, path.read_text()))
+    for more in ([], ["total_steps=5"]):
+        with pytest.raises(
+            ConfigError, match=r"^run_dir: 'a/config.yaml' says\ntotal_s"
+        ):
+            resolve("run_dir=a", "resume=true", *more)
+
+
 @pytest.mark.parametrize("left", [rundir.METRICS, rundir.CHUNKS, rundir.CHECKPOINTS])
 def test_what_is_left_of_a_run_is_not_written_over(tmp_path, left):
     (tmp_path / "a" / left).mkdir(parents=True)
@@ -179,9 +226,54 @@ def test_options_of_small_commands():
         (["runs=a", "runs=b"], "given twice"),
         (["runs"], "no key=value"),
         (["runs=[a"], "no YAML value"),
+        (["runs=a", "env.=3"], r"env\.: got no name; write env\.<name>="),
+        (["runs=a", "env.a=3", "env.a=4"], r"env\.a: given twice"),
     ]:
         with pytest.raises(ConfigError, match=message):
-            cli.options(known, bad)
+            cli.options({**known, "env.": {}}, bad)
+
+
+@pytest.mark.parametrize("written", ["10", "1e1", "10.0", "1.0e+1"])
+def test_whole_numbers_as_a_run_takes_them(written):
+    got = cli.options({"episodes": 1}, [f"episodes={written}"])
+    assert cli.whole(got, "episodes", least=1) == 10
+    for wrong in ("1e-1", "x", "true", "1.5", "1e999", "0"):
+        got = cli.options({"episodes": 1}, [f"episodes={wrong}"])
+        with pytest.raises(ConfigError, match=r"episodes: got .*; allowed: 1 to"):
+            cli.whole(got, "episodes", least=1)
+
+
+BROKEN = """
+import os, sys
+from experiments.door import cli
+reader, writer = os.pipe()
+def action():
+    if sys.argv[1] == "other":
+        os.close(reader)
+        os.write(writer, b"x")
+    print("much" * 99999)
+    sys.exit(0)
+cli.guard(action)
+"""
+
+
+@pytest.mark.parametrize("pipe", ["ours", "other"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(pipe, repo):
+    with subprocess.Popen(
+        [sys.executable, "-c", BROKEN, pipe],
+        env={**os.environ, "PYTHONPATH": str(repo)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if pipe == "ours":
+            process.stdout.close()
+        told = process.stderr.read()
+        status = process.wait()
+    if pipe == "ours":
+        assert (told, status) == ("", 141)
+    else:
+        assert "BrokenPipeError" in told and status == 1
 
 
 def test_directories_that_look_like_numbers_are_names():

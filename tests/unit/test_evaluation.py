@@ -4,12 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from support import run_config, small_algo
 
-from rolemarl_jax.report import evaluation, stats
+from experiments import evaluate
+from experiments.door import cli, compose, resume
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.report import evaluation, names, stats
 from rolemarl_jax.report.evaluation import Asked, Outcomes
 
-ASKED = Asked(seed=7, policy="greedy", world="probe")
+ASKED = Asked(seed=7, policy="greedy", world="probe", env={})
 
 
 def config(seeds, seed=0, **hypers):
@@ -26,7 +30,7 @@ def test_a_record_by_hand():
     found = outcomes(10, [[1, 0, 1, 1], [0, 0, 0, 0]])
     parts = [(config(2, seed=4), found)]
     made = evaluation.record(parts, ASKED, {"replays": ["a.SC2Replay"]})
-    keys = ["step", "episodes", "seed", "policy", "world", "note", "overall", "seeds"]
+    keys = ["step", "episodes", *ASKED._fields, "note", "overall", "seeds"]
     assert list(made) == [*keys, "replays"] and (made["step"], made["episodes"]) == (
         10,
         4,
@@ -97,7 +101,7 @@ def test_lines_for_people(tmp_path):
         f"episode length: 5.0 [5.0, 5.0] {two}",
     ]
     assert last == "replay a.SC2Replay"
-    path = evaluation.write(tmp_path / "evaluation.json", made)
+    path = evaluation.write(tmp_path / "new" / "evaluation.json", made)
     assert json.loads(path.read_text()) == made
 
 
@@ -117,3 +121,38 @@ def test_a_win_of_a_single_seed_is_told():
         evaluation.record([(cfg, found)], ASKED)
     ).splitlines()
     assert rate.startswith("win rate: 0.000 [") and ret.startswith("return: ")
+
+
+def asked(run, *words):
+    """Where the record goes, what differs, and the configuration that is played."""
+    options = cli.options(evaluate.OPTIONS, [f"run_dir={run.run_dir}", *words])
+    cfg = evaluate._changed(run, options)
+    changed = evaluate._differing(run.env, cfg.env)
+    world = names.world({"env": cfg.env})
+    return evaluate._out(run, world, changed, options).name, changed, cfg
+
+
+def test_what_differs_from_the_run_is_told_and_kept_apart(tmp_path):
+    words = ["algo=vdn", "env=windy_maze", f"run_dir={tmp_path}/a"]
+    run = resume.resolve(compose.composed(words))
+    horizon = run.env["horizon"]
+    assert asked(run)[:2] == ("evaluation.json", {})
+    assert asked(run, f"env.horizon={horizon}")[0] == "evaluation.json"
+    name, changed, cfg = asked(run, "env.horizon=30")
+    assert name == "evaluation-windy_maze-horizon=30.json"
+    assert (changed, cfg.env["horizon"]) == ({"horizon": 30}, 30)
+    name, changed, _ = asked(run, "env=pac_men", "env.dots=2")
+    assert name == "evaluation-pac_men-dots=2.json" and changed["name"] == "pac_men"
+    made = evaluation.record(
+        [(config(1), outcomes(10, [[1, 1]]))], ASKED._replace(env={"horizon": 30})
+    )
+    assert made["env"] == {"horizon": 30}
+    assert "a seed in probe with horizon=30; seed=7" in evaluation.text(made)
+
+
+def test_a_map_is_named_once_and_workers_belong_to_the_bridge(tmp_path):
+    words = ["algo=vdn", "env=smax", "env.map=3m", f"run_dir={tmp_path}/a"]
+    run = resume.resolve(compose.composed(words))
+    assert asked(run, "env.map=8m")[0] == "evaluation-smax-8m.json"
+    with pytest.raises(ConfigError, match=r"bridge\.workers: env=smax needs no worker"):
+        asked(run, "workers=0")

@@ -13,6 +13,7 @@ from experiments.bench import __main__ as bench
 from rolemarl_jax.bridge import keys
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.recording import Recorder
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files
 from rolemarl_jax.report import loggers
 
@@ -25,6 +26,31 @@ class Crash(BaseException):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_cannot_be_written_is_refused_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "new", tmp_path / "file", tmp_path / "a" / "b" / "c"):
+        files.require_writable(path, "out")
+    for path in (tmp_path, tmp_path / "a" / "b"):
+        files.require_folder(path, "out")
+    assert names(tmp_path) == ["file"]
+    for path, told in (
+        (tmp_path, "a directory; allowed: a file's name"),
+        (tmp_path / "file" / "x" / "y", "file' is no directory"),
+    ):
+        with pytest.raises(ConfigError, match=f"^out: got '{path}', .*{told}"):
+            files.require_writable(path, "out")
+    with pytest.raises(ConfigError, match="is no directory"):
+        files.require_folder(tmp_path / "file", "docs")
+    monkeypatch.setattr(files.os, "access", lambda path, _: path != tmp_path)
+    for require, path in (
+        (files.require_writable, tmp_path / "a" / "b"),
+        (files.require_writable, tmp_path / "file"),
+        (files.require_folder, tmp_path),
+    ):
+        with pytest.raises(ConfigError, match="cannot be written; choose another out"):
+            require(path, "out")
 
 
 @pytest.mark.parametrize("old", ["old", None])

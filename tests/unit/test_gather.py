@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import os
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -10,8 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import plot, table
+from experiments import leaderboard, plot, table
 from rolemarl_jax.config import ConfigError
+from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import (
     canvas,
     curve,
@@ -20,6 +23,7 @@ from rolemarl_jax.report import (
     loggers,
     names,
     results,
+    summary,
 )
 from rolemarl_jax.report.scores import Asked
 
@@ -339,6 +343,73 @@ def test_broken_runs_hide_nothing_in_tables(make_run, tmp_path, capsys):
     assert refused(table, "runs=[a,b,c]") == 1
     told = capsys.readouterr()
     assert "| vdn" in told.out and "2 of 3 runs left out" in told.err
+
+
+def sealed(folder, monkeypatch):
+    """As for who may not read a folder; the tests may run as who may read all."""
+
+    def refusing(call, at):
+        def wrapped(*given, **more):
+            if str(given[at]).startswith(str(folder)):
+                raise PermissionError(13, "Permission denied", str(given[at]))
+            return call(*given, **more)
+
+        return wrapped
+
+    monkeypatch.setattr(Path, "stat", refusing(Path.stat, 0))
+    monkeypatch.setattr(Path, "open", refusing(Path.open, 0))
+    monkeypatch.setattr("os.scandir", refusing(os.scandir, 0))
+
+
+@pytest.mark.parametrize("what", ["runs/b", "runs/b/metrics.jsonl"])
+def test_runs_that_may_not_be_read_hide_nothing(what, make_run, monkeypatch, capsys):
+    for name in "ab":
+        make_run(f"runs/{name}", "vdn", seeds=(ord(name),))
+        summary.write(Path("runs", name), {"env_steps": 20, "seeds": 1})
+    sealed(what, monkeypatch)
+    for command, out in ((table, "x.md"), (plot, "x.png")):
+        assert refused(command, "runs=runs", f"out={out}") == 1
+        told = capsys.readouterr().err
+        assert "1 of 2 runs left out" in told and "runs/b" in told
+        assert "cannot be read: [Errno 13] Permission denied" in told
+    if what == "runs/b":
+        assert refused(leaderboard, "runs=runs") == 1
+        told = capsys.readouterr()
+        assert "runs/b" in told.err and "| vdn" not in told.err
+        with pytest.raises(ConfigError, match=r"'runs/b' cannot be read: .Errno 13"):
+            rundir.require_fresh("runs/b")
+    assert refused(table, f"run_dir={what[:6]}") == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        (plot, "kind=profile smooth=2", "smooth: got 2 .* read by kind=curves"),
+        (plot, "kind=profile losses=true", "losses: got True .* read by kind=curves"),
+        (plot, "baseline=vdn", "baseline: got 'vdn' .* read by kind=improvement"),
+        (plot, "losses=true smooth=3", "smooth: got 3 .* without losses=true"),
+        (table, "metric=td run_dir=a", "metric: got 'td' with run_dir; .* by runs="),
+        (table, "labels=[b] run_dir=a", "labels: got .* with run_dir"),
+        (table, "out=t.md run_dir=a", "out: got 't.md' with run_dir; .* in .csv"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(command, words, told, make_run, capsys):
+    make_run("a", "vdn")
+    given = words.split() if "run_dir" in words else ["runs=a", *words.split()]
+    assert refused(command, *given) == 2
+    assert re.search(told, capsys.readouterr().err)
+
+
+def test_runs_of_different_lengths_are_told(make_run, capsys):
+    make_run("a", "vdn", seeds=(0,), total_steps=20)
+    make_run("b", "vdn", seeds=(1,), total_steps=40)
+    table.main(["runs=[a,b]"])
+    assert (
+        "note: a (20) and b (40) have different total_steps" in capsys.readouterr().err
+    )
+    table.main(["runs=[a,b]", "merge=none"])
+    assert capsys.readouterr().err == ""
 
 
 def test_marl_eval_reads_environment_task_algorithm_run_step(make_run, capsys):

@@ -155,7 +155,7 @@ def test_runs_that_are_none_do_not_hide_the_others(runs, tmp_path, capsys):
         command.main([f"runs={runs}", f"out={out}"])
     assert ended.value.code == 1
     told = capsys.readouterr().err
-    for part in ("j' has no summary yet", "h' swept hyper-parameters", "damaged"):
+    for part in ("j' has no summary yet", "h' has sweep.hypers", "damaged"):
         assert part in told
     assert "| roma (paper)" in out.read_text()
 

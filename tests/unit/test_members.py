@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import SPEC, run_config, small_algo
+from support import ALGOS, SPEC, load_algo, run_config, small_algo
 
 from experiments.door import compose, resume
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
+from rolemarl_jax.program import swept
 from rolemarl_jax.report import findings, loggers, page, plotting, ranking, summary
 from rolemarl_jax.sweep import fit as sweep
 
@@ -58,6 +59,39 @@ def test_refused(hypers, told):
     assert {"lr", "gamma", "weight_td"} <= set(known)
     with pytest.raises(ConfigError, match=told):
         members.check(config(hypers), known)
+
+
+@pytest.mark.parametrize(
+    ("algo", "name", "value", "key"),
+    [
+        ("qmix", "gamma", 5.0, "algo.gamma"),
+        ("qmix", "lr", -1e-3, "algo.lr"),
+        ("qmix", "weight_td", -1.0, "algo.loss_scales.td"),
+        ("qmix", "tau", 2.0, "algo.target.tau"),
+        ("pqn_qmix", "tau", 2.0, "algo.slow_target"),
+        ("mappo", "clip", -1.0, "algo.clip"),
+        ("acorm", "role_lr", -1.0, "algo.role.role_lr"),
+        ("r3dm", "world_lr", -1.0, "algo.role.world.lr"),
+        ("eoi_maac", "classifier_lr", -1.0, "algo.shaping.lr"),
+    ],
+)
+def test_values_are_held_to_the_bounds_of_their_keys(algo, name, value, key):
+    cfg = replace(config({name: (0.5, value)}), algo=load_algo(algo))
+    learner = make_learner(cfg.algo, SPEC)
+    told = rf"^sweep\.hypers\.{name}: got {value}; input should be .*\(as {key}\)$"
+    with pytest.raises(ConfigError, match=told):
+        swept.check(cfg, learner)
+    swept.check(replace(cfg, sweep=replace(cfg.sweep, hypers={name: (0.5,)})), learner)
+
+
+@pytest.mark.parametrize(
+    "algo",
+    [pytest.param(x, marks=pytest.mark.slow) for x in ALGOS if x != "r3dm"] + ["r3dm"],
+)
+def test_every_hyper_parameter_is_known_by_its_key(algo):
+    values = load_algo(algo)
+    for name in make_learner(values, SPEC).hypers:
+        assert any(swept._has(values, key) for key in swept.keys(name)), name
 
 
 @pytest.mark.parametrize(

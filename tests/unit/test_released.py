@@ -1,8 +1,10 @@
 """One seed of a run, shipped: it acts as it did, and is no run that goes on."""
 
+import json
 import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,7 +15,7 @@ from experiments import evaluate, release
 from experiments.door import compose, resume
 from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.disk import checkpoint, rundir
+from rolemarl_jax.disk import checkpoint, lock, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.report import findings, loggers, summary
@@ -103,6 +105,39 @@ def test_a_seed_by_choice(source, tmp_path, capsys):
     release.main([f"run_dir={source[0]}", f"out={tmp_path / 'c'}", "seed=5"])
     assert "c: seed 5" in capsys.readouterr().out
     assert rundir.load_config(tmp_path / "c").seed == 5
+
+
+def shortened(source, folder, cut):
+    """A copy of the run whose summary something changed."""
+    shutil.copytree(source[0], folder)
+    told = json.loads((folder / "summary.json").read_text())
+    cut(told)
+    summary.write(folder, told)
+    return folder
+
+
+def test_of_two_seeds_the_better_one(source, tmp_path, capsys):
+    """Their configuration is that of three: only their choice is of interest."""
+    run = shortened(source, tmp_path / "two", lambda told: told["per_seed"].pop("6"))
+    release.main([f"run_dir={run}", f"out={tmp_path / 'one'}"])
+    assert "seed 4 (best)" in capsys.readouterr().out
+
+
+def test_a_run_that_lacks_seeds_has_no_median(source, tmp_path, capsys):
+    run = shortened(source, tmp_path / "two", lambda told: told.update(seeds=2))
+    asked = [f"run_dir={run}", f"out={tmp_path / 'one'}"]
+    with pytest.raises(SystemExit):
+        release.main(asked)
+    told = capsys.readouterr().err
+    assert "has evaluations of 2 of 3 seeds; finish the run with resume=true" in told
+    release.main([*asked, "seed=5"])
+
+
+def test_a_run_that_cannot_be_written_is_released(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(lock.os, "access", lambda path, _: Path(path) != source[0])
+    monkeypatch.setattr(lock, "held", lambda *_: pytest.fail("written"))
+    release.main([f"run_dir={source[0]}", f"out={tmp_path / 'one'}"])
+    assert summary.read(tmp_path / "one").seeds == 1
 
 
 @pytest.mark.parametrize(

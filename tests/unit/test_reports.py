@@ -6,10 +6,21 @@ import re
 
 import pytest
 
-from experiments import plot, report, summarise, table
-from experiments.door import compose, resume
+from experiments import (
+    evaluate,
+    leaderboard,
+    plot,
+    release,
+    render,
+    report,
+    reproduce,
+    summarise,
+    table,
+)
+from experiments.bench import __main__ as bench
+from experiments.door import compose, devices, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, loggers, page, summary
+from rolemarl_jax.report import findings, gather, loggers, page, summary
 
 
 @pytest.fixture
@@ -152,6 +163,37 @@ def test_no_table_without_rows(wrong, make_run, capsys):
     assert stop.value.code == 2 and "run_dir" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (evaluate, "run_dir=a out={}/x.json"),
+        (leaderboard, "runs=a out={}/x.md"),
+        (plot, "runs=a out={}/x.png"),
+        (release, "run_dir=a out={}"),
+        (render, "run_dir=a out={}/x.gif"),
+        (report, "run_dir=a out={}/x.html"),
+        (reproduce, "study=smax_3m runs={}"),
+        (reproduce, "study=smax_3m docs={}"),
+        (table, "run_dir=a out={}/x.csv"),
+        (table, "runs=a out={}/x.md"),
+        (bench, "suite=env out={}/x.json"),
+        (bench, "suite=env docs={}/x.md"),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_done(
+    command, words, make_run, monkeypatch, capsys
+):
+    make_run("a", "algo=vdn")
+    monkeypatch.setattr("sys.argv", ["x", *words.format("a/config.yaml").split()])
+    for busy in (f"{devices.__name__}.prepare_devices", f"{gather.__name__}.folders"):
+        monkeypatch.setattr(busy, lambda *_: pytest.fail("began"))
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and "config.yaml' is no directory" in told
+    assert re.match("error: (out|runs|docs): got ", told)
+
+
 def test_a_stopped_run_is_summarised_as_far_as_it_got(make_run, capsys):
     run = make_run("a", "algo=vdn")
     (run / "summary.json").unlink()
@@ -166,6 +208,11 @@ def test_a_stopped_run_is_summarised_as_far_as_it_got(make_run, capsys):
     (run / "summary.json").write_text(before)  # what the run itself wrote stays
     summarise.main(["run_dir=a"])
     assert (run / "summary.json").read_text() == before
+    for stale in ("{", before.replace('"seeds": 2', '"seeds": 1')):
+        assert stale != before
+        (run / "summary.json").write_text(stale)
+        summarise.main(["run_dir=a"])
+        assert summary.read(run) == made
     (run / "metrics.jsonl").unlink()
     with pytest.raises(SystemExit) as stop:
         summarise.main(["run_dir=a"])

@@ -146,6 +146,22 @@ def test_a_stopped_run_is_resumed_and_a_failed_one_does_not_stop_the_rest(tmp_pa
 
 
 @pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("less", [{"seeds": 1}, {"env_steps": 599}])
+def test_a_run_some_of_whose_seeds_are_missing_goes_on(tmp_path, less):
+    """In its folder, or among the results that were kept."""
+    go(Stub())
+    folder = tmp_path / "runs/studies/tiny/paper/pac_men/vdn"
+    kept = tmp_path / "docs/results/tiny/pac_men/vdn"
+    for place in (folder, kept):
+        told = json.loads((place / "summary.json").read_text())
+        summary.write(place, told | less)
+        stub = Stub()
+        go(stub)
+        assert [call[0] for call in stub.calls] == ["algo=vdn"]
+        shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_damaged_run_does_not_hide_the_others(tmp_path, capsys):
     go(Stub())
     folder = tmp_path / "runs/studies/tiny/paper/pac_men"

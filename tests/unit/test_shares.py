@@ -8,6 +8,7 @@ from support import run_config, seeds_in, small_algo, write_chunk
 from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import chunks, hosts, shares
 
 ALGO = small_algo("iql")
@@ -61,6 +62,8 @@ def test_rows_that_come_while_others_are_gathered(tmp_path):
 
     def merged():
         seen.append(seeds_in(tmp_path))
+        whole = {"env_steps": cfg.total_steps, "seeds": len(seen[-1])}
+        summary.write(tmp_path, whole)
         if len(seen) == 1:
             trainer([])(chunks._chunk_at(cfg, 11, 11))
 
@@ -74,6 +77,21 @@ def test_jobs_that_disagree_with_what_was_begun(tmp_path):
     with pytest.raises(ConfigError, match=r"seeds: stored 7, now 6") as error:
         settle(config(tmp_path, seeds=6, processes=2, process=1))
     assert "sweep.chunk: stored 4, now 3" in str(error.value)
+
+
+def test_jobs_that_go_on_for_longer_may_say_so(tmp_path):
+    first, _ = settle(config(tmp_path, processes=2, process=0))
+    own = {"processes": 2, "process": 1, "chunk": first.sweep.chunk}
+    more = {"total_steps": 2 * first.total_steps, "logger": {"name": "none"}}
+    longer = replace(config(tmp_path, **own), resume=True, **more)
+    for _ in range(2):  # by whoever comes first, and then as it is stored
+        chosen, share = settle(longer)
+        assert share == (1, 2) and chosen.total_steps == 2 * first.total_steps
+        assert rundir.load_config(tmp_path).total_steps == chosen.total_steps
+    with pytest.raises(ConfigError, match="total_steps: stored"):
+        settle(replace(config(tmp_path, **own), total_steps=7))
+    with pytest.raises(ConfigError, match="seeds: stored 7, now 6"):
+        settle(replace(longer, seeds=6))
 
 
 @pytest.mark.parametrize(

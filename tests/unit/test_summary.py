@@ -3,11 +3,14 @@
 import json
 import math
 import subprocess
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from experiments.door import compose, resume
-from rolemarl_jax.report import findings, provenance, stats, summary
+from rolemarl_jax.disk import rundir
+from rolemarl_jax.report import findings, loggers, provenance, stats, summary
 from rolemarl_jax.run import session
 
 
@@ -50,7 +53,7 @@ def test_summary_is_complete_and_is_json(cfg, tmp_path):
     made = findings.summarise(cfg, ROWS, speed)
     path = summary.write(tmp_path, made)
     assert json.loads(path.read_text()) == made
-    assert (made["algo"], made["seeds"], made["env_steps"]) == ("vdn", 2, 30)
+    assert (made["algo"], made["seeds"], made["env_steps"]) == ("vdn", 2, 20)
     value, low, high = stats.over_seeds([2.0, 4.0])
     assert (low, high) == (2.0, 4.0)
     assert made["final"]["return"] == {"iqm": value, "low": low, "high": high}
@@ -72,7 +75,7 @@ def test_what_is_written_is_read(cfg, tmp_path):
     summary.write(tmp_path, made)
     found = summary.read(tmp_path)
     assert (found.algo, found.env, found.map) == ("vdn", "smax", made["map"])
-    assert (found.seeds, found.env_steps, found.preset) == (2, 30, made["preset"])
+    assert (found.seeds, found.env_steps, found.preset) == (2, 20, made["preset"])
     last = made["last_three"]["return"]
     assert found.last_three["return"] == (last["iqm"], last["low"], last["high"])
     assert found.per_seed["0"].best == {"win_rate": 0.75, "return": 2.0}
@@ -121,3 +124,31 @@ def test_the_headline_is_one_measure_and_claims_no_interval_of_few_seeds(cfg, tm
     assert told[0] == "return" and "no episode was won" in told[1]
     older = {key: value for key, value in made.items() if key != "measure"}
     assert summary.parsed(older).measure == "return"
+
+
+def test_a_run_is_at_its_end_where_all_seeds_are(cfg):
+    cfg = replace(cfg, seeds=2, total_steps=20)
+    whole = summary.parsed(findings.summarise(cfg, ROWS, {}))
+    assert summary.is_whole(whole, cfg) and not summary.is_whole(None, cfg)
+    behind = [row for row in ROWS if row["seed"] == 0 or row["env_steps"] == 10]
+    missing = [row for row in ROWS if row["seed"] == 0]
+    for rows in (behind, missing):
+        found = summary.parsed(findings.summarise(cfg, rows, {}))
+        assert not summary.is_whole(found, cfg)
+    assert not summary.is_whole(whole, replace(cfg, total_steps=21))
+
+
+def test_nothing_is_written_where_a_finished_run_had_nothing_left_to_do(cfg):
+    cfg = replace(cfg, seeds=2, total_steps=20, resume=True)
+    logger = loggers.jsonl(rundir.create(cfg) / rundir.METRICS)
+    logger.write([row for row in ROWS if row["split"] == "test"])
+    logger.close()
+    made = findings.summarise(cfg, ROWS, {"steps_per_second": 7.0})
+    path = summary.write(rundir.create(cfg), made | {"commit": "abc"})
+    before = path.read_bytes()
+    learner = SimpleNamespace(spec=SimpleNamespace(name="probe"))
+    session.run(cfg, learner, lambda open_logger, out: None)
+    assert path.read_bytes() == before
+    path.write_text("{")  # made anew from rows
+    session.run(cfg, learner, lambda open_logger, out: None)
+    assert summary.read(path.parent).seeds == 2

@@ -9,11 +9,13 @@ import pytest
 from probes import worlds
 from support import run_config, seeds_in, small_algo, write_chunk
 
+from experiments.door import compose, resume
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
+from rolemarl_jax.report import summary
 from rolemarl_jax.sweep import chunks, fit
 
 ENV = worlds.probe(worlds.KINDS.index("match"))
@@ -36,6 +38,13 @@ def test_bytes(text, count):
 def test_no_bytes(text):
     with pytest.raises(ConfigError, match=r"sweep\.device_memory"):
         fit.parse_bytes(text)
+
+
+@pytest.mark.parametrize("typed", ["1.5e9", "1500000000", "1.5GB"])
+def test_bytes_on_a_command_line(typed, tmp_path):
+    words = [f"sweep.device_memory={typed}", f"run_dir={tmp_path}/a"]
+    cfg = resume.resolve(compose.composed(words))
+    assert fit.parse_bytes(cfg.sweep.device_memory) == 15 * 10**8
 
 
 def test_memory_of_a_machine_is_what_its_group_leaves(tmp_path, monkeypatch):
@@ -121,6 +130,43 @@ def test_chunks_are_run_once(tmp_path):
     with pytest.raises(FileExistsError):  # the stand-in's: it was asked to resume
         chunks.run(more, trainer(log), lambda: None, NO_SHAPES)
     assert log[-1] == (10, 3, True)
+
+
+def test_a_summary_that_was_not_written_any_more_is_made_by_who_resumes(tmp_path):
+    cfg = replace(config(chunk=3), run_dir=str(tmp_path), seeds=4, seed=0)
+    chunks.run(cfg, trainer([]), lambda: None, NO_SHAPES)  # killed before it was there
+    calls = []
+
+    def merged():
+        calls.append(seeds_in(tmp_path))
+        whole = {"env_steps": cfg.total_steps, "seeds": len(calls[-1])}
+        summary.write(tmp_path, whole)
+
+    chunks.run(cfg, trainer([]), merged, NO_SHAPES)
+    assert calls == [[0, 1, 2, 3]]
+    chunks.run(cfg, trainer([]), merged, NO_SHAPES)
+    assert len(calls) == 1
+    summary.write(tmp_path, {"env_steps": cfg.total_steps, "seeds": 3})
+    chunks.run(cfg, trainer([]), merged, NO_SHAPES)
+    assert len(calls) == 2
+
+
+def test_a_chunk_with_a_damaged_summary_goes_on(tmp_path):
+    cfg = replace(config(chunk=1), run_dir=str(tmp_path), seeds=2, seed=0)
+    log: list = []
+    chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
+    (tmp_path / "chunks/000001-000001" / rundir.SUMMARY).write_text("{")
+    assert not chunks.complete(cfg)
+    with pytest.raises(FileExistsError):  # the stand-in's: it was asked to resume
+        chunks.run(cfg, trainer(log), lambda: None, NO_SHAPES)
+    assert log[-1] == (1, 1, True)
+
+
+def test_chunks_are_in_order_of_their_seeds(tmp_path):
+    for first in (1000000, 999999, 5):
+        (tmp_path / "chunks" / f"{first:06d}-{first:06d}").mkdir(parents=True)
+    found = [path.name for path in rundir.folders(tmp_path)]
+    assert found == ["000005-000005", "999999-999999", "1000000-1000000"]
 
 
 def test_chunks_that_exceed_the_memory_are_halved(tmp_path):
