@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     TypeAdapter,
@@ -98,16 +97,16 @@ def parse_bytes(text: str) -> int:
     return int(amount)
 
 
-def _in_bytes(value: Any) -> Any:
-    """A number of bytes as text; anything else as it is."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:.0f}" if is_number else value
+def _amount(value: Any) -> Any:
+    """An amount of memory that can be read, as it was written; a number is of bytes."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:.0f}"
+    if isinstance(value, str):
+        parse_bytes(value)
+    return value
 
 
-def _amount(text: str) -> str:
-    """An amount of memory that can be read, as it was written."""
-    parse_bytes(text)
-    return text
+Bytes = Annotated[str, BeforeValidator(_amount)]
 
 
 def require_divisor(name: str, value: int, whole_name: str, whole: int) -> None:
@@ -276,10 +275,6 @@ class CheckpointConfig:
     every: Positive
     keep: Positive
     replay: bool
-
-
-# An amount of memory, ``80GB``, or a number of bytes.
-Bytes = Annotated[str, BeforeValidator(_in_bytes), AfterValidator(_amount)]
 
 
 @config

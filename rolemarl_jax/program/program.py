@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax import rng
+from rolemarl_jax import members, rng
 from rolemarl_jax.config import ConfigError, RunConfig
 from rolemarl_jax.experience.evaluate import EvalResult, Evaluate, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory

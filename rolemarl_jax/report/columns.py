@@ -7,7 +7,7 @@ import numpy as np
 
 from rolemarl_jax.config import ConfigError, nearest
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import headline, loggers
+from rolemarl_jax.report import headline, lines
 
 SPLITS = ("test", "train")
 TITLES = {
@@ -38,7 +38,7 @@ def known(rows: Iterable[Row]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in rows:
         for key, value in row.items():
-            if not loggers.is_label(key) and isinstance(value, int | float):
+            if not lines.is_label(key) and isinstance(value, int | float):
                 splits = found.setdefault(key, set())
                 if np.isfinite(value):
                     splits.add(str(row["split"]))

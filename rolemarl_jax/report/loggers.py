@@ -21,10 +21,9 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, build, config
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import names, wandb_files
+from rolemarl_jax.report import lines, names, wandb_files
 
 MEAN = "mean"  # id of the wandb run over all seeds
-LABELS = ("seed", "env_steps", "split", "stage", "frozen_at")  # what is not measured
 
 
 @config
@@ -85,7 +84,7 @@ def make(
 
 def json_lines(rows: Iterable[Row]) -> str:
     """Rows as JSON Lines; what is not finite becomes null."""
-    return "".join(json.dumps(_plain(row), allow_nan=False) + "\n" for row in rows)
+    return "".join(json.dumps(lines.plain(row), allow_nan=False) + "\n" for row in rows)
 
 
 def jsonl(path: Path) -> Logger:
@@ -113,13 +112,13 @@ def read(path: Path | str) -> list[Row]:
     """
     try:
         with Path(path).open(encoding="utf8", errors="surrogateescape") as file:
-            lines = list(_parsed(file))
+            found = list(lines.parsed(file))
     except OSError as error:
         raise ConfigError(f"run_dir: '{path}' cannot be read: {error}") from None
-    rows = [row for _, row in lines if row is not None]
-    damaged = sum(row is None and line.endswith("\n") for line, row in lines)
+    rows = [row for _, row in found if row is not None]
+    damaged = sum(row is None and line.endswith("\n") for line, row in found)
     if damaged:
-        text = f"{path}: {damaged} of {len(lines)} lines are damaged and left out"
+        text = f"{path}: {damaged} of {len(found)} lines are damaged and left out"
         warnings.warn(text, stacklevel=2)
     return [
         {_text(k): math.nan if v is None else v for k, v in row.items()} for row in rows
@@ -154,7 +153,7 @@ def truncate_after(
         files.replacing(path) as scratch,
         scratch.open("w", encoding="utf8", errors="surrogateescape") as new,
     ):
-        for line, row in _parsed(old):
+        for line, row in lines.parsed(old):
             ours = row is None or seeds is None or row["seed"] in seeds
             if ours and (row is None or row["env_steps"] > env_steps):
                 dropped += 1
@@ -290,40 +289,6 @@ def _all(sinks: Sequence[Logger]) -> Logger:
     return Logger(write, close)
 
 
-def _plain(row: Row) -> Row:
-    """A row of what JSON knows."""
-    return {key: _scalar(value) for key, value in row.items()}
-
-
-def _scalar(value: Any) -> Any:
-    """A number as JSON has it: NumPy and JAX scalars unwrapped, NaN as None."""
-    plain = value.item() if hasattr(value, "item") else value
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
-
-
-def _parsed(lines: Iterable[str]) -> Iterator[tuple[str, Row | None]]:
-    """Lines with their rows; None where a line was cut short or is no row."""
-    for line in lines:
-        try:
-            row = json.loads(line) if line.endswith("\n") else None
-        except (ValueError, RecursionError):
-            row = None
-        yield line, row if _is_row(row) else None
-
-
-def _is_row(row: Any) -> bool:
-    """Whether a JSON value has what every row has, and text in labels alone."""
-    return (
-        isinstance(row, dict)
-        and all(isinstance(row.get(key), int) for key in ("seed", "env_steps"))
-        and isinstance(row.get("split"), str)
-        and all(
-            x is None or isinstance(x, (int, float, str)[: 3 if is_label(key) else 2])
-            for key, x in row.items()
-        )
-    )
-
-
 def _means(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
     """Means over seeds as ``<split>/<metric>``, one mapping for each step count.
 
@@ -334,16 +299,11 @@ def _means(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, float]]]:
         at = table.setdefault(int(row["env_steps"]), {})
         name = members.text(members.of_row(row))
         where = f"{name}/{row['split']}" if name else row["split"]
-        for key, value in _plain(row).items():
-            if not is_label(key) and value is not None:
+        for key, value in lines.plain(row).items():
+            if not lines.is_label(key) and value is not None:
                 at.setdefault(f"{where}/{key}", []).append(float(value))
     for steps in sorted(table):
         yield steps, {name: sum(v) / len(v) for name, v in table[steps].items()}
-
-
-def is_label(column: str) -> bool:
-    """Whether a column says which row it is, and measures nothing."""
-    return column in LABELS or column.startswith(members.COLUMN)
 
 
 def _run_id(run_dir: Path) -> str:

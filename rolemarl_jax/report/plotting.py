@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rolemarl_jax import members
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import canvas, curve, loggers, stats
+from rolemarl_jax.report import canvas, curve, lines, loggers, stats
 from rolemarl_jax.report.curve import Table
 from rolemarl_jax.report.summary import MEASURES
 
@@ -148,7 +148,7 @@ def _metrics(rows: Mapping[str, Sequence[Row]]) -> list[str]:
     names = {
         k: None for v in rows.values() for r in v if r["split"] == "train" for k in r
     }
-    hidden = {n for n in names if n in HIDDEN or loggers.is_label(n)}
+    hidden = {n for n in names if n in HIDDEN or lines.is_label(n)}
     return [n for n in names if n not in hidden and _has(rows, "train", n)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines, loggers
 
 
 def rows_to_csv(run_dir: Path | str, out: Path | str) -> Path:
@@ -43,7 +43,7 @@ def text(rows: Sequence[Row]) -> str:
 def columns(rows: Iterable[Row]) -> list[str]:
     """All keys: those that say which row it is, then measures, by first appearance."""
     every = list(dict.fromkeys(key for row in rows for key in row))
-    return sorted(every, key=lambda key: not loggers.is_label(key))
+    return sorted(every, key=lambda key: not lines.is_label(key))
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool) -> str:
@@ -52,12 +52,12 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool) 
     Args:
         right: whether cells are aligned right.
     """
-    lines = [[cell.replace("|", r"\|") for cell in line] for line in (head, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in (head, *rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     put, end = (str.rjust, ":") if right else (str.ljust, "-")
     text = [
         "| " + " | ".join(put(c, w) for c, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
+        for line in cells
     ]
     rule = "|" + "|".join("-" * (width + 1) + end for width in widths) + "|"
     return "\n".join([text[0], rule, *text[1:]])
