@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -33,8 +34,13 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str | None:
-    """Commit of this code, with ``+changes`` if it was altered; None outside git."""
+    """Commit of this code, with ``+changes`` if it was altered; None outside git.
+
+    As it was when this process asked first, which is before anything long: by the end
+    of a run its folder may hold other code.
+    """
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str | None:

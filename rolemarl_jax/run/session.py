@@ -20,6 +20,7 @@ from rolemarl_jax.report import (
     names,
     plotting,
     progress,
+    provenance,
     ranking,
     summary,
 )
@@ -67,6 +68,7 @@ def held(cfg: RunConfig) -> Iterator[None]:
 
 
 def _run(cfg: RunConfig, learner: Learner, play: Play) -> None:
+    provenance.commit()  # of the code that runs, not of what lies there at the end
     display = progress.make()
     drawn, speed, seen = time.monotonic(), {}, _Seen()
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from support import SPEC
 
 from experiments.door import compose, resume
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import findings, loggers, provenance, stats, summary
-from rolemarl_jax.run import session
+from rolemarl_jax.run import observer, session
 
 
 def row(seed, steps, win, score):
@@ -102,7 +103,7 @@ def test_commit_is_gits(repo):
         command = ["git", *arguments]
         return subprocess.run(command, cwd=repo, capture_output=True, text=True)
 
-    found = provenance.commit()
+    found = provenance.commit.__wrapped__()
     if git("ls-files", "--error-unmatch", "pyproject.toml").returncode:
         assert found is None
     else:
@@ -110,6 +111,24 @@ def test_commit_is_gits(repo):
         altered = any(not line[3:].startswith("docs/") for line in changed)
         head = git("rev-parse", "HEAD").stdout.strip()
         assert found == head + "+changes" * altered
+
+
+def test_a_run_is_of_the_code_that_it_began_with(cfg, monkeypatch):
+    """What lies in its folder at the end may be other code."""
+    asked = []
+    monkeypatch.setattr(provenance, "commit", lambda: asked.append("commit"))
+
+    def play(*_):
+        asked.append("play")
+        raise observer.StoppedError("enough")
+
+    with pytest.raises(observer.StoppedError):
+        session._run(cfg, SimpleNamespace(spec=SPEC), play)
+    assert asked == ["commit", "play"]
+    monkeypatch.undo()
+    before = provenance.commit()
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: None)
+    assert provenance.commit() == before
 
 
 def test_the_headline_is_one_measure_and_claims_no_interval_of_few_seeds(cfg, tmp_path):
