@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,21 @@ import numpy as np
 from rolemarl_jax import outside, roles
 from rolemarl_jax.checks import samples
 from rolemarl_jax.checks.findings import Finding, Stop, fault, note, reason
-from rolemarl_jax.checks.records import record_faults
+from rolemarl_jax.checks.memory import memory_faults
+from rolemarl_jax.checks.records import acting_faults, record_faults
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.learner import Learner, UpdateOut
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts.method import PolicyMethod, RoleMethod, last
-from rolemarl_jax.types import Array, EnvSpec, Inputs, PyTree
+from rolemarl_jax.roles.parts.method import PolicyMethod, RoleMethod
+from rolemarl_jax.types import EnvSpec, PyTree
 
 UPDATES = 2
-TOLERANCE = 1e-4
+PADDED = (
+    " in padded steps, whose observations are 0 (a mask of 0 does not take NaN away; "
+    "use jnp.where before what divides, or an epsilon)"
+)
 Method = RoleMethod | PolicyMethod
-
-
-class Passes(NamedTuple):
-    """Outputs `[T, B, N, ...]` of the same network over the same sequence."""
-
-    whole: Array
-    stepwise: Array  # a step at a time, as it acts
-    other_past: Array  # the first episode of each row changed
-    other_row: Array  # the second row changed
 
 
 def check_method(
@@ -57,7 +52,8 @@ def check_method(
             return found
         learner = _learner(algo, spec)
         if method is not None:
-            found += _memory_faults(method, spec, seed)
+            found += acting_faults(method, learner)
+            found += memory_faults(method, spec, seed)
         return [*found, *_learning_faults(learner, method, seed)]
     except Stop as stop:
         return [stop.finding]
@@ -86,74 +82,6 @@ def _learner(algo: Mapping[str, Any], spec: EnvSpec) -> Learner:
         raise Stop(fault(f"a loss or phase {reason(error)}")) from error
 
 
-def _memory_faults(method: Method, spec: EnvSpec, seed: int) -> Iterator[Finding]:
-    """Whether outputs are those of acting, of their own episode, of their own row."""
-    try:
-        got = jax.jit(lambda key: _passes(method, spec, key))(jax.random.key(seed))
-    except Exception as error:
-        raise Stop(fault(f"one step at a time the method {reason(error)}")) from error
-    whole, stepwise, other_past, other_row = map(np.asarray, got)
-    if not np.isfinite(whole).all():
-        yield fault("the method's outputs are NaN or infinite at its first parameters")
-        return
-    if (gap := np.abs(whole - stepwise).max()) > TOLERANCE:
-        yield fault(
-            f"a sequence step by step gives other outputs than at once (by {gap:.2g}): "
-            "return recurrent states of every step, and zero them where x.reset holds"
-        )
-    late = samples.STEPS // 2
-    if (gap := np.abs(whole - other_past)[late:].max()) > TOLERANCE:
-        yield fault(
-            f"outputs depend on the episode before (by {gap:.2g}): zero recurrent "
-            "states where x.reset holds"
-        )
-    if (gap := np.abs(whole - other_row)[:, 0].max()) > TOLERANCE:
-        yield fault(
-            f"outputs of a row depend on another row (by {gap:.2g}): an axis is mixed "
-            "up; sequences are [T, B, N, ...]"
-        )
-
-
-def _passes(method: Method, spec: EnvSpec, key: Array) -> Passes:
-    """The network over a sequence, in the four ways that are compared."""
-    params, carry = method.init(named(key, "init")), method.carry(2)
-    x, other = samples.inputs(spec, 0), samples.inputs(spec, 1)
-    draws = jax.random.normal(named(key, "state"), (2, *x.reset.shape, spec.state_dim))
-
-    def run(x: Inputs, state: Array, carry: Any) -> tuple[Array, Any]:
-        feats, encoded = method.encode(params, x, carry, None)
-        if isinstance(method, RoleMethod):
-            out, hidden = method.q_values(params, x, feats, carry)
-            return out.q, last(carry, encoded, hidden)
-        logits, acted = method.logits(params, x, feats, carry)
-        value, judged = method.value(params, x, state, feats, carry)
-        both = jnp.concatenate([logits, value[..., None]], -1)
-        return both, last(carry, encoded, acted, judged)
-
-    def step(carry: Any, at: tuple[Inputs, Array]) -> tuple[Any, Array]:
-        x, state = jax.tree.map(lambda leaf: leaf[None], at)
-        out, carry = run(x, state, carry)
-        return carry, out[0]
-
-    def mixed(where: Array) -> tuple[Inputs, Array]:
-        """The sequence with another's inputs where the mask `[T, B]` holds."""
-
-        def pick(a: Array, b: Array) -> Array:
-            return jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 2)), b, a)
-
-        return jax.tree.map(pick, (x, draws[0]), (other, draws[1]))
-
-    times = jnp.arange(samples.STEPS)[:, None]
-    past = jnp.broadcast_to(times < samples.STEPS // 2, x.reset.shape)
-    row = jnp.broadcast_to(jnp.arange(2) == 1, x.reset.shape)
-    return Passes(
-        whole=run(x, draws[0], carry)[0],
-        stepwise=jax.lax.scan(step, carry, (x, draws[0]))[1],
-        other_past=run(*mixed(past), carry)[0],
-        other_row=run(*mixed(row), carry)[0],
-    )
-
-
 def _learning_faults(
     learner: Learner, method: Method | None, seed: int
 ) -> Iterator[Finding]:
@@ -172,7 +100,12 @@ def _learning_faults(
         except Exception as error:
             raise Stop(fault(f"an update {reason(error)}")) from error
         if not bool(out.finite):
-            yield fault(f"losses or gradients are not finite: {_not_finite(out)}")
+            real = samples.experience(learner, seed, padded=False)
+            again = update(state, real, jnp.asarray(due), named(key, "update", i))
+            where = PADDED if bool(again.finite) else ""
+            yield fault(
+                f"losses or gradients are not finite{where}: {_not_finite(out)}"
+            )
             return
         state = out.state
     if jax.tree.structure(state) != jax.tree.structure(begun):

@@ -11,6 +11,16 @@ from rolemarl_jax.trees import choose
 from rolemarl_jax.types import Array, Bodies, Env, EnvSpec, EnvState, Key, Observation
 
 
+class Looked(NamedTuple):
+    """Whether a world in one of its states is as it has to be, bool."""
+
+    finite: Array  # observation and state
+    offered: Array  # every agent has an action
+    lossless: Array  # the packed world looks the same
+    flagged: Array  # features that are said to be flags are 0 or 1
+    typed: Array  # agents see their own type as their bodies have it
+
+
 class Seen(NamedTuple):
     """What was seen at each step, `[T, W]`; counted only while ``valid``.
 
@@ -25,14 +35,10 @@ class Seen(NamedTuple):
     terminated: Array
     truncated: Array
     won: Array
-    finite: Array  # observation and state before the step, and its reward
-    offered: Array  # every agent has an action before the step
-    final_offered: Array  # and after it
-    lossless: Array  # the packed world looks the same
     inert: Array  # another choice of dead agents changes nothing
     dead: Array  # agents that were dead
-    flagged: Array  # features that are said to be flags are 0 or 1
-    typed: Array  # agents see their own type as their bodies have it
+    before: Looked  # the world before the step
+    after: Looked  # and after it, which no step begins with if it is terminal
 
 
 class _Now(NamedTuple):
@@ -83,7 +89,8 @@ def _step(env: Env, key: Key, world: EnvState) -> tuple[EnvState, Seen]:
     pair = jnp.stack([actions, changed])
     both, steps = jax.vmap(lambda chosen: env.step(key, world, chosen))(pair)
     looks = jax.vmap(env.observe)(both)
-    after, step = jax.tree.map(lambda x: x[0], (both, steps))
+    after, step, look = jax.tree.map(lambda x: x[0], (both, steps, looks))
+    later = None if env.bodies is None else env.bodies(after)
     zero = jnp.zeros((), jnp.int32)
     return after, Seen(
         valid=jnp.ones((), bool),
@@ -93,14 +100,24 @@ def _step(env: Env, key: Key, world: EnvState) -> tuple[EnvState, Seen]:
         terminated=step.terminated,
         truncated=step.truncated,
         won=step.won,
-        finite=_finite((before.obs, before.state, step.reward)),
-        offered=before.avail.any(-1).all(),
-        final_offered=looks.avail[0].any(-1).all(),
-        lossless=_equal(before, env.observe(env.unpack(env.pack(world)))),
         inert=_equal_pair((looks, steps)),
         dead=(~alive).sum(),
-        flagged=_flagged(env.spec, before),
-        typed=_typed(env.spec, before.obs, bodies),
+        before=_looked(env, world, before, bodies),
+        after=_looked(env, after, look, later),
+    )
+
+
+def _looked(
+    env: Env, world: EnvState, look: Observation, bodies: Bodies | None
+) -> Looked:
+    """What is seen of a world in one state, given its observation and bodies."""
+    again = env.observe(env.unpack(env.pack(world)))
+    return Looked(
+        finite=jnp.isfinite(look.obs).all() & jnp.isfinite(look.state).all(),
+        offered=look.avail.any(-1).all(),
+        lossless=_equal_pair(jax.tree.map(lambda *x: jnp.stack(x), look, again)),
+        flagged=_flagged(env.spec, look),
+        typed=_typed(env.spec, look.obs, bodies),
     )
 
 
@@ -128,15 +145,6 @@ def _typed(spec: EnvSpec, obs: Array, bodies: Bodies | None) -> Array:
         return (((own == 0) | (own == 1)).all(-1) & (own.sum(-1) <= 1)).all()
     right = (own == jax.nn.one_hot(bodies.kind, len(spec.kinds))).all(-1)
     return (right | ~bodies.alive).all()
-
-
-def _finite(arrays: tuple[Array, ...]) -> Array:
-    return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
-
-
-def _equal(one: Observation, other: Observation) -> Array:
-    same = jax.tree.map(lambda a, b: (a == b).all(), one, other)
-    return jnp.stack(jax.tree.leaves(same)).all()
 
 
 def _equal_pair(tree: Any) -> Array:

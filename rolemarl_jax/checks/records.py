@@ -14,8 +14,21 @@ from rolemarl_jax.checks.findings import (
     same_tree,
     traced,
 )
-from rolemarl_jax.roles.parts.method import PolicyMethod, RoleMethod
-from rolemarl_jax.types import AgentOut, EnvSpec, Inputs, shaped
+from rolemarl_jax.learners.parts.check import batch_shapes
+from rolemarl_jax.learners.parts.learner import Learner
+from rolemarl_jax.roles.parts.method import Moment, PolicyMethod, RoleMethod, begun
+from rolemarl_jax.roles.parts.phase import Context
+from rolemarl_jax.roles.parts.view import RoleView
+from rolemarl_jax.types import (
+    AgentOut,
+    Batch,
+    EnvSpec,
+    Inputs,
+    Key,
+    LearnerState,
+    Observation,
+    shaped,
+)
 
 T, B = 3, 2  # of the sequences that shapes are taken of
 
@@ -57,6 +70,93 @@ def record_faults(method: RoleMethod | PolicyMethod, spec: EnvSpec) -> list[Find
     return found
 
 
+def acting_faults(
+    method: RoleMethod | PolicyMethod, learner: Learner
+) -> Iterator[Finding]:
+    """What functions return that read the learner's state, which has the method's own.
+
+    Raises:
+        Stop: a function that cannot be traced.
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = traced("the learner's init(key)", learner.init, key)
+    carry = traced("carry(rows)", lambda: method.carry(B))
+    yield from _metrics_faults(method, learner, state.params, carry)
+    if isinstance(method, RoleMethod):
+        yield from _explore_faults(method, learner.spec, state, carry)
+        yield from _intrinsic_faults(method, learner.spec, state)
+
+
+def _metrics_faults(
+    method: Any, learner: Learner, params: Any, carry: Any
+) -> Iterator[Finding]:
+    """What is told of roles is a scalar by name, and asked only where there are any."""
+    spec, x = learner.spec, _inputs(learner.spec)
+    feats, _ = jax.eval_shape(lambda *a: method.encode(*a, None), params, x, carry)
+    if "role" not in feats:
+        return
+    seen, agents = (T, B), (T, B, spec.n_agents)
+    view = RoleView(
+        role=feats["role"],
+        state=shaped((*seen, spec.state_dim), jnp.float32),
+        reset=shaped(seen, jnp.bool_),
+        kind=shaped(agents, jnp.int32),
+        playing=shaped(seen, jnp.bool_),
+        there=shaped(agents, jnp.bool_),
+    )
+    made = traced("role_metrics(params, view)", method.role_metrics, params, view)
+    if not isinstance(made, Mapping):
+        yield fault(
+            f"role_metrics: got {type(made).__name__}; allowed: scalars by name"
+        )
+        return
+    for name, one in made.items():
+        if one.shape != ():
+            yield fault(
+                f"role_metrics' '{name}': got {[*one.shape]}; allowed: a scalar, []"
+            )
+
+
+def _explore_faults(
+    method: RoleMethod, spec: EnvSpec, state: LearnerState, carry: Any
+) -> Iterator[Finding]:
+    """Actions that exploring changes are actions, its recurrent state is carried on."""
+    n, actions = spec.n_agents, shaped((B, spec.n_agents), jnp.int32)
+    look = Observation(
+        obs=shaped((B, n, spec.obs_dim), jnp.float32),
+        state=shaped((B, spec.state_dim), jnp.float32),
+        avail=shaped((B, n, spec.n_actions), jnp.bool_),
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    moment = Moment(state, look, shaped((B,), jnp.bool_), key)
+    made = traced("explore(...)", method.explore, moment, actions, carry)
+    chosen, after = _pair("explore", made)
+    yield from mismatch("explore's actions", chosen, actions.shape, actions.dtype)
+    yield from same_tree("explore's recurrent states", after, carry, "carry(rows)")
+
+
+def _intrinsic_faults(
+    method: RoleMethod, spec: EnvSpec, state: LearnerState
+) -> Iterator[Finding]:
+    """A reward of the method's own is one number, or one of each step."""
+
+    def reward(state: LearnerState, batch: Batch, key: Key) -> tuple[Any, Any]:
+        ctx = Context(state, batch, key)
+        batch, _ = method.experience(ctx)
+        x, carry = batch.inputs, begun(batch, method.carry)
+        feats, _ = method.encode(state.params, x, carry, key)
+        out, _ = method.q_values(state.params, x, feats, carry)
+        return method.intrinsic(ctx._replace(batch=batch), out).reward, batch.mask
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    got, mask = traced("intrinsic(...)", reward, state, batch_shapes(spec, T, B), key)
+    if got.shape not in ((), mask.shape):
+        yield fault(
+            f"intrinsic's reward: got {[*got.shape]}; allowed: a scalar, or [T, B], "
+            f"here {[*mask.shape]}"
+        )
+
+
 def _value_heads(
     method: Any, spec: EnvSpec, params: Any, x: Any, feats: Any, carry: Any, known: Any
 ) -> Iterator[Finding]:
@@ -68,6 +168,7 @@ def _value_heads(
         return
     shape = (T, B, spec.n_agents, spec.n_actions)
     yield from mismatch("q_values' q", out.q, shape, jnp.float32)
+    yield from _feats_faults("q_values' feats", out.feats, spec)
     yield from _hidden_faults({**known, **hidden}, carry)
     lacking = sorted(set(method.target_groups) - set(params))
     if lacking:
@@ -118,7 +219,7 @@ def _carry_faults(carry: Any) -> Iterator[Finding]:
 
 
 def _feats_faults(name: str, feats: Any, spec: EnvSpec) -> Iterator[Finding]:
-    """Features are arrays `[T, B, N, ...]` by name."""
+    """Features are arrays `[T, B, N, ...]` by name; those named role have one axis."""
     if not isinstance(feats, Mapping):
         yield fault(f"{name}: got {type(feats).__name__}; allowed: arrays by name")
         return
@@ -128,6 +229,11 @@ def _feats_faults(name: str, feats: Any, spec: EnvSpec) -> Iterator[Finding]:
             yield fault(
                 f"{name}['{key}']: got {[*one.shape]}; allowed: [T, B, N, ...], here "
                 f"{[*lead]} first"
+            )
+        elif key == "role" and len(one.shape) != len(lead) + 1:
+            yield fault(
+                f"{name}['role']: got {[*one.shape]}; allowed: [T, B, N, Z], for roles "
+                "are clustered and judged; name features of other shapes otherwise"
             )
 
 

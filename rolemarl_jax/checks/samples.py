@@ -8,15 +8,16 @@ import numpy as np
 
 from rolemarl_jax.learners.parts.check import batch_shapes, trajectory_shapes
 from rolemarl_jax.learners.parts.learner import Experience, Learner
-from rolemarl_jax.types import Array, EnvSpec, Inputs
+from rolemarl_jax.types import Array, Batch, EnvSpec, Inputs
 
 STEPS, ROWS = 6, 8
 
 
-def experience(learner: Learner, seed: int = 0) -> Experience:
-    """What the learner's ``update`` reads, drawn by chance: all steps are real.
+def experience(learner: Learner, seed: int = 0, *, padded: bool = True) -> Experience:
+    """What the learner's ``update`` reads, drawn by chance.
 
-    Two episodes a row, the first of which ends in its middle.
+    Two episodes a row, the first of which ends in its middle. Where a ``Batch`` is
+    read, every other row ends early, unless it is not to be ``padded``.
     """
     spec = learner.spec
     rows = learner.minibatch or ROWS
@@ -42,7 +43,37 @@ def experience(learner: Learner, seed: int = 0) -> Experience:
     if learner.experience == "fresh":
         # Nothing was cut but by the end of the block.
         drawn = drawn._replace(final_at=np.full((1, rows), STEPS - 1, np.int32))
+    elif padded:
+        drawn = _padded(drawn)
     return jax.tree.map(jnp.asarray, drawn)
+
+
+def _padded(batch: Batch) -> Batch:
+    """The batch with every other row ended two steps early, as replay pads it.
+
+    The terminal observation is the last that is there: no step begins with it, and
+    what comes after it is nothing.
+    """
+    short = np.arange(batch.mask.shape[1]) % 2 == 0
+    gone = np.arange(STEPS + 1)[:, None] * short > STEPS - 2
+    none = gone[1:]  # steps to slots that are not there, and from the terminal one
+    ended = np.zeros_like(none)
+    ended[STEPS - 3] = short
+
+    def without(x: Any, where: Any, nothing: Any = 0) -> np.ndarray:
+        where = where.reshape(where.shape + (1,) * (x.ndim - 2))
+        return np.where(where, np.asarray(nothing, x.dtype), x)
+
+    return batch._replace(
+        obs=without(batch.obs, gone),
+        state=without(batch.state, gone),
+        avail=without(batch.avail, gone),
+        last_action=without(batch.last_action, gone, -1),
+        action=without(batch.action, none),
+        reward=without(batch.reward, none),
+        terminated=batch.terminated | ended,
+        mask=without(batch.mask, none),
+    )
 
 
 def inputs(spec: EnvSpec, seed: int = 0) -> Inputs:

@@ -30,6 +30,17 @@ SCALARS = {
     "won": jnp.bool_,
 }
 
+# What is wrong where ``Looked`` says no.
+LOOKED = {
+    "finite": "observation or state is NaN or infinite",
+    "offered": "an agent has no available action",
+    "lossless": "observe(unpack(pack(state))) is not what observe(state) is",
+    "flagged": "a feature of spec.obs_flags or spec.state_flags is neither 0 nor 1, "
+    "which replay would not keep",
+    "typed": "the features from spec.own_type on are not 1 for an agent's own kind "
+    "and 0 for all others",
+}
+
 
 def check_env(env: Env, seed: int = 0) -> list[Finding]:
     """Everything that is found wrong with a world, or may be; empty if nothing is.
@@ -151,12 +162,17 @@ def _impure(env: Env) -> Iterator[Finding]:
     """Functions that are another program when they are traced once more."""
     key = _key()
     state = jax.eval_shape(env.reset, key)
+    packed = jax.eval_shape(env.pack, state)
     actions = shaped((env.spec.n_agents,), jnp.int32)
     calls = {
         "reset": (env.reset, (key,)),
         "step": (env.step, (key, state, actions)),
         "observe": (env.observe, (state,)),
+        "pack": (env.pack, (state,)),
+        "unpack": (env.unpack, (packed,)),
     }
+    if env.bodies is not None:
+        calls["bodies"] = (env.bodies, (state,))
     for name, (function, arguments) in calls.items():
         if not _same_program(*(_program(function, arguments) for _ in range(2))):
             yield fault(
@@ -206,17 +222,12 @@ def _seen_faults(spec: EnvSpec, seen: Seen) -> Iterator[Finding]:
     valid, over = seen.valid, seen.terminated | seen.truncated
     ends = valid & over
 
-    def at(wrong: Any) -> str:
-        t, w = np.argwhere(wrong & valid)[0]
+    def first(wrong: Any) -> str:
+        t, w = np.argwhere(wrong)[0]
         return f"step {seen.step[t, w]} of an episode"
 
     for wrong, text in (
-        (~seen.finite, "observation, state or reward is NaN or infinite"),
-        (~seen.offered, "an agent has no available action"),
-        (
-            ~seen.final_offered & over,
-            "an agent has no available action in the terminal state; leave it one",
-        ),
+        (~np.isfinite(seen.reward), "reward is NaN or infinite"),
         (
             seen.terminated & seen.truncated,
             "terminated and truncated are both true; truncated is the time limit's "
@@ -224,27 +235,21 @@ def _seen_faults(spec: EnvSpec, seen: Seen) -> Iterator[Finding]:
         ),
         (seen.won & ~over, "won is true and the episode goes on"),
         (
-            ~seen.lossless,
-            "observe(unpack(pack(state))) is not what observe(state) is",
-        ),
-        (
             ~seen.inert,
             "what a dead agent chooses changes the next observation or the reward; "
             "leave dead agents one action, or heed none",
         ),
-        (
-            ~seen.flagged,
-            "a feature of spec.obs_flags or spec.state_flags is neither 0 nor 1, "
-            "which replay would not keep",
-        ),
-        (
-            ~seen.typed,
-            "the features from spec.own_type on are not 1 for an agent's own kind and "
-            "0 for all others",
-        ),
     ):
         if (wrong & valid).any():
-            yield fault(f"{text} (seen at {at(wrong)})")
+            yield fault(f"{text} (seen at {first(wrong & valid)})")
+    for name, text in LOOKED.items():
+        early = ~getattr(seen.before, name) & valid
+        final = ~getattr(seen.after, name) & ends
+        if early.any():
+            yield fault(f"{text} (seen at {first(early)})")
+        elif final.any():
+            where = f"in the terminal state, after {first(final)}"
+            yield fault(f"{text} (seen {where}; learners read it too)")
     yield from _length_faults(spec, seen, ends)
     yield from _return_faults(spec, seen, ends)
 
