@@ -105,9 +105,9 @@ def quiet(axes: Axes, name: str, size: int) -> None:
 def _letters(axes: Axes, size: int) -> int:
     """How many letters fit above a panel."""
     figure, place = axes.get_figure(root=True), axes.get_subplotspec()
-    columns = place.get_gridspec().ncols if place is not None else 1
+    share = len(place.colspan) / place.get_gridspec().ncols if place else 1.0
     width = figure.get_figwidth() if figure is not None else 8.0
-    return int(100 * width / columns / size)
+    return int(100 * width * share / size)
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:

@@ -96,3 +96,13 @@ def test_many_runs_have_a_panel_each_and_the_others_behind(tmp_path, key):
         assert first.sum() > least
     alone = plotting.multiples({"a": sources["a"]}, tmp_path / "n.png", key)
     assert matplotlib.image.imread(alone).shape[0] < picture.shape[0]
+
+
+def test_titles_are_as_wide_as_their_panels():
+    figure = canvas.blank(11, 4)
+    grid = figure.add_gridspec(1, 12)
+    for place, expected in ((grid[0, :6], "Win rate (test)"), (grid[0, 6:7], None)):
+        axes = figure.add_subplot(place)
+        canvas.quiet(axes, "Win rate (test)", 11)
+        shown = axes.get_title(loc="left")
+        assert shown == expected if expected else "\n" in shown
