@@ -252,9 +252,10 @@ def table_entries(ended: Array, count: Array, size: int) -> Array:
         `[n, W]` int, no entry twice; ``size`` where no episode ends, or where the block
         has as many later ones as the table holds.
     """
-    order = jnp.cumsum(ended.reshape(-1)).reshape(ended.shape) - 1
-    kept = ended & (order >= ended.sum() - size)
-    return jnp.where(kept, (count + order) % size, size)
+    order = count + jnp.cumsum(ended.reshape(-1)).reshape(ended.shape) - 1
+    if ended.size > size:  # more may end than the table holds
+        ended = ended & (order > order[-1, -1] - size)
+    return jnp.where(ended, order % size, size)
 
 
 def _insert(state: ReplayState, whole: Whole, lane: int) -> ReplayState:
