@@ -123,7 +123,7 @@ def _stepper(cfg: Config) -> Callable:
         position = board.move(BOARD, world.position, actions)
         world = World(position, fires, tank, world.step + 1)
         score = (~fires).sum()
-        return world, scene.outcome(cfg.horizon, world.step, score, fires)
+        return world, scene.outcome(cfg.horizon, world.step, score)
 
     return step
 

@@ -138,7 +138,7 @@ def _stepper(cfg: Config, total: int) -> Callable:
         position = board.move(BOARD, world.position, actions)
         world = World(position, dots, world.step + 1)
         score = total - dots.sum()
-        return world, scene.outcome(cfg.horizon, world.step, score, dots)
+        return world, scene.outcome(cfg.horizon, world.step, score)
 
     return step
 

@@ -107,7 +107,7 @@ def _stepper(cfg: Config) -> Callable:
         position = board.move(BOARD, world.position, actions)
         world = World(position, closed, world.step + 1)
         score = (~closed).sum()
-        return world, scene.outcome(cfg.horizon, world.step, score, closed)
+        return world, scene.outcome(cfg.horizon, world.step, score)
 
     return step
 
