@@ -119,7 +119,7 @@ def _over_seeds(run: Run, column: str) -> str:
     for row in loggers.read(path) if path.is_file() else []:
         if row["split"] == "test" and np.isfinite(row.get(column, np.nan)):
             known[row["seed"]].append(row[column])
-    scores = [np.mean(values[-3:]) for values in known.values()]
+    scores = [headline.of_seed(values) for values in known.values()]
     if not scores:
         return NOTHING
     return headline.number(stats.over_seeds(scores), ".2f", len(scores))

@@ -98,19 +98,13 @@ def per_seed(rows: Sequence[Row]) -> Seeds:
         values = {key: [_number(row.get(key)) for row in tests] for key in MEASURES}
         found[seed] = {
             "final": {key: column[-1] for key, column in values.items()},
-            "last_three": {key: _last_three(column) for key, column in values.items()},
+            "last_three": {key: headline.of_seed(c) for key, c in values.items()},
             "best": {
                 key: max((v for v in column if np.isfinite(v)), default=np.nan)
                 for key, column in values.items()
             },
         }
     return found
-
-
-def _last_three(column: Sequence[float]) -> float:
-    """Mean of the last three that are known, as tables have it."""
-    known = [value for value in column if np.isfinite(value)][-3:]
-    return float(np.mean(known)) if known else np.nan
 
 
 def frozen(rows: Sequence[Row]) -> list[dict[str, Any]]:

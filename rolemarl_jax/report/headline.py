@@ -6,12 +6,15 @@ win. Fewer seeds than ``stats.ENOUGH`` have a range in place of an interval.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from rolemarl_jax.members import Row
 from rolemarl_jax.report import stats
 from rolemarl_jax.report.stats import Interval
 
+LAST = 3  # evaluations behind it
 WHEN = "mean of the last three evaluations"
 WHEN_TRAINING = "mean of the last three rows of training"
 NAMES = {"win_rate": "win rate", "return": "return"}
@@ -26,6 +29,17 @@ def measure(rows: Iterable[Row]) -> str:
     """
     wins = (row.get("win_rate") for row in rows)
     return "win_rate" if any(w is not None and w > 0 for w in wins) else "return"
+
+
+def of_seed(column: Sequence[float] | np.ndarray) -> float:
+    """Mean of a seed's last three numbers that are known; NaN if none is.
+
+    Args:
+        column: one number an evaluation, in order ``[n]``; NaN or infinite if unknown.
+    """
+    values = np.asarray(column, float)
+    known = values[np.isfinite(values)][-LAST:]
+    return float(known.mean()) if known.size else math.nan
 
 
 def name(measure: str) -> str:

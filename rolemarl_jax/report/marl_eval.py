@@ -13,10 +13,9 @@ from typing import Any
 
 from rolemarl_jax import members
 from rolemarl_jax.members import Row
+from rolemarl_jax.report import headline
 from rolemarl_jax.report.gather import Group
 from rolemarl_jax.report.summary import MEASURES
-
-LAST = 3  # evaluations behind the headline
 
 
 def document(groups: Iterable[Group]) -> str:
@@ -48,10 +47,12 @@ def _steps(evaluations: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
         f"step_{i}": {"step_count": count, **_lists(evaluations[count])}
         for i, count in enumerate(counts, start=1)
     }
-    last = [evaluations[count] for count in counts[-LAST:]]
-    known = {name: [one[name] for one in last if name in one] for name in last[-1]}
-    means = {name: sum(values) / len(values) for name, values in known.items()}
-    return {**steps, "absolute_metrics": _lists(means)}
+    columns = {
+        name: [evaluations[count].get(name, math.nan) for count in counts]
+        for name in MEASURES
+    }
+    means = {name: headline.of_seed(column) for name, column in columns.items()}
+    return {**steps, "absolute_metrics": _lists(_known(means))}
 
 
 def _known(row: Row) -> dict[str, float]:

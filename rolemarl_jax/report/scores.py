@@ -6,11 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.report import columns, curve
+from rolemarl_jax.report import columns, curve, headline
 from rolemarl_jax.report.columns import Column
 from rolemarl_jax.report.gather import Group
-
-LAST = 3  # evaluations whose mean is the score of a seed
 
 
 class Asked(NamedTuple):
@@ -128,5 +126,5 @@ def _require_same(
 
 def last(table: curve.Table) -> np.ndarray:
     """Mean of each seed's last evaluations `[R]`, of seeds that have any."""
-    known = [row[np.isfinite(row)][-LAST:] for row in table.values]
-    return np.array([values.mean() for values in known if values.size])
+    means = np.array([headline.of_seed(row) for row in table.values])
+    return means[np.isfinite(means)]

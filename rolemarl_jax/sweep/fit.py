@@ -58,9 +58,11 @@ def make_plan(cfg: RunConfig, env: Env, learner: Learner) -> Plan:
     Raises:
         ConfigError: not even one seed fits, or a chunk that was asked for does not.
     """
-    memory = int(cfg.sweep.fraction * _memory(cfg))
     here = cfg.sweep.device_memory is None and cfg.sweep.card is None
-    devices = _accelerators() if here else 1
+    devices = len(jax.devices()) if here else 1
+    # Cores are devices that share one memory, and each works on a seed of its own.
+    sharing = devices if here and jax.devices()[0].platform == "cpu" else 1
+    memory = int(cfg.sweep.fraction * _memory(cfg)) // sharing
     group = cfg.train.seeds_together or 1
     sizes = [count * group for count in PROBES]
     small, large = (_peak(_plain(cfg, n), env, learner) for n in sizes)
@@ -171,11 +173,6 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="ascii")
     except OSError:
         return ""
-
-
-def _accelerators() -> int:
-    """Devices that have memory of their own."""
-    return 1 if jax.devices()[0].platform == "cpu" else len(jax.devices())
 
 
 def _plain(cfg: RunConfig, count: int) -> RunConfig:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,22 @@ def test_plans_count_members(monkeypatch):
     for hypers, needed in ((SWEPT, True), ({}, False)):
         swept = replace(cfg, sweep=replace(own, hypers=hypers))
         assert sweep.needs_plan(swept, 10) is needed
+
+
+def test_plans_count_what_each_core_works_with(monkeypatch):
+    """Cores are devices that share a memory; cards have one each."""
+    monkeypatch.setattr(sweep, "_peak", lambda cfg, *_: 1000 + 10 * cfg.seeds)
+    monkeypatch.setattr(sweep, "_memory", lambda cfg: 5000)
+    cfg = config(hypers={}, seeds=4800)
+    cfg = replace(cfg, sweep=replace(cfg.sweep, fraction=1.0, device_memory=None))
+
+    def chunk(platform, count):
+        devices = [SimpleNamespace(platform=platform)] * count
+        monkeypatch.setattr(sweep.jax, "devices", lambda: devices)
+        return sweep.make_plan(cfg, None, None).chunk
+
+    assert [chunk("cpu", n) for n in (1, 4)] == [400, 100]
+    assert [chunk("gpu", n) for n in (1, 4)] == [400, 1600]
 
 
 def rows():
