@@ -74,8 +74,8 @@ def _stored(run_dir: str, spec: EnvSpec) -> tuple[RunConfig, LearnerState]:
         cfg = rundir.load_config(run_dir)
         if cfg.sweep.hypers:
             raise ConfigError(
-                f"'{run_dir}' swept {', '.join(cfg.sweep.hypers)}; allowed: runs of "
-                "one combination"
+                f"'{run_dir}' swept {', '.join(cfg.sweep.hypers)}; allowed: runs "
+                "without sweep.hypers"
             )
         learner = make_learner(cfg.algo, spec)
         parts = [rundir.load_config(part) for part in rundir.folders(run_dir)]
