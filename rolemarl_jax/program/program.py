@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from rolemarl_jax import rng
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.evaluate import EvalResult, Evaluate, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
 from rolemarl_jax.experience.role_metrics import RoleMetrics, make_role_metrics
@@ -26,6 +26,7 @@ from rolemarl_jax.learners.parts.phases import nothing_done
 from rolemarl_jax.program import swept
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
 from rolemarl_jax.program.seeds import batched, over_seeds, spread
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
 Metrics = dict[str, Array]

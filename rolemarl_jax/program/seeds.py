@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, PyTree
 
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rolemarl_jax import members, stops
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk.checkpoint import Restored
 from rolemarl_jax.experience.evaluate import EvalResult
 from rolemarl_jax.learners.parts.learner import Learner
@@ -34,6 +33,7 @@ from rolemarl_jax.run.observer import (
     RunHeader,
     device_name,
 )
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Env
 
 Tell = Callable[[str, EpisodeMeans, Mapping[str, Any]], list[Row]]

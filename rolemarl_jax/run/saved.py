@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.memory import FreshState
 from rolemarl_jax.experience.rollout import Worlds
 from rolemarl_jax.program.program import Program, SeedState
 from rolemarl_jax.report import loggers
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import AgentState, PyTree
 
 BEFORE = -1  # env steps: no row is that old

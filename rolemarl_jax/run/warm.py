@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts import average
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.run import stored
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, EnvSpec, LearnerState, PyTree
 
 LISTED = 8  # parameters that a message names

@@ -11,11 +11,12 @@ from pathlib import Path
 import jax
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.program.program import SeedState
 from rolemarl_jax.report import loggers
 from rolemarl_jax.run import saved
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import PyTree
 
 # Names of folders that are no chunk (these have a dash).
