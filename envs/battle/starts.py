@@ -121,7 +121,8 @@ def _mirrored(rules: Rules, dice: Dice, gap: float) -> Array:
     anywhere on the right.
     """
     n, m = rules.n_allies, rules.n_enemies
-    half = np.array([SIZE[0] / 2 - gap, SIZE[1]])
+    half = np.full((max(n, m), 2), [SIZE[0] / 2, SIZE[1]])
+    half[:n, 0] -= gap
     left = dice.place[: max(n, m)] * half
     right = jnp.array([SIZE[0], 0.0]) + left[:m] * jnp.array([-1.0, 1.0])
     return jnp.concatenate([left[:n], right])
@@ -135,7 +136,7 @@ def _random_types(rules: Rules, dice: Dice) -> Array:
     """Types ``[U]``, equal for both teams as far as they go.
 
     As in SMACv2, neither a team nor the units by which one is larger may all be
-    healers or banelings.
+    healers, banelings or colossi.
     """
     n, m = rules.n_allies, rules.n_enemies
     few, most = min(n, m), max(n, m)
@@ -147,17 +148,17 @@ def _random_types(rules: Rules, dice: Dice) -> Array:
 
 
 def _team(rules: Rules, chance: Array, other: Array) -> Array:
-    """Types of units ``[K]``, not all of which depend on others."""
+    """Types of units ``[K]``, not all of which are SMACv2's exceptions."""
     chances = rules.battle.weights or {}  # types that it leaves out never occur
     weights = np.array([chances.get(kind.name, 0.0) for kind in rules.kinds])
     healer = np.array([kind.heals for kind in rules.kinds])
-    needy = healer | np.array([kind.splash == "burst" for kind in rules.kinds])
-    needy = healer if needy.all() else needy
+    rare = healer | np.array([bool(kind.splash) for kind in rules.kinds])
+    rare = healer if rare.all() else rare
     drawn = _pick(weights, chance)
-    if not needy.any():
+    if not rare.any():
         return drawn
-    alone = jnp.array(needy)[drawn].all()
-    return drawn.at[0].set(jnp.where(alone, _pick(weights * ~needy, other), drawn[0]))
+    alone = jnp.array(rare)[drawn].all()
+    return drawn.at[0].set(jnp.where(alone, _pick(weights * ~rare, other), drawn[0]))
 
 
 def _pick(weights: np.ndarray, chance: Array) -> Array:

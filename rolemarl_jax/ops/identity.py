@@ -58,7 +58,7 @@ def losses(log_p: Array) -> dict[str, Array]:
 
 
 def positive_distance(log_p: Array, reset: Array, window: int, key: Key) -> Array:
-    """Cross entropy with an earlier prediction for the same agent (EOI eq. 4).
+    """Cross entropy with an earlier prediction for the same agent (EOI eq. 2).
 
     The earlier prediction is a fixed target, as in the authors' later code.
 

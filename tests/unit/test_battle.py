@@ -209,9 +209,13 @@ def test_units_go_around_rock() -> None:
     assert (np.asarray(world.units.position)[:, 6:, 0] < rock.left).mean() > 0.9
 
 
-@pytest.mark.parametrize("race", ["terran", "zerg"])
+@pytest.mark.parametrize("race", ["terran", "protoss", "zerg"])
 def test_random_types_have_the_published_weights(race: str) -> None:
-    """0.45, 0.45, 0.1; teams are equal, and the eleventh enemy can fight alone."""
+    """0.45, 0.45, 0.1; teams are equal, and the eleventh enemy is none of the rare.
+
+    SMACv2's ``exception_unit_types`` are medivacs, colossi and banelings. Where teams
+    are mirrored the eleventh is anywhere on the right, and no ally near the middle.
+    """
     env = make(map=f"smacv2_{race}_10_vs_11")
     keys = jax.random.split(jax.random.key(0), 2000)
     world = jax.jit(jax.vmap(lambda key: env.pack(env.reset(key))))(keys)
@@ -226,6 +230,8 @@ def test_random_types_have_the_published_weights(race: str) -> None:
     assert 0.45 < around.mean() < 0.55
     apart = place[~around][:, :10] - place[~around][:, 10:20] * [-1, 1] - [32, 0]
     assert np.abs(apart).mean() < 0.3
+    # A sixteenth of the right half, but for the few that are pushed.
+    assert 0.03 < (place[~around][:, 20, 0] < 17).mean() < 0.1
 
 
 @pytest.mark.parametrize(
