@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _main(asked: dict[str, Any]) -> None:
-    from rolemarl_jax.report import findings, loggers, summary
+    from rolemarl_jax.report import findings, lines, summary
     from rolemarl_jax.run import session
 
     cfg = rundir.load_config(str(asked["run_dir"]))
     with lock.held(cfg.run_dir, "run_dir"):
         parts = [folder / rundir.METRICS for folder in rundir.folders(cfg.run_dir)]
-        rows = [row for path in parts if path.is_file() for row in loggers.read(path)]
+        rows = [row for path in parts if path.is_file() for row in lines.read(path)]
         if not rows:
             raise ConfigError(f"run_dir: '{cfg.run_dir}' has no {rundir.METRICS} yet")
         got, seeds = findings.reached(rows), len(findings.evaluated(rows))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rolemarl_jax.learners import make_learner as make_learner
     from rolemarl_jax.program.program import Cursor as Cursor
     from rolemarl_jax.program.program import make_program as make_program
-    from rolemarl_jax.report.loggers import read as read_rows  # noqa: F401
+    from rolemarl_jax.report.lines import read as read_rows  # noqa: F401
     from rolemarl_jax.report.plotting import curves as curves
     from rolemarl_jax.report.table import rows_to_csv as rows_to_csv
     from rolemarl_jax.run.stored import load_states as load_states
@@ -42,7 +42,7 @@ _HOME = {
     "Env": "types",
     "EnvSpec": "types",
     "Observation": "types",
-    "RunConfig": "config",
+    "RunConfig": "run_config",
     "Step": "types",
     "beginning": "experience.rollout",
     "check_env": "checks.world",
@@ -55,7 +55,7 @@ _HOME = {
     "make_program": "program.program",
     "make_rollout": "experience.rollout",
     "make_store": "experience.store",
-    "read_rows": "report.loggers",
+    "read_rows": "report.lines",
     "rows_to_csv": "report.table",
     "train_compiled": "sweep.train",
 }

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from experiments.door import compose
 from rolemarl_jax.config import build
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import lines, summary
 from rolemarl_jax.run_config import RunConfig
 
 
@@ -29,9 +29,9 @@ def keep(run: Homes) -> None:
     if not (run.folder / rundir.SUMMARY).is_file():
         return  # made elsewhere, and kept already
     run.kept.mkdir(parents=True, exist_ok=True)
-    rows = loggers.read(run.folder / rundir.METRICS)
+    rows = lines.read(run.folder / rundir.METRICS)
     tests = (row for row in rows if row["split"] == "test")
-    files.write_text(run.kept / rundir.METRICS, loggers.json_lines(tests))
+    files.write_text(run.kept / rundir.METRICS, lines.text(tests))
     for name in (rundir.CONFIG, rundir.SUMMARY):
         text = (run.folder / name).read_text(encoding="utf8")
         files.write_text(run.kept / name, text)

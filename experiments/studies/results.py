@@ -10,7 +10,7 @@ import numpy as np
 from experiments.studies.study import Piece, Run
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
-from rolemarl_jax.report import headline, loggers, plotting, provenance, stats, summary
+from rolemarl_jax.report import headline, lines, plotting, provenance, stats, summary
 
 HEAD = """# Results
 
@@ -74,8 +74,8 @@ def section(piece: Piece) -> str:
 def table(measure: str, runs: Sequence[Run]) -> str:
     """One row a run, from its ``summary.json``."""
     head = (COLUMNS[0], summary.MEASURES[measure].lower(), *COLUMNS[1:])
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join(lines + [_row(measure, run) for run in runs])
+    printed = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join(printed + [_row(measure, run) for run in runs])
 
 
 def _row(measure: str, run: Run) -> str:
@@ -105,18 +105,18 @@ def besides(columns: Sequence[str], runs: Sequence[Run]) -> str | None:
     Runs that have none of them are left out; none if no run has any.
     """
     head = ("algo", *(column.removeprefix("role/") for column in columns))
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    printed = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for run in runs:
         cells = [_over_seeds(run, column) for column in columns]
         if any(cell != NOTHING for cell in cells):
-            lines.append(f"| {' | '.join((run.algo, *cells))} |")
-    return "\n".join(lines) if len(lines) > 2 else None
+            printed.append(f"| {' | '.join((run.algo, *cells))} |")
+    return "\n".join(printed) if len(printed) > 2 else None
 
 
 def _over_seeds(run: Run, column: str) -> str:
     """A column's number over seeds; a dash where no evaluation has it."""
     path, known = run.results / rundir.METRICS, defaultdict(list)
-    for row in loggers.read(path) if path.is_file() else []:
+    for row in lines.read(path) if path.is_file() else []:
         if row["split"] == "test" and np.isfinite(row.get(column, np.nan)):
             known[row["seed"]].append(row[column])
     scores = [headline.of_seed(values) for values in known.values()]

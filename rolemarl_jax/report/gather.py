@@ -14,7 +14,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError, require_name
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import loggers, names
+from rolemarl_jax.report import lines, names
 
 MERGES = ("same", "algo", "none")
 MARKS = "*?["
@@ -262,7 +262,7 @@ def _members(folder: str) -> dict[Any, list[Row]]:
         ConfigError: they cannot be read.
     """
     found: dict[Any, list[Row]] = {}
-    for row in loggers.read(Path(folder) / rundir.METRICS):
+    for row in lines.read(Path(folder) / rundir.METRICS):
         member = int(row["seed"]), *members.of_row(row).items()
         found.setdefault(member, []).append(row)
     return found

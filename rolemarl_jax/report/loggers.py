@@ -7,12 +7,9 @@ and ``frozen_at`` (env steps) once a member has diverged. The rows of one
 ``write`` are on disk when it returns.
 """
 
-import json
-import math
 import sys
 import uuid
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,11 +79,6 @@ def make(
     return _all(sinks)
 
 
-def json_lines(rows: Iterable[Row]) -> str:
-    """Rows as JSON Lines; what is not finite becomes null."""
-    return "".join(json.dumps(lines.plain(row), allow_nan=False) + "\n" for row in rows)
-
-
 def jsonl(path: Path) -> Logger:
     """Appends rows to a JSON Lines file; NaN and infinities are written as null.
 
@@ -94,72 +86,11 @@ def jsonl(path: Path) -> Logger:
     """
 
     def write(rows: Sequence[Row]) -> None:
-        text = json_lines(rows)
+        text = lines.text(rows)
         with path.open("a", encoding="utf8") as file:
             file.write(text)
 
     return Logger(write, lambda: None)
-
-
-def read(path: Path | str) -> list[Row]:
-    """Rows of a JSON Lines file; null becomes NaN.
-
-    A last line that was cut short is left out, and so are damaged ones, with a warning
-    that says how many.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    try:
-        with Path(path).open(encoding="utf8", errors="surrogateescape") as file:
-            found = list(lines.parsed(file))
-    except OSError as error:
-        raise ConfigError(f"run_dir: '{path}' cannot be read: {error}") from None
-    rows = [row for _, row in found if row is not None]
-    damaged = sum(row is None and line.endswith("\n") for line, row in found)
-    if damaged:
-        text = f"{path}: {damaged} of {len(found)} lines are damaged and left out"
-        warnings.warn(text, stacklevel=2)
-    return [
-        {_text(k): math.nan if v is None else v for k, v in row.items()} for row in rows
-    ]
-
-
-def _text(name: str) -> str:
-    """A name that can be shown: a question mark for what no text has."""
-    return name.encode("utf8", "replace").decode("utf8")
-
-
-def truncate_after(
-    path: Path, env_steps: int, seeds: Collection[int] | None = None
-) -> int:
-    """Drops rows newer than a checkpoint, and lines cut short, from a JSONL file.
-
-    The file is replaced as a whole, so a crash leaves the old one or the new one.
-
-    Args:
-        path: a file that need not exist.
-        env_steps: rows with more steps are dropped.
-        seeds: only rows of these seeds are dropped; ``None`` means all.
-
-    Returns:
-        How many lines were dropped.
-    """
-    if not path.exists():
-        return 0
-    dropped = 0
-    with (
-        path.open(encoding="utf8", errors="surrogateescape") as old,
-        files.replacing(path) as scratch,
-        scratch.open("w", encoding="utf8", errors="surrogateescape") as new,
-    ):
-        for line, row in lines.parsed(old):
-            ours = row is None or seeds is None or row["seed"] in seeds
-            if ours and (row is None or row["env_steps"] > env_steps):
-                dropped += 1
-            else:
-                new.write(line)
-    return dropped
 
 
 def tensorboard(folder: Path, start: int = 0) -> Logger:
@@ -237,7 +168,7 @@ def wandb_runs(
             one.finish()
 
     stored = run_dir / rundir.METRICS
-    if stored.exists() and (rows := read(stored)):
+    if stored.exists() and (rows := lines.read(stored)):
         write(rows)
     return Logger(write, close)
 

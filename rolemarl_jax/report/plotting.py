@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rolemarl_jax import members
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import canvas, curve, lines, loggers, stats
+from rolemarl_jax.report import canvas, curve, lines, stats
 from rolemarl_jax.report.curve import Table
 from rolemarl_jax.report.summary import MEASURES
 
@@ -134,7 +134,7 @@ def _rows(source: Sequence[Row] | Path | str) -> Sequence[Row]:
     if not isinstance(source, Path | str):
         return source
     path = Path(source)
-    return loggers.read(path / rundir.METRICS if path.is_dir() else path)
+    return lines.read(path / rundir.METRICS if path.is_dir() else path)
 
 
 def _has(rows: Mapping[str, Sequence[Row]], split: str, key: str) -> bool:

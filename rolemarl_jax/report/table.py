@@ -9,7 +9,7 @@ from pathlib import Path
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import lines, loggers
+from rolemarl_jax.report import lines
 
 
 def rows_to_csv(run_dir: Path | str, out: Path | str) -> Path:
@@ -26,7 +26,7 @@ def rows_to_csv(run_dir: Path | str, out: Path | str) -> Path:
     if not files.is_file(path, "run_dir"):
         raise ConfigError(f"run_dir: '{run_dir}' has no {rundir.METRICS} yet")
     out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(out, text(loggers.read(path)))
+    files.write_text(out, text(lines.read(path)))
     return out
 
 

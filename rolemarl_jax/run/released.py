@@ -15,7 +15,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, files, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Row
-from rolemarl_jax.report import findings, loggers, summary
+from rolemarl_jax.report import findings, lines, summary
 from rolemarl_jax.run import stored
 from rolemarl_jax.run_config import RunConfig
 
@@ -61,7 +61,7 @@ def release(
     state = jax.tree.map(lambda x: x[index][None], found.state["learner"])
     alone = replace(cfg, seed=seed, seeds=1, run_dir=str(out), resume=False)
     rundir.create(alone)
-    files.write_text(out / rundir.METRICS, loggers.json_lines(rows))
+    files.write_text(out / rundir.METRICS, lines.text(rows))
     summed = findings.summarise(alone, rows, {})
     summed |= {key: told[key] for key in PROVENANCE if key in told}
     summary.write(out, summed)
@@ -72,5 +72,5 @@ def release(
 
 def _tests(cfg: RunConfig) -> Sequence[Row]:
     """Rows of a run's evaluations."""
-    rows = loggers.read(Path(cfg.run_dir) / rundir.METRICS)
+    rows = lines.read(Path(cfg.run_dir) / rundir.METRICS)
     return [row for row in rows if row["split"] == "test"]

@@ -14,7 +14,7 @@ from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.memory import FreshState
 from rolemarl_jax.experience.rollout import Worlds
 from rolemarl_jax.program.program import Program, SeedState
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines
 from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import AgentState, PyTree
 
@@ -64,11 +64,11 @@ def restore(cfg: RunConfig, abstract: Mapping[str, PyTree]) -> checkpoint.Restor
     """
     folder = Path(cfg.run_dir) / rundir.CHECKPOINTS
     if _begins_anew(cfg, folder):
-        dropped = loggers.truncate_after(Path(cfg.run_dir) / rundir.METRICS, BEFORE)
+        dropped = lines.truncate_after(Path(cfg.run_dir) / rundir.METRICS, BEFORE)
         note = f"no checkpoint was written yet: begins anew, {dropped} rows dropped."
         return checkpoint.Restored(0, {}, {}, note)
     restored = checkpoint.restore(folder, abstract)
-    loggers.truncate_after(Path(cfg.run_dir) / rundir.METRICS, restored.step)
+    lines.truncate_after(Path(cfg.run_dir) / rundir.METRICS, restored.step)
     return restored
 
 

@@ -15,6 +15,7 @@ from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
     findings,
     headline,
+    lines,
     loggers,
     names,
     plotting,
@@ -136,7 +137,7 @@ def finish(cfg: RunConfig, speed: Mapping[str, Any]) -> dict[str, str]:
     """
     run_dir = Path(cfg.run_dir)
     draw(cfg)
-    rows = loggers.read(run_dir / rundir.METRICS)
+    rows = lines.read(run_dir / rundir.METRICS)
     values = findings.summarise(cfg, rows, speed)
     return {
         **_written(run_dir, values),

@@ -14,7 +14,7 @@ from rolemarl_jax import members
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.program.program import SeedState
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines, loggers
 from rolemarl_jax.run import saved
 from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import PyTree
@@ -86,7 +86,7 @@ def _write(whole: RunConfig, saved: checkpoint.Restored, part: RunConfig) -> Non
     first, last = (each * (x - whole.seed) for x in (part.seed, part.seed + part.seeds))
     seeds = range(part.seed, part.seed + part.seeds)
     rundir.create(part)
-    rows = loggers.read(Path(whole.run_dir) / rundir.METRICS)
+    rows = lines.read(Path(whole.run_dir) / rundir.METRICS)
     out = loggers.jsonl(Path(part.run_dir) / rundir.METRICS)
     out.write([row for row in rows if row["seed"] in seeds])
 

@@ -25,7 +25,7 @@ from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.replay import make_replay
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines, loggers
 from rolemarl_jax.run import observer, session
 from rolemarl_jax.run.stored import Games
 from rolemarl_jax.types import EnvSpec
@@ -82,7 +82,7 @@ def train(cfg, remote=None, at=None, then=interrupt):
 
 
 def rows(cfg):
-    return loggers.read(Path(cfg.run_dir) / rundir.METRICS)
+    return lines.read(Path(cfg.run_dir) / rundir.METRICS)
 
 
 SPEC = EnvSpec("scripted", 3, 4, 8, 6, 20, obs_flags=(4, 5, 6, 7))

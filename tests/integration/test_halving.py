@@ -11,7 +11,7 @@ from support import run_config, small_algo
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import seed_shapes
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import lines, loggers, summary
 from rolemarl_jax.run import observer, runner
 from rolemarl_jax.sweep import chunks, halving
 from rolemarl_jax.sweep.shares import ALONE
@@ -64,7 +64,7 @@ def shapes(cfg):
 
 
 def rows(cfg):
-    found = loggers.read(Path(cfg.run_dir) / rundir.METRICS)
+    found = lines.read(Path(cfg.run_dir) / rundir.METRICS)
     plain = [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
     return sorted(plain, key=lambda r: (r["seed"], r["env_steps"], r["split"]))
 

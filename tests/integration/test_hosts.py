@@ -13,7 +13,7 @@ from support import SWEEP
 
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines
 from rolemarl_jax.run_config import SweepConfig
 from rolemarl_jax.sweep import hosts
 
@@ -61,7 +61,7 @@ def ended(processes):
 
 
 def rows(run_dir):
-    found = loggers.read(run_dir / rundir.METRICS)
+    found = lines.read(run_dir / rundir.METRICS)
     plain = [{k: v for k, v in row.items() if k not in SPEED} for row in found]
     return sorted(plain, key=lambda r: (r["seed"], r["env_steps"], r["split"]))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines
 
 REPO = Path(__file__).resolve().parents[2]
 WORDS = (
@@ -38,7 +38,7 @@ def test_a_job_for_each_chunk(tmp_path):
     assert json.loads((run_dir / "summary.json").read_text())["seeds"] == 2
     for seed in (0, 1):
         part = run_dir / "chunks" / f"{seed:06d}-{seed:06d}"
-        found = loggers.read(part / rundir.METRICS)
+        found = lines.read(part / rundir.METRICS)
         assert {row["seed"] for row in found} == {seed}
     logs = [*tmp_path.glob("runs/multirun/*/.submitit/*/*_log.out")]
     assert len(logs) == 2, "two processes"

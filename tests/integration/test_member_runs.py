@@ -15,7 +15,7 @@ from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.divergence import GOING_ON
 from rolemarl_jax.program.program import Cursor, make_program
-from rolemarl_jax.report import findings, loggers
+from rolemarl_jax.report import findings, lines, loggers
 from rolemarl_jax.run import observer, runner
 
 ENV = worlds.probe(worlds.KINDS.index("match"))
@@ -125,7 +125,7 @@ def train(cfg, stop_at=None):
 
 
 def rows(run_dir):
-    found = loggers.read(Path(run_dir) / rundir.METRICS)
+    found = lines.read(Path(run_dir) / rundir.METRICS)
     return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
 
 
@@ -154,7 +154,7 @@ def test_runs_of_members(tmp_path, monkeypatch):
     np.testing.assert_equal(rows(tmp_path / "again"), swept)
 
     cfg = config(tmp_path / "swept", hypers)
-    found = findings.summarise(cfg, loggers.read(tmp_path / "swept/metrics.jsonl"), {})
+    found = findings.summarise(cfg, lines.read(tmp_path / "swept/metrics.jsonl"), {})
     assert [(one["hypers"]["lr"], one["frozen"]) for one in found["ranking"]]
     assert {one["seed"] for one in found["frozen"]} == {0, 1}
     assert {one["hypers"]["lr"] for one in found["frozen"]} == {1e38}

@@ -17,7 +17,7 @@ from rolemarl_jax import stops
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines, loggers
 from rolemarl_jax.run import observer, runner, saved
 
 SEEDS = 3
@@ -65,7 +65,7 @@ def train(cfg, stop_at=None, headers=None):
 
 
 def rows(run_dir):
-    found = loggers.read(Path(run_dir) / rundir.METRICS)
+    found = lines.read(Path(run_dir) / rundir.METRICS)
     return [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
 
 

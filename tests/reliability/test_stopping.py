@@ -13,7 +13,7 @@ import pytest
 import tries
 
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines
 
 ARGUMENTS = tries.CONFIGURATIONS["qmix"]
 PYTHON = 1.0  # seconds until the command's first line, on a busy machine
@@ -33,7 +33,7 @@ def test_before_anything_is_compiled(tmp_path):
 def trained_to_the_end(run_dir):
     """Whether no part of a run is left that a signal could stop."""
     path = run_dir / rundir.METRICS
-    return path.exists() and loggers.read(path)[-1]["env_steps"] >= 1600
+    return path.exists() and lines.read(path)[-1]["env_steps"] >= 1600
 
 
 @pytest.mark.slow

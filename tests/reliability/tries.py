@@ -16,7 +16,7 @@ from pathlib import Path
 from support import REPO
 
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.report import lines, summary
 
 SIZE = (
     *("run=debug", "seeds=1", "total_steps=1600", "log_every=200", "eval.every=400"),
@@ -124,7 +124,7 @@ def left(run_dir):
 
 def rows(run_dir):
     """All rows, without the clock."""
-    found = loggers.read(Path(run_dir) / rundir.METRICS)
+    found = lines.read(Path(run_dir) / rundir.METRICS)
     plain = [{k: v for k, v in row.items() if k != "wall_s"} for row in found]
     return [json.dumps(row, sort_keys=True) for row in plain]
 
@@ -134,7 +134,7 @@ def require_whole(run_dir, total=1600):
     found = summary.read(Path(run_dir))
     assert found is not None and found.env_steps >= total
     last = {}
-    for row in loggers.read(Path(run_dir) / rundir.METRICS):
+    for row in lines.read(Path(run_dir) / rundir.METRICS):
         member = tuple((k, v) for k, v in row.items() if k.startswith("hyper/"))
         at = (row["seed"], row["split"], member)
         assert row["env_steps"] > last.get(at, -1), f"{at} twice at {row['env_steps']}"

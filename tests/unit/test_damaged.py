@@ -8,7 +8,7 @@ from support import run_config, small_algo
 
 from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, loggers, summary
+from rolemarl_jax.report import findings, lines, loggers, summary
 
 ROWS = [
     {"seed": seed, "env_steps": steps, "split": "test", "return": 1.5, "win_rate": None}
@@ -90,13 +90,13 @@ def test_lines_that_are_no_rows_are_left_out_aloud(run_dir, line):
     first, *others = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + line + b"\n" + b"".join(others))
     with pytest.warns(UserWarning, match="1 of 5 lines are damaged and left out"):
-        found = loggers.read(path)
+        found = lines.read(path)
     assert [(row["seed"], row["env_steps"]) for row in found] == [
         (row["seed"], row["env_steps"]) for row in ROWS
     ]
     with path.open("ab") as file:  # still a row: bytes that no text has are kept
         file.write(b'{"seed": 1, "env_steps": 64, "split": "test", "\xff": 1.0}\n')
-    assert loggers.truncate_after(path, 64) == 3
-    found = loggers.read(path)
+    assert lines.truncate_after(path, 64) == 3
+    found = lines.read(path)
     assert [row["seed"] for row in found] == [0, 1, 1]
     assert found[-1]["?"] == 1.0  # and can be shown

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from rolemarl_jax.config import ConfigError
-from rolemarl_jax.report import loggers, wandb_files
+from rolemarl_jax.report import lines, loggers, wandb_files
 
 NONE = {
     "tensorboard": False,
@@ -38,10 +38,10 @@ def test_jsonl_round_trip_and_nan_is_null(tmp_path):
         ]
     )
     path = tmp_path / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines[0] == row(0, 10, td=0.5, win_rate=None)
-    assert lines[1] == row(1, 10, td=2.0, grad=None)
-    assert math.isnan(loggers.read(path)[0]["win_rate"])
+    stored = [json.loads(line) for line in path.read_text().splitlines()]
+    assert stored[0] == row(0, 10, td=0.5, win_rate=None)
+    assert stored[1] == row(1, 10, td=2.0, grad=None)
+    assert math.isnan(lines.read(path)[0]["win_rate"])
     logger.close()
 
 
@@ -49,7 +49,7 @@ def test_rows_are_on_disk_before_close_and_appended(tmp_path):
     for steps in (1, 2):
         logger = loggers.jsonl(tmp_path / "m.jsonl")
         logger.write([row(0, steps)])
-        assert len(loggers.read(tmp_path / "m.jsonl")) == steps
+        assert len(lines.read(tmp_path / "m.jsonl")) == steps
         logger.close()
 
 
@@ -60,21 +60,21 @@ def test_truncate_after_drops_newer_rows_and_the_cut_line(tmp_path):
     logger.close()
     with path.open("a") as file:
         file.write('{"seed": 0, "env_st')
-    assert len(loggers.read(path)) == 6
-    assert loggers.truncate_after(path, 20, seeds=[1]) == 2
-    assert [(r["seed"], r["env_steps"]) for r in loggers.read(path)][-1] == (0, 30)
-    assert loggers.truncate_after(path, 20) == 1
-    assert max(r["env_steps"] for r in loggers.read(path)) == 20
-    assert loggers.truncate_after(tmp_path / "absent.jsonl", 20) == 0
+    assert len(lines.read(path)) == 6
+    assert lines.truncate_after(path, 20, seeds=[1]) == 2
+    assert [(r["seed"], r["env_steps"]) for r in lines.read(path)][-1] == (0, 30)
+    assert lines.truncate_after(path, 20) == 1
+    assert max(r["env_steps"] for r in lines.read(path)) == 20
+    assert lines.truncate_after(tmp_path / "absent.jsonl", 20) == 0
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
 
 
 def test_a_logger_survives_the_truncation_of_its_file(tmp_path):
     logger = loggers.jsonl(tmp_path / "m.jsonl")
     logger.write([row(0, 10), row(0, 20)])
-    loggers.truncate_after(tmp_path / "m.jsonl", 10)
+    lines.truncate_after(tmp_path / "m.jsonl", 10)
     logger.write([row(0, 15)])
-    assert [r["env_steps"] for r in loggers.read(tmp_path / "m.jsonl")] == [10, 15]
+    assert [r["env_steps"] for r in lines.read(tmp_path / "m.jsonl")] == [10, 15]
 
 
 def test_tensorboard_gets_means_over_seeds(tmp_path):
@@ -107,7 +107,7 @@ def wandb_steps(run_dir):
 # A row of 900 metrics is 41 to 49 kB; a process of wandb's own writes blocks of 32 kB.
 KILLED = """
 import os, pathlib, signal, time
-from rolemarl_jax.report import loggers
+from rolemarl_jax.report import lines, loggers
 logger = loggers.make({choice!r}, pathlib.Path({run_dir!r}), {{}})
 measured = {{f"metric{{i}}": float(i) for i in range(900)}}
 for steps in (5, 10, 15, 20):
@@ -130,7 +130,7 @@ def test_wandb_gets_each_row_once_whenever_a_process_was_killed(tmp_path):
     assert 0 < len(there) < 4, "neither all nor nothing: otherwise this shows little"
     group = (tmp_path / "wandb" / "run-id").read_text()
     # Its checkpoint was of step 10; what was sent of later rows comes once more.
-    loggers.truncate_after(tmp_path / "metrics.jsonl", 10)
+    lines.truncate_after(tmp_path / "metrics.jsonl", 10)
     logger = loggers.make(choice, tmp_path, {}, 10)
     for steps in (15, 20, 25):
         logger.write([row(3, steps, td=1.0)])

@@ -18,7 +18,7 @@ from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, lock, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import initial_learner
-from rolemarl_jax.report import findings, loggers, summary
+from rolemarl_jax.report import findings, lines, loggers, summary
 from rolemarl_jax.run import stored, warm
 
 SCORES = {4: 3.0, 5: 1.0, 6: 2.0}  # of the seeds; the last is the median
@@ -70,7 +70,7 @@ def test_the_median_seed_is_there_without_its_optimisers(source, shipped):
     texts = [x.read_bytes() for x in (shipped / "parameters").rglob("*") if x.is_file()]
     assert texts and not any(str(shipped.parent).encode() in text for text in texts)
     assert '"role/switching": null' in (shipped / "metrics.jsonl").read_text()
-    rows = loggers.read(shipped / "metrics.jsonl")
+    rows = lines.read(shipped / "metrics.jsonl")
     assert [(row["seed"], row["split"]) for row in rows] == [(6, "test")]
     told = summary.read(shipped)
     assert (told.seeds, told.device, told.commit) == (1, "a card", "abc")

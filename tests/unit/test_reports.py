@@ -20,7 +20,7 @@ from experiments import (
 from experiments.bench import __main__ as bench
 from experiments.door import compose, devices, resume
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, gather, loggers, page, summary
+from rolemarl_jax.report import findings, gather, lines, loggers, page, summary
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_broken_runs_are_named_and_the_others_drawn(make_run, tmp_path, capsys):
     assert ended.value.code == 1 and (tmp_path / "some.png").stat().st_size > 5000
     told = capsys.readouterr()
     assert told.out == "some.png\n"
-    head, *lines = told.err.splitlines()
-    assert head == "error: 3 of 4 runs left out" and len(lines) == 3
-    assert all(f"'{name}" in line for name, line in zip("bcd", lines, strict=True))
+    head, *told_lines = told.err.splitlines()
+    assert head == "error: 3 of 4 runs left out" and len(told_lines) == 3
+    assert all(f"'{name}" in line for name, line in zip("bcd", told_lines, strict=True))
     with pytest.raises(SystemExit) as ended:
         plot.main(["runs=[b,d]", "out=none.png"])
     assert ended.value.code == 2 and not (tmp_path / "none.png").exists()
@@ -145,14 +145,14 @@ def test_rows_become_a_table(make_run, tmp_path, capsys):
     table.main(["run_dir=a", "out=x/metrics.csv"])
     assert capsys.readouterr().out == "x/metrics.csv\n"
     with (tmp_path / "x" / "metrics.csv").open(newline="") as file:
-        head, *lines = csv.reader(file)
+        head, *cells = csv.reader(file)
     labels = ["seed", "env_steps", "split", "hyper/lr"]
     assert head == [*labels, "updates", "return", "win_rate", "td", "loss, odd"]
-    assert lines[0] == ["0", "10", "train", "", "10", "10.0", "0.5", "1.0", ""]
-    assert lines[-1] == ["0", "30", "train", "0.001", "", "", "", "", "0.1"]
-    stored = loggers.read(run / "metrics.jsonl")
-    assert len(lines) == len(stored) == 9
-    assert [float(line[5]) for line in lines[:-1]] == [r["return"] for r in stored[:-1]]
+    assert cells[0] == ["0", "10", "train", "", "10", "10.0", "0.5", "1.0", ""]
+    assert cells[-1] == ["0", "30", "train", "0.001", "", "", "", "", "0.1"]
+    stored = lines.read(run / "metrics.jsonl")
+    assert len(cells) == len(stored) == 9
+    assert [float(line[5]) for line in cells[:-1]] == [r["return"] for r in stored[:-1]]
 
 
 @pytest.mark.parametrize("wrong", [["run_dir=nope"], ["run_dir=b"], ["out=a.csv"]])

@@ -15,7 +15,7 @@ from experiments.studies.study import Run
 from rolemarl_jax import learners
 from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
-from rolemarl_jax.report import findings, loggers, summary
+from rolemarl_jax.report import findings, lines, loggers, summary
 
 OTHERS = sorted(
     {path.stem for path in study.FOLDER.glob("*.yaml")} - {"smax_3m"}  # the largest
@@ -189,7 +189,7 @@ def test_a_study_in_pieces(tmp_path):
     go(second)
     assert [call[0] for call in second.calls] == ["algo=vdn"]
     assert (tmp_path / "docs" / "results.md").read_text().count("not finished") == 0
-    rows = loggers.read(tmp_path / "docs/results/tiny/pac_men/iql/metrics.jsonl")
+    rows = lines.read(tmp_path / "docs/results/tiny/pac_men/iql/metrics.jsonl")
     assert {row["split"] for row in rows} == {"test"}
     shutil.rmtree(tmp_path / "runs")
     config = tmp_path / "docs/results/tiny/pac_men/iql/config.yaml"
