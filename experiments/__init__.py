@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from experiments.door import siblings
 
 if TYPE_CHECKING:
-    from rolemarl_jax.config import RunConfig
+    from rolemarl_jax.run_config import RunConfig
 
 siblings.claim()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.door import cli
 
 if TYPE_CHECKING:
-    from rolemarl_jax.config import RunConfig
+    from rolemarl_jax.run_config import RunConfig
 
 
 def main() -> None:

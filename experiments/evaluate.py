@@ -13,8 +13,9 @@ from typing import Any
 from experiments.door import cli, compose, devices, resume
 from experiments.door.cli import Option
 from rolemarl_jax.bridge.config import BridgeConfig
-from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest, require_name
+from rolemarl_jax.config import INT32, ConfigError, nearest, require_name
 from rolemarl_jax.disk import files, rundir
+from rolemarl_jax.run_config import RunConfig
 
 NAMED = ("name", "map", "id")  # keys of a world that its name tells
 UNSAFE = r"[^\w.=+-]+"  # characters that a file's name is better without

@@ -15,9 +15,10 @@ from experiments.door import cli
 from experiments.door.cli import Option
 from experiments.door.devices import prepare_devices
 from experiments.shows.choose import check_seed, chosen
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.report import summary
+from rolemarl_jax.run_config import RunConfig
 
 OPTIONS = {
     "run_dir": Option(..., "directory of the run"),

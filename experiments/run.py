@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rolemarl_jax import stops
 
 if TYPE_CHECKING:
-    from rolemarl_jax.config import RunConfig
     from rolemarl_jax.learners.parts.learner import Learner
+    from rolemarl_jax.run_config import RunConfig
     from rolemarl_jax.types import Env
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rolemarl_jax.checks.method import check_method as check_method
     from rolemarl_jax.checks.world import check_env as check_env
     from rolemarl_jax.config import ConfigError as ConfigError
-    from rolemarl_jax.config import RunConfig as RunConfig
     from rolemarl_jax.disk.rundir import load_config as load_config
     from rolemarl_jax.experience.evaluate import make_evaluate as make_evaluate
     from rolemarl_jax.experience.rollout import beginning as beginning
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from rolemarl_jax.report.plotting import curves as curves
     from rolemarl_jax.report.table import rows_to_csv as rows_to_csv
     from rolemarl_jax.run.stored import load_states as load_states
+    from rolemarl_jax.run_config import RunConfig as RunConfig
     from rolemarl_jax.sweep.train import train_compiled as train_compiled
     from rolemarl_jax.types import AgentState as AgentState
     from rolemarl_jax.types import Bodies as Bodies

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rolemarl_jax.config import INT32, ConfigError, RunConfig, nearest
+from rolemarl_jax.config import INT32, ConfigError, nearest
+from rolemarl_jax.run_config import RunConfig
 
 Row = dict[str, Any]
 Hypers = dict[str, float]

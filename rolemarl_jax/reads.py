@@ -8,7 +8,7 @@ no row names are always read.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.run_config import RunConfig
 
 
 class ReadWhen(NamedTuple):

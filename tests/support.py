@@ -11,9 +11,10 @@ import numpy as np
 import torch_draws
 
 from experiments.door.compose import composed
-from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.config import build
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report import summary
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Batch, EnvSpec
 
 REPO = Path(__file__).resolve().parent.parent

@@ -96,7 +96,8 @@ def words(name: str, options: dict[str, Any]) -> list[str]:
 
 def configured(name: str, options: dict[str, Any]) -> Any:
     """A run of so many seeds as are batched together."""
-    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.config import build
+    from rolemarl_jax.run_config import RunConfig
 
     values = {**composed(words(name, options)).values, "run_dir": ""}
     return build(RunConfig, values, "")

@@ -11,9 +11,10 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
 
     import envs
     from envs.battle.maps import MAPS
-    from rolemarl_jax.config import ReplayConfig, build
+    from rolemarl_jax.config import build
     from rolemarl_jax.experience.replay import make_replay
     from rolemarl_jax.experience.store import make_store
+    from rolemarl_jax.run_config import ReplayConfig
     from rolemarl_jax.trees import tree_bytes
 
     rows = []
@@ -37,10 +38,11 @@ def run(options: dict[str, Any]) -> list[dict[str, Any]]:
 def _seed_row(algo: str, map_name: str) -> dict[str, Any]:
     """State and working memory of one seed, from the compiled program."""
     import envs
-    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.config import build
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program.compiled import compile_program
     from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.run_config import RunConfig
 
     chosen = [f"algo={algo}", "run=paper", f"env.map={map_name}", "seeds=1"]
     values = {**composed(chosen).values, "run_dir": ""}

@@ -127,9 +127,10 @@ def update_gflop(chosen: list[str]) -> float:
     import jax.numpy as jnp
 
     import envs
-    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.config import build
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.run_config import RunConfig
 
     values = composed([*chosen, "seeds=1"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")

@@ -30,9 +30,10 @@ def prepared(chosen: list[str], seeds: int) -> tuple[Any, Any]:
     import jax
 
     import envs
-    from rolemarl_jax.config import RunConfig, build
+    from rolemarl_jax.config import build
     from rolemarl_jax.learners import make_learner
     from rolemarl_jax.program.program import make_program
+    from rolemarl_jax.run_config import RunConfig
 
     values = composed([*chosen, f"seeds={seeds}"]).values
     cfg = build(RunConfig, {**values, "run_dir": ""}, "")

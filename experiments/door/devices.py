@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep.cards import target
 
 COUNT = "xla_force_host_platform_device_count"

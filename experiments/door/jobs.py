@@ -21,8 +21,9 @@ from experiments.door import compose, folders, overrides, resume, unread
 from experiments.door.again import command
 from experiments.door.devices import prepare_devices
 from experiments.door.start import Job, start
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk.rundir import METRICS
+from rolemarl_jax.run_config import RunConfig
 
 Guard = Callable[[Callable[[], None]], None]
 SWEEP = ("-m", "--multirun")

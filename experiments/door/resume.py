@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.door.compose import GLOBAL_GROUPS, Composed, groups
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import lock
 from rolemarl_jax.disk.rundir import (
     CONFIG,
@@ -24,6 +24,7 @@ from rolemarl_jax.disk.rundir import (
     traces,
 )
 from rolemarl_jax.report.loggers import LoggerConfig
+from rolemarl_jax.run_config import RunConfig
 
 
 def resolve(new: Composed, *, trains: bool = True) -> RunConfig:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from experiments.door import resume, unread
 from experiments.door.compose import Composed
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.run_config import RunConfig
 
 Job = Callable[[RunConfig], None]
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from experiments.door.compose import Composed
 from rolemarl_jax import reads
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk.rundir import leaves
+from rolemarl_jax.run_config import RunConfig
 
 
 class Section(NamedTuple):

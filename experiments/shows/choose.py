@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import summary
 from rolemarl_jax.report.summary import SeedScores
+from rolemarl_jax.run_config import RunConfig
 
 
 class Choice(NamedTuple):

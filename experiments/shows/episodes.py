@@ -13,7 +13,7 @@ from envs.picture import palette
 from envs.picture.film import with_legend
 from envs.picture.palette import Colour
 from experiments.shows.choose import Choice, chosen
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.report.page.episode import Episode, Panel, Roles, Show, Space
@@ -21,6 +21,7 @@ from rolemarl_jax.report.page.spaces import matched, spaces
 from rolemarl_jax.run.insights import Finding
 from rolemarl_jax.run.shows import Shown, make_show
 from rolemarl_jax.run.stored import load_states
+from rolemarl_jax.run_config import RunConfig
 
 NOTE = (
     "Greedy episodes of the newest checkpoint. Space plays and pauses, the arrow keys "

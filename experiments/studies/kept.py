@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.door import compose
-from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.config import build
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.report import loggers, summary
+from rolemarl_jax.run_config import RunConfig
 
 
 class Homes(Protocol):

@@ -14,10 +14,11 @@ import numpy as np
 
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.training import Steps, require_length
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.memory import check_minibatch
 from rolemarl_jax.experience.rows import slots_of
 from rolemarl_jax.learners.parts.learner import Experience, Learner
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Batch, EnvSpec, Observation, Trajectory
 
 

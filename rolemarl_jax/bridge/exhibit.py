@@ -17,12 +17,13 @@ from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.matches import greedy
 from rolemarl_jax.bridge.pool.pool import Answer, Pool, PoolError
 from rolemarl_jax.bridge.pool.slots import BUSY, IDLE
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import checkpoint, files, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report.evaluation import Outcomes
 from rolemarl_jax.run import stored
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Remote
 
 PATIENCE_S = 5.0  # with workers that have begun another episode, before their replays

@@ -5,8 +5,9 @@ from contextlib import closing, contextmanager
 
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.pool.pool import Pool
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.run.legs import check_intervals, require_countable
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Remote
 
 

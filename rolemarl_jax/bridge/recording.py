@@ -9,8 +9,9 @@ import numpy as np
 from rolemarl_jax.bridge.collect import Episode
 from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.pool.pool import Pool
-from rolemarl_jax.config import RunConfig, build
+from rolemarl_jax.config import build
 from rolemarl_jax.disk import files, lock
+from rolemarl_jax.run_config import RunConfig
 
 
 @contextmanager

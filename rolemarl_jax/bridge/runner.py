@@ -21,7 +21,7 @@ from rolemarl_jax.bridge.config import BridgeConfig
 from rolemarl_jax.bridge.matches import greedy, means, without_arrays
 from rolemarl_jax.bridge.pool.pool import Pool, PoolError
 from rolemarl_jax.bridge.recording import Recorder
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Member, Row
@@ -36,6 +36,7 @@ from rolemarl_jax.run.observer import (
     StoppedError,
     device_name,
 )
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.trees import tree_bytes
 
 

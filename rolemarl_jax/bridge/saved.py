@@ -17,11 +17,11 @@ from rolemarl_jax.bridge.training import (
     make_kept,
     require_room,
 )
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.experience.memory import check_sampling
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.run import saved as run_saved
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import EnvSpec, LearnerState, PyTree
 
 Training = Replayed | Blocks

@@ -7,11 +7,11 @@ import jax
 from rolemarl_jax.bridge import recording, runner, saved
 from rolemarl_jax.bridge.opening import opened
 from rolemarl_jax.bridge.pool.pool import Pool
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import lock
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.run import saved as run_saved
 from rolemarl_jax.run import session, warm
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import Remote
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from rolemarl_jax import rng
 from rolemarl_jax.bridge.collect import Episode
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.replay import Replay, Whole, make_replay
 from rolemarl_jax.experience.store import observation_store
 from rolemarl_jax.learners.parts.learner import Learner, UpdateFn
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep import fit
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import EnvSpec, Key, LearnerState, Observation, PyTree

@@ -110,7 +110,8 @@ def _passes(method: Method, spec: EnvSpec, key: Array, *, drawn: bool) -> Passes
         def pick(a: Array, b: Array) -> Array:
             return jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 2)), b, a)
 
-        return run(*jax.tree.map(pick, (x, draws[0]), (other, draws[1])), carry)[0]
+        inputs, state = jax.tree.map(pick, (x, draws[0]), (other, draws[1]))
+        return run(inputs, state, carry)[0]
 
     shape = x.reset.shape
     times = jnp.broadcast_to(jnp.arange(samples.STEPS)[:, None], shape)

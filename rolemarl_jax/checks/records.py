@@ -182,7 +182,14 @@ def _value_heads(
     key = jax.eval_shape(lambda: jax.random.key(0))
     target = {**params, **{group: params[group] for group in method.target_groups}}
     judge = traced("target_feats(...)", method.target_feats, target, x, out.feats, key)
-    traced("q_values of target_feats", method.q_values, params, x, judge, carry)
+    faults = [*_feats_faults("target_feats", judge, spec)]
+    if not faults:
+        both = sorted(judge.keys() & feats.keys())
+        judged, own = ({key: tree[key] for key in both} for tree in (judge, feats))
+        faults = same_tree("target_feats", judged, own, "encode's feats")
+    yield from faults
+    if not faults:
+        traced("q_values of target_feats", method.q_values, params, x, judge, carry)
 
 
 def _policy_heads(

@@ -132,6 +132,16 @@ def restore(
     )
 
 
+def on_host(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype, placed on the CPU: for what may be too much for one device."""
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        device = jax.devices()[0]
+    here = jax.sharding.SingleDeviceSharding(device)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
+
 def _part(tree: PyTree) -> ocp.args.PyTreeSave:
     """How a part is written: in pieces, each gone from memory once it is on disk.
 

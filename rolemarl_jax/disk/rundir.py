@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import files
+from rolemarl_jax.run_config import RunConfig
 
 LOCK = "run.lock"  # of the process that uses the folder
 CONFIG = "config.yaml"

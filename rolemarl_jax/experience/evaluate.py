@@ -6,10 +6,11 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import EvalConfig, require_divisor
+from rolemarl_jax.config import require_divisor
 from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.rng import named
+from rolemarl_jax.run_config import EvalConfig
 from rolemarl_jax.trees import choose
 from rolemarl_jax.types import AgentState, Array, Env, EnvState, Key, LearnerState
 

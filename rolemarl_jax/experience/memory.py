@@ -7,12 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.replay import Block, lane_slots, make_replay
 from rolemarl_jax.experience.rollout import Worlds, beginning
 from rolemarl_jax.experience.rows import as_rows
 from rolemarl_jax.experience.store import Store
 from rolemarl_jax.learners.parts.learner import Experience, Learner
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import (
     AgentState,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import ConfigError, ReplayConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.sampling import (
     drawable,
     read_rows,
@@ -26,6 +26,7 @@ from rolemarl_jax.experience.slots import (
     StoredStep,
 )
 from rolemarl_jax.experience.store import Store
+from rolemarl_jax.run_config import ReplayConfig
 from rolemarl_jax.trees import tree_bytes
 from rolemarl_jax.types import (
     Array,

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rolemarl_jax.config import EvalConfig
 from rolemarl_jax.experience.rollout import beginning
 from rolemarl_jax.experience.watch import Glance, Seen, make_watch
 from rolemarl_jax.learners.parts.learner import Learner
@@ -21,6 +20,7 @@ from rolemarl_jax.ops.role_stats import mean_where
 from rolemarl_jax.rng import named
 from rolemarl_jax.roles.parts.phase import Metrics
 from rolemarl_jax.roles.parts.view import RoleView
+from rolemarl_jax.run_config import EvalConfig
 from rolemarl_jax.types import Array, Bodies, Env, EnvSpec, Key, LearnerState
 
 PREFIX = "role/"

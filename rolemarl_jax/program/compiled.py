@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax import members, stops
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.program.program import Cursor, Program, SeedState
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.trees import tree_bytes
 
 

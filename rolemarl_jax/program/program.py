@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
-from rolemarl_jax import members, rng
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax import rng
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.experience.evaluate import EvalResult, Evaluate, make_evaluate
 from rolemarl_jax.experience.memory import Memory, make_memory
 from rolemarl_jax.experience.role_metrics import RoleMetrics, make_role_metrics
@@ -24,7 +25,8 @@ from rolemarl_jax.learners.parts.learner import Learner, UpdateFn, UpdateOut
 from rolemarl_jax.learners.parts.phases import nothing_done
 from rolemarl_jax.program import swept
 from rolemarl_jax.program.divergence import GOING_ON, keep_finite
-from rolemarl_jax.program.seeds import batched, over_seeds
+from rolemarl_jax.program.seeds import batched, over_seeds, spread
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, Env, Key, LearnerState, PyTree
 
 Metrics = dict[str, Array]
@@ -96,7 +98,7 @@ class Program:
         replay: what lies between collection and update, for its sizes.
         members: length of the axis: those asked for, and as many more as keep all
             devices equally busy; the surplus is computed and never reported.
-        devices: that the members are split over.
+        sharding: of every leaf of a ``SeedState``: members are split over devices.
     """
 
     stages: tuple[Stage, ...]
@@ -108,7 +110,12 @@ class Program:
     evaluate: Callable[[SeedState], EvalResult]
     replay: Memory
     members: int
-    devices: int
+    sharding: NamedSharding
+
+    @property
+    def devices(self) -> int:
+        """How many devices the members are split over."""
+        return self.sharding.mesh.size
 
 
 def make_program(
@@ -154,7 +161,7 @@ def make_program(
         evaluate=jax.jit(over(partial(_judged, play, tell))),
         replay=memory,
         members=length,
-        devices=min(len(devices), members.count(cfg)),
+        sharding=spread(cfg, devices),
     )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, PyTree
 
 
@@ -18,6 +18,13 @@ def batched(cfg: RunConfig, devices: list[Any]) -> bool:
     """Whether seeds are batched by vmap on these devices."""
     by = cfg.train.seeds_by
     return by == "vmap" or (by == "auto" and devices[0].platform != "cpu")
+
+
+def spread(cfg: RunConfig, devices: list[Any]) -> NamedSharding:
+    """Where members lie: their axis is split over the devices, at least one on each."""
+    count = min(len(devices), members.count(cfg))
+    mesh = Mesh(np.array(devices[:count]), ("seed",))
+    return NamedSharding(mesh, PartitionSpec("seed"))
 
 
 def over_seeds(
@@ -36,8 +43,7 @@ def over_seeds(
         of seeds, those asked for and as many more as keep all devices equally busy.
     """
     asked = members.count(cfg)
-    count = min(len(devices), asked)
-    mesh = Mesh(np.array(devices[:count]), ("seed",))
+    mesh = spread(cfg, devices).mesh
     together = cfg.train.seeds_together
     by_vmap = batched(cfg, devices)
 
@@ -60,7 +66,7 @@ def over_seeds(
             check_vma=False,
         )
 
-    return over, -(-asked // count) * count
+    return over, -(-asked // mesh.size) * mesh.size
 
 
 def in_place(

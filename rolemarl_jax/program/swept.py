@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rolemarl_jax import learners, members, roles
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.roles.parts.shaping import make_shaping
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import EnvSpec
 
 WEIGHT = "weight_"  # of a loss, as a hyper-parameter

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import files
 from rolemarl_jax.report import headline, stats
+from rolemarl_jax.run_config import RunConfig
 
 MEASURES = ("win_rate", "return", "episode_length")
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.members import Row
 from rolemarl_jax.report import headline, provenance, stats
 from rolemarl_jax.report.summary import MEASURES
+from rolemarl_jax.run_config import RunConfig
 
 Found = dict[str, dict[str, float]]  # of a seed: final, last_three, best by measure
 Seeds = dict[int, Found]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, rundir
 from rolemarl_jax.members import Hypers
 from rolemarl_jax.report.stats import Interval
+from rolemarl_jax.run_config import RunConfig
 
 MEASURES = {"win_rate": "Win rate", "return": "Return"}
 

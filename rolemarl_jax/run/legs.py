@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from rolemarl_jax.config import INT32, ConfigError, RunConfig
+from rolemarl_jax.config import INT32, ConfigError
 from rolemarl_jax.program.program import Program
+from rolemarl_jax.run_config import RunConfig
 
 ROWS = 1_000_000  # of a split, a seed: more could be neither laid out nor drawn
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, files, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.members import Row
 from rolemarl_jax.report import findings, loggers, summary
 from rolemarl_jax.run import stored
+from rolemarl_jax.run_config import RunConfig
 
 # What the run knows of itself that its rows do not tell.
 PROVENANCE = ("device", "versions", "commit")

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rolemarl_jax import members, stops
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk.checkpoint import Restored
 from rolemarl_jax.experience.evaluate import EvalResult
 from rolemarl_jax.learners.parts.learner import Learner
@@ -34,6 +33,7 @@ from rolemarl_jax.run.observer import (
     RunHeader,
     device_name,
 )
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Env
 
 Tell = Callable[[str, EpisodeMeans, Mapping[str, Any]], list[Row]]
@@ -57,7 +57,8 @@ def run(
     """
     program = make_program(cfg, env, learner)
     legs = lay_out(cfg, program)
-    restored = _restored(cfg, program) if cfg.resume else None
+    # What cannot be resumed is refused before anything is compiled.
+    restored = saved.restore(cfg, saved.places(cfg, program)) if cfg.resume else None
     compiled = compile_program(program, cfg)
     state, done, spent, note = _begin(cfg, program, compiled, restored)
     del restored  # its arrays would be kept beside those of training
@@ -102,12 +103,6 @@ def _leave(began_at: int, kept: int, at: int, keep: Callable[[int], int]) -> NoR
     raise Interrupted
 
 
-def _restored(cfg: RunConfig, program: Program) -> Restored:
-    """The last whole checkpoint; what cannot be resumed is refused here."""
-    fresh = jax.eval_shape(program.init, *members.arrays(cfg, program.members))
-    return saved.restore(cfg, jax.eval_shape(partial(saved.parts, cfg), fresh))
-
-
 def _begin(
     cfg: RunConfig, program: Program, compiled: Compiled, restored: Restored | None
 ) -> tuple[SeedState, int, float, str]:
@@ -116,13 +111,15 @@ def _begin(
     Returns:
         State, iterations done, seconds spent before, and a note for the header.
     """
-    state = compiled.init(*members.arrays(cfg, program.members))
+    who = members.arrays(cfg, program.members)
     if restored is None or not restored.state:
-        return state, 0, 0.0, restored.note if restored else ""
+        return compiled.init(*who), 0, 0.0, restored.note if restored else ""
+    whole = saved.is_whole(cfg, program)
+    fresh = saved.shapes(cfg, program) if whole else compiled.init(*who)
     note = restored.note
     if not cfg.checkpoint.replay:
         note += " replay was not saved: it fills again, training goes on meanwhile."
-    state = saved.resumed(state, restored.state)
+    state = saved.resumed(fresh, restored.state)
     return state, restored.meta["iterations"], restored.meta["wall_s"], note.strip()
 
 

@@ -1,19 +1,21 @@
 """What of a running experiment goes into a checkpoint, and how it comes back."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.memory import FreshState
 from rolemarl_jax.experience.rollout import Worlds
-from rolemarl_jax.program.program import SeedState
+from rolemarl_jax.program.program import Program, SeedState
 from rolemarl_jax.report import loggers
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import AgentState, PyTree
 
 BEFORE = -1  # env steps: no row is that old
@@ -105,10 +107,41 @@ def parts(cfg: RunConfig, state: SeedState) -> dict[str, Any]:
     return {**kept, "replay": _flat(state.replay)} if cfg.checkpoint.replay else kept
 
 
+def is_whole(cfg: RunConfig, program: Program) -> bool:
+    """Whether a checkpoint has all of the state: replay, and of every member."""
+    return cfg.checkpoint.replay and members.count(cfg) == program.members
+
+
+def places(cfg: RunConfig, program: Program) -> dict[str, Any]:
+    """The parts of a checkpoint as shapes, and where they are read to.
+
+    A whole state goes straight to the devices that train it, so that none holds more
+    than its own members, once; what has to be filled up waits on the host.
+    """
+    parts_of = partial(parts, cfg)
+    abstract = jax.eval_shape(parts_of, shapes(cfg, program))
+    if not is_whole(cfg, program):
+        return jax.tree.map(checkpoint.on_host, abstract)
+    return jax.tree.map(partial(_on, program.sharding), abstract)
+
+
+def shapes(cfg: RunConfig, program: Program) -> SeedState:
+    """The state of all members as shapes, and where they lie; nothing is computed."""
+    abstract = jax.eval_shape(program.init, *members.arrays(cfg, program.members))
+    return jax.tree.map(partial(_on, program.sharding), abstract)
+
+
+def _on(sharding: NamedSharding, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
 def resumed(fresh: SeedState, stored: dict[str, Any]) -> SeedState:
     """A fresh state with what a checkpoint holds in place of its own.
 
-    Where the axis of members is longer now, the surplus stays fresh.
+    Args:
+        fresh: where the axis of members is longer now, its surplus stays; of a whole
+            checkpoint (``is_whole``) ``shapes`` will do.
+        stored: parts of a checkpoint.
     """
     acting = stored["acting"]
     found = {

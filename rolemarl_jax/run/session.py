@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from rolemarl_jax import members
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.report import (
@@ -25,6 +24,7 @@ from rolemarl_jax.report import (
     summary,
 )
 from rolemarl_jax.run import observer
+from rolemarl_jax.run_config import RunConfig
 
 REDRAW_EVERY = 20.0  # seconds, at least, between two versions of curves.png
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.experience.evaluate import make_evaluate
 from rolemarl_jax.learners.parts.learner import Learner
@@ -16,6 +16,7 @@ from rolemarl_jax.program.program import initial_learner
 from rolemarl_jax.report.evaluation import Outcomes
 from rolemarl_jax.rng import named
 from rolemarl_jax.rng import root as rng_root
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Env
 
 WORLDS = 128  # at most, that play together

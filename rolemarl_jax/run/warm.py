@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.learners.parts import average
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.run import stored
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Array, EnvSpec, LearnerState, PyTree
 
 LISTED = 8  # parameters that a message names
@@ -74,8 +75,8 @@ def _stored(run_dir: str, spec: EnvSpec) -> tuple[RunConfig, LearnerState]:
         cfg = rundir.load_config(run_dir)
         if cfg.sweep.hypers:
             raise ConfigError(
-                f"'{run_dir}' swept {', '.join(cfg.sweep.hypers)}; allowed: runs of "
-                "one combination"
+                f"'{run_dir}' swept {', '.join(cfg.sweep.hypers)}; allowed: runs "
+                "without sweep.hypers"
             )
         learner = make_learner(cfg.algo, spec)
         parts = [rundir.load_config(part) for part in rundir.folders(run_dir)]

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import files, lock, rundir
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program import swept
 from rolemarl_jax.program.program import SeedState, seed_shapes
 from rolemarl_jax.report import summary
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep import fit, halving
 from rolemarl_jax.sweep.shares import ALONE, Share
 from rolemarl_jax.trees import tree_bytes

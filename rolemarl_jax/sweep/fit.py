@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import jax
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig, parse_bytes
+from rolemarl_jax.config import ConfigError, parse_bytes
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import make_program
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep.cards import target
 from rolemarl_jax.types import Env
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from rolemarl_jax import members
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import checkpoint, rundir
 from rolemarl_jax.program.program import SeedState
 from rolemarl_jax.report import loggers
 from rolemarl_jax.run import saved
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import PyTree
 
 # Names of folders that are no chunk (these have a dash).
@@ -74,20 +74,10 @@ def _saved(cfg: RunConfig, shapes: SeedState) -> checkpoint.Restored | None:
     )
     abstract = jax.eval_shape(partial(saved.parts, cfg), state)
     try:
-        return checkpoint.restore(folder, jax.tree.map(_on_host, abstract))
+        return checkpoint.restore(folder, jax.tree.map(checkpoint.on_host, abstract))
     except ConfigError as error:
         print(error)
         return None
-
-
-def _on_host(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape and dtype, placed on the CPU: the accelerator has just been too small."""
-    try:
-        device = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        device = jax.devices()[0]
-    here = jax.sharding.SingleDeviceSharding(device)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
 
 
 def _write(whole: RunConfig, saved: checkpoint.Restored, part: RunConfig) -> None:

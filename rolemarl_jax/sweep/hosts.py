@@ -20,7 +20,8 @@ import jax
 # global one alone, so that devices and checkpoints stay those of a single process.
 from jax._src.distributed import State
 
-from rolemarl_jax.config import ConfigError, SweepConfig
+from rolemarl_jax.config import ConfigError
+from rolemarl_jax.run_config import SweepConfig
 
 FROM_CLUSTER = "auto"
 ARRIVAL_SECONDS = 300  # until all processes have to be there

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rolemarl_jax.config import ConfigError, RunConfig
+from rolemarl_jax.config import ConfigError
 from rolemarl_jax.disk import rundir
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep import hosts
 
 # What hosts may choose for themselves.

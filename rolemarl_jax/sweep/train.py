@@ -4,12 +4,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.disk import lock
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.program.program import seed_shapes
 from rolemarl_jax.report import summary
 from rolemarl_jax.run import runner, session
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.sweep import chunks, shares
 from rolemarl_jax.types import Env
 

@@ -9,8 +9,8 @@ from experiments.door import compose, resume
 from rolemarl_jax.bridge import opening
 from rolemarl_jax.bridge.collect import Collector
 from rolemarl_jax.bridge.matches import greedy
-from rolemarl_jax.config import RunConfig
 from rolemarl_jax.run import session
+from rolemarl_jax.run_config import RunConfig
 
 EPISODES = 300
 SETTINGS = """

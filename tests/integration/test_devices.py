@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from rolemarl_jax import members
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.compiled import compile_program
 from rolemarl_jax.program.program import Cursor, make_program
-from rolemarl_jax.run import runner
+from rolemarl_jax.run import runner, saved
 
 SEEDS = 9
 COMPILED = os.environ.get("XLA_FLAGS", "")  # how this process compiles
@@ -62,13 +63,34 @@ def _text(x):
     return plain[:SEEDS].tobytes().hex()
 
 
-def forced(count):
-    """``report`` of a process that is told to have so many CPU devices."""
+def reread(folder, seeds):
+    """Where a saved state comes back to, and whether it is what was saved."""
+    env = worlds.probe(worlds.KINDS.index("match"))
+    over = {"run_dir": folder, "resume": True}
+    cfg = run_config(small_algo("iql"), seeds, over)
+    cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, replay=True))
+    program = make_program(cfg, env, make_learner(cfg.algo, env.spec))
+    state = program.init(*members.arrays(cfg, program.members))
+    saved.save(cfg, saved.parts(cfg, state), 64, 1, 0.0)
+    read = saved.restore(cfg, saved.places(cfg, program)).state
+    whole = saved.is_whole(cfg, program)
+    back = saved.resumed(saved.shapes(cfg, program) if whole else state, read)
+    leaves = jax.tree.leaves
+    return {
+        "whole": whole,
+        "read": [len(x.sharding.device_set) for x in leaves(read)],
+        "back": [len(x.sharding.device_set) for x in leaves(back)],
+        "equal": [_text(x) for x in leaves(back)] == [_text(x) for x in leaves(state)],
+    }
+
+
+def forced(count, what="report()"):
+    """``what`` of a process that is told to have so many CPU devices."""
     flags = f"{COMPILED} --xla_force_host_platform_device_count={count}"
     code = (
         "import conftest, jax, json, test_devices\n"
         "jax.config.update('jax_disable_most_optimizations', True)\n"
-        "print(json.dumps(test_devices.report()))\n"
+        f"print(json.dumps(test_devices.{what}))\n"
     )
     here = Path(__file__).parent
     paths = [str(here), str(here.parent), str(here.parent.parent)]
@@ -96,6 +118,14 @@ def test_devices_change_nothing(count, alone):
     assert found["note"].startswith(f"{surplus} more are computed and dropped")
     assert found["numbers"] == alone["numbers"]
     assert len(alone["numbers"]) > 20 and alone["note"] == ""
+
+
+@pytest.mark.parametrize(("seeds", "whole"), [(4, True), (3, False)])
+def test_a_state_comes_back_to_the_devices_that_train_it(seeds, whole, tmp_path):
+    """Each gets its own members; with a surplus all wait on the host meanwhile."""
+    found = forced(2, f"reread({str(tmp_path)!r}, {seeds})")
+    assert found["whole"] is whole and found["equal"]
+    assert set(found["read"]) == ({2} if whole else {1}) and set(found["back"]) == {2}
 
 
 @pytest.fixture(scope="module")

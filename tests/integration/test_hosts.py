@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from support import SWEEP
 
-from rolemarl_jax.config import ConfigError, SweepConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.disk import rundir
 from rolemarl_jax.report import loggers
+from rolemarl_jax.run_config import SweepConfig
 from rolemarl_jax.sweep import hosts
 
 REPO = Path(__file__).resolve().parents[2]

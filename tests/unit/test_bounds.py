@@ -22,13 +22,13 @@ from rolemarl_jax.config import (
     Count,
     Finite,
     Natural,
-    RunConfig,
     build,
     config,
     parse_bytes,
 )
 from rolemarl_jax.disk.rundir import leaves
 from rolemarl_jax.learners import make_learner, qmix
+from rolemarl_jax.run_config import RunConfig
 from rolemarl_jax.types import Remote
 
 REPO = Path(__file__).resolve().parents[2]
@@ -85,7 +85,7 @@ def test_all_records_and_numbers_are_found():
     found = [case.id for case in cases()]
     assert len(records()) >= 40
     assert "rolemarl_jax.learners.qmix.Config.gamma" in found
-    assert "rolemarl_jax.config.SweepConfig.hypers" in found
+    assert "rolemarl_jax.run_config.SweepConfig.hypers" in found
     assert "rolemarl_jax.learners.parts.epsilon.EpsilonConfig.steps" in found
     assert numbers(dict[str, tuple[Finite, ...]] | None) == [(float, Finite)]
     assert numbers(float | None) == [(float, float)]

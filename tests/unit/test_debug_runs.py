@@ -7,10 +7,11 @@ from support import ALGOS
 
 import envs
 from experiments.door.compose import composed
-from rolemarl_jax.config import ConfigError, RunConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.program.program import make_program
 from rolemarl_jax.run.legs import lay_out, require_countable
+from rolemarl_jax.run_config import RunConfig
 
 
 @pytest.mark.parametrize("name", ALGOS)

@@ -18,6 +18,7 @@ ROOMS = (
         "types",
         "bounds",
         "config",
+        "run_config",
         "maps",
         "rng",
         "members",

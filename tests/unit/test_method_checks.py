@@ -51,6 +51,24 @@ def test_a_method_that_is_right_passes(record):
     assert record[1]() == []
 
 
+def test_features_of_the_target_network_are_those_of_the_online_one(record):
+    """One of another size could pass by broadcasting."""
+    _, found = record
+
+    def judge(change):
+        return lambda _params, _x, feats, _key: change(feats)
+
+    assert found(target_feats=judge(lambda feats: feats)) == []
+    (line,) = found(
+        target_feats=judge(lambda feats: {**feats, "role": feats["role"][..., :1]})
+    )
+    assert line.startswith("target_feats['role'] (as in encode's feats): got")
+    (line,) = found(target_feats=judge(lambda feats: {"role": feats["role"][:1]}))
+    assert line.startswith("target_feats['role']: got")
+    (line,) = found(target_feats=judge(lambda feats: feats["role"]))
+    assert line.startswith("target_feats: got ShapeDtypeStruct; allowed: arrays by")
+
+
 def test_records_that_return_other_shapes_are_found(record):
     method, found = record
 

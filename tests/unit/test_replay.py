@@ -9,9 +9,10 @@ import pytest
 from probes.worlds import counting
 from support import merge
 
-from rolemarl_jax.config import ConfigError, ReplayConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.experience.replay import Block, make_replay, table_entries
 from rolemarl_jax.experience.store import make_store
+from rolemarl_jax.run_config import ReplayConfig
 
 LIMIT, WORLDS, N, A = 7, 3, 2, 3
 ENV = counting(LIMIT, N, A)

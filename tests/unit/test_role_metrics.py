@@ -10,7 +10,7 @@ from support import SPEC, small_algo
 
 import envs
 from experiments import configure
-from rolemarl_jax.config import EvalConfig, build
+from rolemarl_jax.config import build
 from rolemarl_jax.experience.role_metrics import (
     Noted,
     common,
@@ -22,6 +22,7 @@ from rolemarl_jax.nets.attention import AttentionContext, attended_roles
 from rolemarl_jax.roles import roma
 from rolemarl_jax.roles.parts.classifier import certainty
 from rolemarl_jax.roles.parts.view import RoleView
+from rolemarl_jax.run_config import EvalConfig
 from rolemarl_jax.types import Bodies
 
 PLAN = EvalConfig(every=1, episodes=1, worlds=1, role_episodes=3)

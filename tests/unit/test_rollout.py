@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from probes.worlds import counting
 
-from rolemarl_jax.config import ConfigError, EvalConfig, build
+from rolemarl_jax.config import ConfigError, build
 from rolemarl_jax.experience.evaluate import make_evaluate
 from rolemarl_jax.experience.rollout import make_rollout
 from rolemarl_jax.experience.store import make_store
 from rolemarl_jax.learners.parts.learner import Learner
 from rolemarl_jax.learners.parts.phases import nothing_done
+from rolemarl_jax.run_config import EvalConfig
 
 LIMIT, WORLDS, N = 5, 4, 2
 ENV = counting(LIMIT, N, 3)

@@ -8,11 +8,11 @@ from support import small_algo
 
 import envs
 from experiments import configure
-from rolemarl_jax.config import EvalConfig
 from rolemarl_jax.experience.evaluate import make_evaluate
 from rolemarl_jax.experience.watch import make_watch
 from rolemarl_jax.learners import make_learner
 from rolemarl_jax.rng import named
+from rolemarl_jax.run_config import EvalConfig
 
 WORLDS = 4
 
