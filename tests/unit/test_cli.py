@@ -42,6 +42,13 @@ def test_every_preset_is_a_whole_configuration(run):
     assert cfg.eval.episodes % cfg.eval.worlds == 0
 
 
+@pytest.mark.parametrize("algo", compose.groups()["algo"])
+def test_the_papers_targets_are_one_step(algo):
+    cfg = resolve("run=paper", f"algo={algo}")
+    if cfg.algo["learner"] == "qmix":
+        assert cfg.algo["td_lambda"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -110,13 +110,12 @@ def test_all_keys_in_vain_are_named_at_once_in_any_order():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["grids", "smax_3m", "smax_harder"])
+@pytest.mark.parametrize("name", study.names())
 @pytest.mark.parametrize("scale", study.SCALES)
 def test_studies_type_nothing_in_vain(name, scale, tmp_path):
-    if scale == "paper" or name != "smax_harder":
-        found = study.load(name)
-        for run in study.runs(found, tmp_path, tmp_path, scale):
-            refuse(" ".join(run.arguments[:-1]))
+    found = study.load(name)
+    for run in study.runs(found, tmp_path, tmp_path, scale):
+        refuse(" ".join(run.arguments[:-1]))
 
 
 def modules():
