@@ -96,7 +96,7 @@ class Steps:
     def launch(self, draw: Callable[[Key], Any]) -> None:
         """One update on ``draw(key)``; its keys are those of a native run."""
         at = self.counters
-        stage, update = max(at.stage, 1), at.update if at.stage else 0
+        stage, update = self._from(at.stage), at.update if at.stage else 0
         sample_key, update_key = (
             rng.named(rng.named(self._key, name, stage), "update", update)
             for name in ("sample", "update")
@@ -110,12 +110,19 @@ class Steps:
         self._metrics.append(metrics)
         self.counters = Counters(stage, update + 1, at.updates + 1)
         if last is not None and update + 1 >= last:
-            self.counters = Counters(stage + 1, 0, at.updates + 1)
+            self.counters = Counters(self._from(stage + 1), 0, at.updates + 1)
+
+    def _from(self, stage: int) -> int:
+        """The first stage from this one on that makes updates."""
+        stage = max(stage, 1)
+        while self._stages[stage - 1][1] == 0:
+            stage += 1
+        return stage
 
     def compile(self, batch: Any) -> None:
         """Compiles the next update; its result is thrown away."""
         zero, key = jnp.zeros((), jnp.int32), jax.random.key(0)
-        _, _, update = self._stages[max(self.counters.stage, 1) - 1]
+        _, _, update = self._stages[self._from(self.counters.stage) - 1]
         jax.block_until_ready(update(self._latest, batch, zero, key))
 
     def wait(self) -> None:

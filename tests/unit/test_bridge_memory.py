@@ -221,12 +221,17 @@ def test_pretraining_comes_first_and_counts_its_own_updates():
     steps = training.Steps(
         learner, jax.random.key(0), learner.init(jax.random.key(1)), training.Counters()
     )
-    steps._stages = [("models", 2, fake("models")), ("train", None, fake("train"))]
+    # Where nothing is asked of a stage (pretrain_contrastive=0) it makes nothing.
+    counts = {"nothing": 0, "models": 2, "roles": 0, "train": None}
+    steps._stages = [(name, count, fake(name)) for name, count in counts.items()]
     assert steps.stage == "warmup"
+    told = []
     for _ in range(4):
         steps.launch(lambda _: None)
+        told.append(steps.stage)
     assert calls == [("models", 0), ("models", 1), ("train", 0), ("train", 1)]
-    assert steps.counters == training.Counters(2, 2, 4)
+    assert told == ["models", "train", "train", "train"]
+    assert steps.counters == training.Counters(4, 2, 4)
     assert steps.report() == {"loss": 1.0}
 
 

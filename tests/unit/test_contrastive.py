@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from support import SPEC, load_algo, random_batch
 
 from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.ops.cluster import kmeans
+from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.roles import make_method
 from rolemarl_jax.roles.parts.contrastive import RoleEncoder
 from rolemarl_jax.roles.parts.phase import Context
@@ -51,6 +53,18 @@ def test_cosine_form_and_its_chance_against_numpy():
     real = np.asarray(batch.mask) > 0
     chance = -np.log(same.mean(-1)).mean(-1)[real].mean()
     np.testing.assert_allclose(out.metrics["chance"], chance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm_by_active", [True, False])
+def test_roles_that_tell_nothing_have_the_loss_of_chance(norm_by_active):
+    """Padding counts in both or in neither."""
+    batch = random_batch(WIDE, T=6, B=4, lengths=[6, 3, 2, 2])
+    _, phase, state = made(WIDE, norm_by_active=norm_by_active)
+    alike = jax.tree.map(jnp.zeros_like, state.params["role"])
+    state = state._replace(params={**state.params, "role": alike})
+    out = jax.jit(phase.loss)(state.params, Context(state, batch, jax.random.key(0)))
+    loss = masked_mean(out.losses["contrastive"], batch.mask)
+    np.testing.assert_allclose(loss, out.metrics["chance"], rtol=1e-5)
 
 
 def test_centred_roles_are_what_a_bias_takes_away():

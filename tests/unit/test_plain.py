@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import SPEC, load_algo, random_batch
+from support import SPEC, load_algo, load_paper, random_batch, value_based
 
 from rolemarl_jax.nets.agents import Recurrent
 from rolemarl_jax.nets.layers import MLP
@@ -38,6 +38,16 @@ def test_parameter_counts_of_roma_and_its_baselines():
         "roma": 47_976,
         "qmix_nps": 5 * 31_883,
     }
+
+
+def test_the_papers_run_has_one_step_targets_and_one_rate():
+    """Of all that learn from replay; those of grid worlds have numbers of their own."""
+    papers = {name: load_paper(name) for name in value_based()}
+    assert {name: algo["td_lambda"] for name, algo in papers.items()} == dict.fromkeys(
+        papers, 0.0
+    )
+    rates = {name: a["lr"] for name, a in papers.items() if "grid" not in name}
+    assert rates == dict.fromkeys(rates, 6e-4) and len(rates) > 20
 
 
 @pytest.mark.parametrize("recurrent", [True, False])

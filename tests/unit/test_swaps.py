@@ -41,6 +41,19 @@ def test_a_learner_brings_its_keys_along():
     assert replayed == load_algo("vdn") and "slow_target" not in replayed
 
 
+@pytest.mark.parametrize("name", ["random_role", "unit_type", "acorm", "r3dm"])
+def test_a_learner_is_taken_by_whatever_a_preset_collects(name):
+    """Of ``run=default`` it makes the file of its name, and with others a run."""
+    typed, named = (
+        composed(words.split()).values
+        for words in (f"algo={name} algo.learner=pqn", f"algo=pqn_{name}")
+    )
+    assert typed == {**named, "algo": {**named["algo"], "name": name}}
+    for run in ("debug", "paper"):
+        cfg = composed([f"algo={name}", "algo.learner=pqn", f"run={run}"]).values
+        assert cfg["replay"]["sampling"] == "fresh" and cfg["train"]["worlds"] == 64
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -2,9 +2,11 @@
 
 import importlib
 import pkgutil
+import re
 from typing import Any
 
 import pytest
+from support import REPO
 
 import envs
 from envs import bridged
@@ -97,6 +99,18 @@ def test_keys_in_vain_are_refused_with_what_reads_them(line):
 )
 def test_keys_that_are_read(line):
     refuse(line)
+
+
+def test_pymarls_numbers_on_the_page_of_qmix_are_read():
+    page = (REPO / "docs" / "methods" / "qmix.md").read_text(encoding="utf8")
+    (line,) = re.findall(r"PyMARL's:\s+`([^`]+)`", page)
+    refuse(f"algo=qmix {line}")
+    algo = compose.composed(["algo=qmix", *line.split()]).values["algo"]
+    own = algo["lr"], algo["td_lambda"], algo["epsilon"], algo["target"]
+    ends = {"start": 1.0, "finish": 0.05, "steps": 50_000, "joint": False}
+    assert own == (5e-4, 0.0, ends, {"mode": "hard", "tau": 0.005, "every": 200})
+    kind = {"name": "rmsprop", "eps": 1e-5, "clip": 10.0, "decay": 1}
+    assert algo["optimiser"] == {**kind, "decay_every": 500}
 
 
 def test_all_keys_in_vain_are_named_at_once_in_any_order():

@@ -238,7 +238,8 @@ def contrastive_loss(
     """InfoNCE over the agents of each step, `[T, B]` (ACORM eq. 4).
 
     Positives are the agents of one cluster. No gradient reaches the embedding. Metric
-    ``chance``: the loss of roles that tell nothing, which the clusters' sizes give.
+    ``chance``: the loss of roles that tell nothing, which the clusters' sizes give,
+    with padding counted as in the loss.
 
     Args:
         embedding: `[T, B, N, E]`. obs: `[T, B, N, O]`. mask: `[T, B]`.
@@ -256,7 +257,9 @@ def contrastive_loss(
         jnp.zeros_like(query), keys, params["similarity"], labels, alive
     )
     if not cfg.norm_by_active:
-        loss = loss * mask.mean() / mask.any(axis=1).mean()
+        loss, chance = (
+            x * mask.mean() / mask.any(axis=1).mean() for x in (loss, chance)
+        )
     return LossOut({"contrastive": loss}, {"chance": masked_mean(chance, mask)})
 
 
