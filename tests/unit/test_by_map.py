@@ -36,7 +36,8 @@ CASES = [(row, world) for row in TABLE for world in worlds(row)]
 
 
 def configured(world, *more):
-    values = compose.composed([*world.split(), "run=paper", *more]).values
+    run = [] if any(word.startswith("run=") for word in more) else ["run=paper"]
+    values = compose.composed([*world.split(), *run, *more]).values
     made = envs.make(values["env"])
     name = made.name if isinstance(made, Remote) else made.spec.name
     return values, EnvSpec(name, 30, 36, 8, 8, 8)
@@ -60,6 +61,15 @@ def test_every_row_is_found_in_every_world(row, world, caplog):
     assert epsilon["finish"] == FINISH.get(row, 0.02)
     assert epsilon["steps"] == STEPS.get(row, 80_000)
     assert values["algo"]["role"]["clusters"] == CLUSTERS.get(row, 3)
+
+
+@pytest.mark.parametrize(("row", "world"), CASES)
+def test_no_default_run_is_paid_or_punished_for_steps(row, world):
+    """Another beta1 than 1 leaves a share of each step's error in the reward."""
+    for algo, run in (("r3dm", "default"), ("pqn_r3dm", "default"), ("r3dm", "debug")):
+        values, spec = configured(world, f"algo={algo}", f"run={run}")
+        found = make_method(values["algo"]["role"], spec).hypers
+        assert {**TABLE[row], "beta1": 1.0}.items() <= found.items()
 
 
 @pytest.mark.parametrize(
