@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from rolemarl_jax.config import NonNegative, Size, config
 from rolemarl_jax.nets.agents import Recurrent, blank_inputs
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts import contrastive
-from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
+from rolemarl_jax.roles.parts import contrastive, encoders
+from rolemarl_jax.roles.parts.encoders import ContrastiveConfig, Encoders
 from rolemarl_jax.roles.parts.method import (
     Carry,
     Feats,
@@ -45,7 +45,7 @@ class Config(ContrastiveConfig):
     role_lr: NonNegative
 
 
-READ_WHEN = contrastive.READ_WHEN
+READ_WHEN = encoders.READ_WHEN
 
 
 class Setup(NamedTuple):
@@ -66,14 +66,14 @@ def make(cfg: Config, spec: EnvSpec) -> RoleMethod:
     setup = Setup(
         cfg=cfg,
         spec=spec,
-        encoders=contrastive.make_encoders(cfg, spec, last_action=True),
+        encoders=encoders.make_encoders(cfg, spec, last_action=True),
         utility=Recurrent(cfg.hidden, spec.n_actions, normed=cfg.normed),
     )
     return RoleMethod(
         init=partial(_init, setup),
         target_groups=("agent",),
         carry=partial(_carry, setup),
-        encode=partial(contrastive.encode, setup.encoders),
+        encode=partial(encoders.encode, setup.encoders),
         q_values=partial(q_values, setup),
         target_feats=lambda _params, _x, feats, _key: feats,
         no_gradient=contrastive.without_gradient(cfg),
@@ -101,12 +101,12 @@ def _init(setup: Setup, key: Key) -> Params:
     agent = setup.utility.init(
         named(key, "agent"), _read(setup, x, roles), zeros["agent"], x.reset
     )
-    return {"agent": agent, **contrastive.init_encoders(setup.encoders, key)}
+    return {"agent": agent, **encoders.init_encoders(setup.encoders, key)}
 
 
 def _read(setup: Setup, x: Inputs, role: Array) -> Array:
     """Input of the utility network: what the encoder reads, and the role."""
-    return jnp.concatenate([contrastive.read(setup.encoders, x), role], axis=-1)
+    return jnp.concatenate([encoders.read(setup.encoders, x), role], axis=-1)
 
 
 def q_values(
@@ -121,7 +121,7 @@ def q_values(
 def _embedding(setup: Setup, params: Params, ctx: Context) -> Array:
     """Embeddings of the transitions of a batch, `[T, B, N, E]`."""
     h0 = begun(ctx.batch, partial(_carry, setup))["embedding"]
-    return contrastive.embed(setup.encoders, params, ctx.batch.inputs, h0)[0][:-1]
+    return encoders.embed(setup.encoders, params, ctx.batch.inputs, h0)[0][:-1]
 
 
 def decoding_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:

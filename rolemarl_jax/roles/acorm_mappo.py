@@ -17,8 +17,8 @@ from rolemarl_jax.nets.critic import RoleCritic
 from rolemarl_jax.nets.layers import MLP
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.rng import named
-from rolemarl_jax.roles.parts import contrastive
-from rolemarl_jax.roles.parts.contrastive import ContrastiveConfig, Encoders
+from rolemarl_jax.roles.parts import contrastive, encoders
+from rolemarl_jax.roles.parts.encoders import ContrastiveConfig, Encoders
 from rolemarl_jax.roles.parts.method import Carry, Feats, Hidden, PolicyMethod
 from rolemarl_jax.roles.parts.phase import Context, LossOut, Metrics, Params
 from rolemarl_jax.roles.parts.view import RoleView, attended
@@ -51,7 +51,7 @@ class Config(ContrastiveConfig):
     last_action: bool
 
 
-READ_WHEN = contrastive.READ_WHEN
+READ_WHEN = encoders.READ_WHEN
 
 
 class Setup(NamedTuple):
@@ -75,7 +75,7 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
     setup = Setup(
         cfg=cfg,
         spec=spec,
-        encoders=contrastive.make_encoders(cfg, spec, last_action=cfg.last_action),
+        encoders=encoders.make_encoders(cfg, spec, last_action=cfg.last_action),
         actor=MLP((cfg.actor_hidden, spec.n_actions)),
         critic=RoleCritic(
             spec.n_agents,
@@ -89,7 +89,7 @@ def make(cfg: Config, spec: EnvSpec) -> PolicyMethod:
     return PolicyMethod(
         init=partial(_init, setup),
         carry=partial(_carry, setup),
-        encode=partial(contrastive.encode, setup.encoders),
+        encode=partial(encoders.encode, setup.encoders),
         logits=partial(logits, setup),
         value=partial(value, setup),
         actor_groups=("actor", "embedding", "role"),
@@ -129,8 +129,8 @@ def _init(setup: Setup, key: Key) -> Params:
     actor = setup.actor.init(
         named(key, "actor"), jnp.zeros((1, cfg.embedding + cfg.role))
     )
-    encoders = contrastive.init_encoders(setup.encoders, key)
-    return {"actor": actor, "critic": critic, **encoders}
+    own = encoders.init_encoders(setup.encoders, key)
+    return {"actor": actor, "critic": critic, **own}
 
 
 def logits(
@@ -179,7 +179,7 @@ def role_metrics(setup: Setup, params: Params, view: RoleView) -> Metrics:
 def _embedding(setup: Setup, params: Params, ctx: Context) -> Array:
     """Embeddings of a block, `[T, B, N, E]`, going on from its first step."""
     h0 = ctx.batch.carry["embedding"]
-    return contrastive.embed(setup.encoders, params, ctx.batch.inputs, h0)[0]
+    return encoders.embed(setup.encoders, params, ctx.batch.inputs, h0)[0]
 
 
 def decoding_loss(setup: Setup, params: Params, ctx: Context) -> LossOut:

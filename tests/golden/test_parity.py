@@ -22,7 +22,7 @@ from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.contrastive import bilinear_info_nce
 from rolemarl_jax.ops.optim import optimiser
 from rolemarl_jax.roles import acorm, make_method
-from rolemarl_jax.roles.parts.contrastive import RoleEncoder
+from rolemarl_jax.roles.parts.encoders import RoleEncoder
 from rolemarl_jax.types import Batch, EnvSpec
 
 SPEC = EnvSpec("synthetic", 5, 11, 80, 120, 12)

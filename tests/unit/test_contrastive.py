@@ -10,7 +10,7 @@ from rolemarl_jax.learners.parts.phases import run_phase
 from rolemarl_jax.ops.cluster import kmeans
 from rolemarl_jax.ops.td import masked_mean
 from rolemarl_jax.roles import make_method
-from rolemarl_jax.roles.parts.contrastive import RoleEncoder
+from rolemarl_jax.roles.parts.encoders import RoleEncoder
 from rolemarl_jax.roles.parts.phase import Context
 from rolemarl_jax.types import EnvSpec, LearnerState
 
