@@ -57,11 +57,6 @@ def iqm_ci(scores: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
     return pooled_ci(_strata(scores), TRIM, level, seed)
 
 
-def mean_ci(scores: ArrayLike, level: float = LEVEL, seed: int = 0) -> Interval:
-    """Mean of `scores` `[R]` or `[R, K]` with its stratified bootstrap interval."""
-    return pooled_ci(_strata(scores), 0.0, level, seed)
-
-
 def over_seeds(scores: ArrayLike) -> Interval:
     """IQM of `[R]` scores and its interval; of fewer than `ENOUGH` runs their range."""
     known = np.asarray(scores, np.float64)

@@ -41,14 +41,14 @@ def test_interval_matches_a_plain_stratified_bootstrap(shape):
 def test_interval_is_stratified():
     # Runs agree within each task; only mixing tasks could make the interval wide.
     scores = np.tile([0.0, 1.0], (5, 1))
-    assert stats.mean_ci(scores) == (0.5, 0.5, 0.5)
+    assert stats.pooled_ci(list(scores.T), trim=0.0) == (0.5, 0.5, 0.5)
 
 
 def test_interval_covers_the_truth():
     rng = np.random.default_rng(3)
     hits = 0
     for _ in range(200):
-        got = stats.mean_ci(rng.normal(size=40))
+        got = stats.pooled_ci([rng.normal(size=40)], trim=0.0)
         hits += got.low <= 0.0 <= got.high
     assert 0.88 <= hits / 200 <= 0.99
 

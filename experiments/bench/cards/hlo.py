@@ -39,7 +39,6 @@ class Op(NamedTuple):
         result: arrays that it makes.
         operands: names of what it reads.
         rest: attributes, as they are written.
-        inside: what stands in its parentheses.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Op(NamedTuple):
     result: tuple[Tensor, ...]
     operands: tuple[str, ...]
     rest: str
-    inside: str
 
     @property
     def bytes(self) -> int:
@@ -115,10 +113,9 @@ def _op(name: str, text: str) -> Op:
     shape, text = text[:end], text[end:].lstrip()
     begin = text.index("(")
     end = _closing(text, begin)
-    inside = text[begin + 1 : end]
     result = tuple(Tensor(k, _sizes(sizes)) for k, sizes in _ARRAY.findall(shape))
-    operands = tuple(_NAME.findall(inside))
-    return Op(name, text[:begin], result, operands, text[end + 1 :], inside)
+    operands = tuple(_NAME.findall(text[begin + 1 : end]))
+    return Op(name, text[:begin], result, operands, text[end + 1 :])
 
 
 def _closing(text: str, begin: int) -> int:
