@@ -378,7 +378,8 @@ ELDER = {
     # On MMM2 alone.
     "replay_free": {"pqn_qmix", "pqn_roma", "pqn_eoi"},
     "replay_free_ablations": set(),
-    "roles": set(),
+    # On SMACv2's terrans.
+    "roles": {"pqn_r3dm"},
 }
 
 
