@@ -21,6 +21,7 @@ from experiments.door.compose import groups
 from rolemarl_jax.checks import world as worlds
 from rolemarl_jax.checks.findings import fault, note
 from rolemarl_jax.checks.play import play
+from rolemarl_jax.checks.seen import seen_faults
 from rolemarl_jax.checks.world import check_env
 from rolemarl_jax.types import Bodies, Env, EnvSpec, Observation, Step
 
@@ -230,7 +231,7 @@ def told(found, level="fault"):
 @pytest.mark.parametrize("name", PLAYED)
 def test_each_world_that_plays_wrong_is_found(name, seen):
     own = jax.tree.map(lambda x: x[list(PLAYED).index(name)], seen)
-    found, text = told(worlds._seen_faults(MARKED, own)), PLAYED[name]
+    found, text = told(seen_faults(MARKED, own)), PLAYED[name]
     if text is None:
         assert found == []
     else:
