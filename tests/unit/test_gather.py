@@ -270,6 +270,13 @@ def test_headline_is_the_return_where_nothing_is_ever_won():
     assert headline.measure([*rows, {"win_rate": 0.01}]) == "win_rate"
 
 
+def test_a_seed_has_the_mean_of_its_last_three_known_numbers():
+    assert headline.of_seed([9.0, 1.0, 2.0, 3.0]) == 2.0
+    assert headline.of_seed([1.0, 2.0, math.nan, 6.0, math.inf]) == 3.0
+    assert headline.of_seed(np.array([5.0])) == 5.0
+    assert math.isnan(headline.of_seed([])) and math.isnan(headline.of_seed([math.nan]))
+
+
 def test_tables_by_hand(make_run, tmp_path, capsys):
     make_run("a", "vdn", rate=0.25, seeds=(0, 1))
     make_run("b", "qmix", rate=0.75, seeds=range(6))
