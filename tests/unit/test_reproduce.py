@@ -378,8 +378,7 @@ ELDER = {
     # On MMM2 alone.
     "replay_free": {"pqn_qmix", "pqn_roma", "pqn_eoi"},
     "replay_free_ablations": set(),
-    # On SMACv2's terrans.
-    "roles": {"pqn_r3dm"},
+    "roles": set(),
 }
 
 
